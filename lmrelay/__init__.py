@@ -1,0 +1,3 @@
+"""
+A multi-tenant mail relay: accepted means on disk, and nothing accepted is ever lost.
+"""

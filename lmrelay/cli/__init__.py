@@ -1,0 +1,3 @@
+"""
+The operator's command, over the same seams as the daemon.
+"""

@@ -1,0 +1,3 @@
+"""
+The configuration as values, and how files become them.
+"""

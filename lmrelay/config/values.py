@@ -1,0 +1,356 @@
+"""
+The configuration as frozen values, one class a table, defaults in place.
+
+How files become these is L{lmrelay.config.load}. Durations are seconds, sizes
+octets, paths absolute. Names are those of the tables in the manual.
+"""
+
+from __future__ import annotations
+
+import datetime
+import enum
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Union
+
+from attrs import field, frozen
+
+Network = Union[IPv4Network, IPv6Network]
+
+MIB = 1024 * 1024
+HOUR = 3600.0
+DAY = 24 * HOUR
+
+
+class Security(enum.Enum):
+    """
+    How a listener is protected.
+    """
+
+    STARTTLS = "starttls"
+    IMPLICIT = "implicit"
+    AUTO = "auto"
+    PLAIN = "plain"
+
+
+class TlsPolicy(enum.Enum):
+    """
+    What delivery asks of TLS.
+    """
+
+    NONE = "none"
+    OPPORTUNISTIC = "opportunistic"
+    ENFORCED = "enforced"
+
+
+class Kind(enum.Enum):
+    """
+    The kind of a route.
+    """
+
+    TRANSACTIONAL = "transactional"
+    BROADCAST = "broadcast"
+
+
+class Form(enum.Enum):
+    """
+    A form of user name.
+    """
+
+    SHARED = "shared"
+    TOKEN = "token"
+    TOKEN_ID = "token-id"
+    PROJECT = "project"
+
+
+class Switch(enum.Enum):
+    """
+    C{cram_md5}.
+    """
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
+class BareNewlines(enum.Enum):
+    """
+    What becomes of a lone CR or LF in content.
+    """
+
+    NORMALIZE = "normalize"
+    REJECT = "reject"
+
+
+class Dialect(enum.Enum):
+    """
+    A set of control headers.
+    """
+
+    LETTERMINT = "lettermint"
+    MAILPACE = "mailpace"
+    POSTMARK = "postmark"
+    MAILGUN = "mailgun"
+    SES = "ses"
+    POSTAL = "postal"
+
+
+class LogFormat(enum.Enum):
+    """
+    C{[log] format}.
+    """
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class Mode(enum.Enum):
+    """
+    What becomes of a project's mail.
+    """
+
+    LIVE = "live"
+    SANDBOX = "sandbox"
+
+
+@frozen
+class Server:
+    hostname: str
+    state_dir: Path = Path("/var/lib/lmrelay")
+    workers: int = 1
+    drain: float = 30.0
+    read_projects: Path = Path("projects.d")
+
+
+@frozen
+class ServerTls:
+    certificate: Path | None = None
+    private_key: Path | None = None
+    minimum: str = "TLSv1.2"
+
+
+@frozen
+class Listener:
+    port: int
+    security: Security = Security.STARTTLS
+    interface: str = "::"
+    enabled: bool = True
+
+
+DEFAULT_LISTENERS = (
+    Listener(25),
+    Listener(587),
+    Listener(2525),
+    Listener(2587),
+    Listener(465, Security.IMPLICIT),
+    Listener(2465, Security.AUTO),
+)
+
+
+@frozen
+class Auth:
+    usernames: tuple[str, ...] = ("lettermint",)
+    forms: tuple[Form, ...] = tuple(Form)
+    token_prefix: str = "lmr_"
+    cram_md5: Switch = Switch.AUTO
+    max_failures: int = 5
+
+
+@frozen
+class Limits:
+    message_size: int = 50 * MIB
+    recipients: int = 1000
+    connections: int = 10000
+    connections_per_address: int = 200
+    received_headers: int = 100
+
+
+@frozen
+class Timeouts:
+    """
+    Of the inbound side. C{session} None: no limit.
+    """
+
+    command: float = 300.0
+    data: float = 600.0
+    session: float | None = None
+
+
+@frozen
+class SubmissionRules:
+    """
+    C{[submission]}.
+    """
+
+    bare_newlines: BareNewlines = BareNewlines.NORMALIZE
+    hide_client: bool = True
+    require_to: bool = False
+    dialects: tuple[Dialect, ...] = (Dialect.LETTERMINT, Dialect.MAILPACE)
+
+
+@frozen
+class Queue:
+    url: str = "sqlite"
+    retention: float = 28 * DAY
+
+
+@frozen
+class DeliveryTimeouts:
+    connect: float = 30.0
+    command: float = 300.0
+    data: float = 600.0
+
+
+@frozen
+class DomainDelivery:
+    """
+    C{[delivery.domains."b.example"]}.
+    """
+
+    tls: TlsPolicy | None = None
+
+
+@frozen
+class Delivery:
+    tls: TlsPolicy = TlsPolicy.OPPORTUNISTIC
+    retry: tuple[float, ...] = (60.0, 300.0, 900.0, 1800.0, HOUR, 2 * HOUR, 4 * HOUR)
+    expire: float = 48 * HOUR
+    connections_per_site: int = 20
+    messages_per_connection: int = 100
+    port: int = 25
+    ca_file: Path | None = None
+    allow_networks: tuple[Network, ...] = ()
+    bounce_from: str = ""
+    timeouts: DeliveryTimeouts = DeliveryTimeouts()
+    domains: Mapping[str, DomainDelivery] = field(factory=dict)
+
+
+@frozen
+class NameServer:
+    host: str
+    port: int = 53
+
+
+@frozen
+class Dns:
+    """
+    No C{servers}: those of the system.
+    """
+
+    servers: tuple[NameServer, ...] = ()
+    validating: bool = False
+
+
+@frozen
+class Webhooks:
+    retry: tuple[float, ...] = (10.0, 60.0, 300.0, 900.0, 1800.0, HOUR, 2 * HOUR, 4 * HOUR, 6 * HOUR, 12 * HOUR)
+    timeout: float = 30.0
+    header_prefix: str = "X-Lettermint"
+    allow_networks: tuple[Network, ...] = ()
+    ca_file: Path | None = None
+
+
+@frozen
+class Http:
+    """
+    C{listen} None: off.
+    """
+
+    listen: str | None = None
+
+
+@frozen
+class Log:
+    format: LogFormat = LogFormat.TEXT
+    level: str = "info"
+
+
+@frozen
+class Token:
+    """
+    A token at rest: never the token itself.
+
+    C{sha256} is 64 hexadecimal digits, C{cram} the token sealed under the server's
+    key, or empty. C{networks} empty: from anywhere.
+    """
+
+    name: str
+    id: str
+    sha256: str
+    cram: str = ""
+    created: datetime.date | None = None
+    expires: datetime.date | datetime.datetime | None = None
+    networks: tuple[Network, ...] = ()
+
+
+@frozen
+class Route:
+    """
+    A stream of a project. C{tls} None: as the project says.
+    """
+
+    slug: str
+    kind: Kind = Kind.TRANSACTIONAL
+    tls: TlsPolicy | None = None
+    dsn: bool = True
+
+
+@frozen
+class Webhook:
+    url: str
+    secret: str
+    events: tuple[str, ...] = ("message.*",)
+
+
+OUTGOING = "outgoing"
+
+
+@frozen
+class Project:
+    """
+    A tenant. C{routes} always has the default one. C{require_to} None, C{dialects} None: as the server says.
+    """
+
+    slug: str
+    smtp: bool = True
+    domains: tuple[str, ...] = ()
+    default_route: str = OUTGOING
+    mode: Mode = Mode.LIVE
+    tls: TlsPolicy | None = None
+    require_to: bool | None = None
+    dialects: tuple[Dialect, ...] | None = None
+    tokens: tuple[Token, ...] = ()
+    routes: Mapping[str, Route] = field(factory=lambda: {OUTGOING: Route(OUTGOING)})
+    webhooks: tuple[Webhook, ...] = ()
+
+    def route(self, slug: str | None = None) -> Route:
+        """
+        The route of that slug; the default one for None and for a route that is gone.
+        """
+        found = self.routes.get(slug or self.default_route) or self.routes.get(self.default_route)
+        return found or Route(OUTGOING)
+
+
+@frozen
+class Config:
+    """
+    All of it. C{path} is the file it came from, C{projects} goes by slug.
+    """
+
+    path: Path
+    server: Server
+    tls: ServerTls = ServerTls()
+    listeners: tuple[Listener, ...] = DEFAULT_LISTENERS
+    auth: Auth = Auth()
+    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()
+    submission: SubmissionRules = SubmissionRules()
+    queue: Queue = Queue()
+    delivery: Delivery = Delivery()
+    dns: Dns = Dns()
+    webhooks: Webhooks = Webhooks()
+    http: Http = Http()
+    log: Log = Log()
+    projects: Mapping[str, Project] = field(factory=dict)
+    token_key: bytes = field(default=b"", repr=False)

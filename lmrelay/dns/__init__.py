@@ -1,0 +1,3 @@
+"""
+Questions to a name server, and answers with their lifetime and their AD bit.
+"""

@@ -1,0 +1,3 @@
+"""
+From committed events to the people who wait for them.
+"""

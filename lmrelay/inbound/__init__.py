@@ -1,0 +1,3 @@
+"""
+From a socket to an accepted message: listeners, sessions, transactions.
+"""

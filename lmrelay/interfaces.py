@@ -1,0 +1,337 @@
+"""
+Where the rooms meet. Each seam: who offers it, who uses it, what it promises.
+
+Values that cross a seam stand beside it. Nothing here knows a protocol or a table.
+Coroutines are driven with Deferreds on the reactor thread; all methods are called there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from attrs import field, frozen
+from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
+from twisted.internet.defer import Deferred
+from twisted.mail.interfaces import IMessageDelivery
+from zope.interface import Attribute, Interface
+
+from lmrelay.config.values import Config, Kind, Project
+from lmrelay.mail.address import Address
+from lmrelay.mail.envelope import Envelope, Recipient, Ret
+from lmrelay.mail.outcome import Attempt
+
+# --- configuration: the roof offers it, every room reads it --------------------------------
+
+
+class ISettings(Interface):
+    """
+    The configuration in force. A reload replaces C{config} at one stroke, so read it
+    where it is used, once per session, message or attempt, and keep no copy.
+    """
+
+    config: Config = Attribute("The configuration in force.")
+
+
+# --- who may send: projects offer it, inbound uses it --------------------------------------
+
+
+class ITokenCredentials(IUsernamePassword):
+    """
+    User name and token as PLAIN or LOGIN gave them; both C{bytes}.
+    """
+
+    address: str = Attribute("The client's IP address.")
+
+
+class ICramCredentials(IUsernameHashedPassword):
+    """
+    A CRAM-MD5 answer (RFC 2195).
+    """
+
+    address: str = Attribute("The client's IP address.")
+    challenge: bytes = Attribute("What was sent, base64 undone.")
+    response: bytes = Attribute("The keyed digest as 32 lower-case hexadecimal digits.")
+
+
+class ISubmitter(IMessageDelivery):
+    """
+    The avatar: a project, as seen by a session that logged in with one of its tokens.
+
+    C{portal.login(credentials, None, ISubmitter)} gives it, or fails with
+    L{lmrelay.errors.Refused}, whose reply (535) is for the client.
+    Of C{IMessageDelivery}: C{validateFrom} answers whether the project may use that
+    sender domain, C{validateTo} and C{receivedHeader} work with stock twisted.mail too.
+    """
+
+    token_id: str = Attribute("Which token it was.")
+    slug: str = Attribute("The project's slug.")
+
+    def project() -> Project:
+        """
+        The project as configured now.
+
+        @raise Refused: it is gone, SMTP is off for it (421 4.7.0), or the token was revoked or has expired
+        """
+
+    def check_sender(domain: str) -> None:
+        """
+        May the project send as C{domain} (any spelling)?
+
+        @raise Refused: no (550 5.7.1)
+        """
+
+
+# --- the queue, as inbound sees it ----------------------------------------------------------
+
+
+@frozen
+class Submission:
+    """
+    A message to be accepted, less its body.
+
+    C{head} is final: what recipients get, from the first field to the line ending of
+    the last. C{subject}, C{message_id} (of the Message-ID field), C{sender}, C{to} are for
+    people who look. C{client} is what is known of the client, for C{explain}.
+    C{eight_bit}: the body has octets beyond ASCII. C{utf8_head}: the head has some.
+    """
+
+    project: str
+    route: str
+    kind: Kind
+    envelope: Envelope
+    head: bytes
+    received_at: float
+    id: str
+    eight_bit: bool = False
+    utf8_head: bool = False
+    subject: str = ""
+    message_id: str = ""
+    sender: str = ""
+    to: str = ""
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(factory=dict)
+    client: Mapping[str, str] = field(factory=dict)
+    token_id: str = ""
+
+
+class IBody(Interface):
+    """
+    The body of one message on its way in; large ones go to the store while they arrive.
+
+    The body is what follows the head, the empty line included: head + body is the content.
+    """
+
+    size: int = Attribute("Octets so far.")
+
+    def write(octets: bytes) -> Deferred[None] | None:
+        """
+        Add a block. A Deferred means: pause input until it fires (never a value).
+
+        It fails with L{lmrelay.errors.StoreError}; the body is then of no more use.
+        """
+
+    def discard() -> None:
+        """
+        Forget it, and what of it reached the store. May be called twice, or after accept.
+        """
+
+
+class IAcceptance(Interface):
+    """
+    The queue's door.
+    """
+
+    def check_room(declared: int | None) -> None:
+        """
+        Is there room for a message of C{declared} octets and the reserve?
+
+        @raise StoreFull: no
+        """
+
+    def open_body() -> IBody:
+        """
+        A new, empty body.
+        """
+
+    def accept(submission: Submission, body: IBody) -> Deferred[None]:
+        """
+        Fires when message, recipients and event are on disk: from then on the message
+        is the relay's. The delivery may have begun.
+
+        It fails with L{StoreFull} or L{StoreError}, and nothing is stored.
+        """
+
+
+# --- the queue and dispatch, as they see each other -----------------------------------------
+
+
+@frozen
+class Lane:
+    """
+    What is kept apart so that nobody waits for another: whose mail, of which kind, to where.
+
+    C{domain} is the recipient domain in A-labels.
+    """
+
+    project: str
+    kind: Kind
+    domain: str
+
+
+@frozen(eq=False)
+class LeasedRecipient:
+    """
+    C{number} counts the recipients of a message from 0; C{attempts} were made before.
+    """
+
+    number: int
+    recipient: Recipient
+    attempts: int = 0
+
+
+@frozen(eq=False)
+class Leased:
+    """
+    Recipients of one message in one lane that this worker owns and is to try now.
+
+    C{size} is that of head and body. C{notification}: it is one of the relay's own (the
+    reverse path is then null, and nothing is told of its failure).
+    """
+
+    message_id: str
+    lane: Lane
+    route: str
+    reverse_path: Address | None
+    recipients: tuple[LeasedRecipient, ...] = field(converter=tuple)
+    size: int = 0
+    received_at: float = 0.0
+    eight_bit: bool = False
+    utf8_head: bool = False
+    smtputf8: bool = False
+    ret: Ret | None = None
+    envid: str | None = None
+    notification: bool = False
+
+
+RecipientKey = tuple[str, int]
+"""
+A message's id and a recipient's number.
+"""
+
+
+class IContent(Interface):
+    """
+    The content of a message, to be read once from the start.
+    """
+
+    def read() -> Deferred[bytes]:
+        """
+        The next block, at most 256 KiB; empty at the end. The first begins with the head.
+
+        It fails with L{lmrelay.errors.StoreError}.
+        """
+
+
+class IQueue(Interface):
+    """
+    The queue, as delivery sees it.
+    """
+
+    def open_content(message_id: str) -> IContent:
+        """
+        For reading the content; nothing needs closing.
+        """
+
+    def settle(message_id: str, attempts: Mapping[int, Attempt]) -> Deferred[None]:
+        """
+        Record how it went, by recipient number, in one commit with what follows from it
+        (event, notification, next attempt, the body's end). The lease ends with it.
+
+        Never fails: what cannot be written stays in memory and is tried again, and
+        dispatch is paused until it is through.
+        """
+
+    def release(keys: Collection[RecipientKey]) -> Deferred[None]:
+        """
+        End the lease without an attempt: they are due at once, for any worker.
+        """
+
+
+class IDispatch(Interface):
+    """
+    Delivery, as the queue sees it. All of it is immediate.
+    """
+
+    def reserve(lane: Lane, recipients: int) -> bool:
+        """
+        Is there room in the lane's window for so many more? True takes the room.
+        """
+
+    def cancel(lane: Lane, recipients: int) -> None:
+        """
+        Give a reservation back.
+        """
+
+    def take(leased: Sequence[Leased]) -> None:
+        """
+        Deliver these, whose room is reserved. Those of one message come in one call.
+        """
+
+    def withdraw(keys: Collection[RecipientKey]) -> set[RecipientKey]:
+        """
+        Forget these if no attempt is under way; the answer is those forgotten.
+        """
+
+    def pause() -> None:
+        """
+        Begin no attempt until L{resume}: outcomes cannot be recorded.
+        """
+
+    def resume() -> None:
+        """
+        Go on.
+        """
+
+
+# --- DNS: the dns room offers it, outbound uses it ------------------------------------------
+
+
+@frozen
+class MxRecord:
+    """
+    C{host} in lower case, without the final dot; empty for the null MX (RFC 7505).
+    """
+
+    preference: int
+    host: str
+
+
+@frozen
+class Answer:
+    """
+    What a name server said of a name and a type.
+
+    C{records} are of the asked type at the end of any CNAME chain: L{MxRecord}s, IP addresses as text, or
+    the raw RDATA octets of other types. Empty and C{exists}: the name has none of
+    the type; not C{exists}: NXDOMAIN. C{authenticated} is the AD bit, where it may be believed.
+    C{ttl} is in seconds.
+    """
+
+    records: tuple[object, ...] = ()
+    exists: bool = True
+    authenticated: bool = False
+    ttl: float = 0.0
+
+
+class IResolver(Interface):
+    """
+    Questions to the DNS, answered from a bounded cache where it may be.
+    """
+
+    def query(name: str, type: int) -> Deferred[Answer]:
+        """
+        @param name: in A-labels
+        @param type: the number of the record type (15 MX, 1 A, 28 AAAA, 52 TLSA …)
+
+        It fails with L{lmrelay.errors.DnsError} where there was no usable answer.
+        """

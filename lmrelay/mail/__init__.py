@@ -1,0 +1,3 @@
+"""
+What mail is: addresses, envelopes, heads, outcomes, notifications. Pure.
+"""

@@ -1,0 +1,3 @@
+"""
+From a leased message to an outcome: dispatch, sites, connections, verdicts.
+"""

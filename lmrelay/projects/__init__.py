@@ -1,0 +1,3 @@
+"""
+Who may send: projects and their tokens, behind twisted.cred.
+"""

@@ -1,0 +1,3 @@
+"""
+Rows: the store, group commit, leases, the retry schedule.
+"""

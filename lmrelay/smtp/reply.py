@@ -1,0 +1,77 @@
+"""
+An SMTP reply as a value (RFC 5321 §4.2, RFC 2034), the same in both directions.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+
+@frozen
+class Reply:
+    """
+    A reply: three digits, an enhanced status code where there is one, and text.
+
+    C{lines} has at least one line, without code, enhanced code or line ending.
+    Text of a remote server is decoded as UTF-8, octets that are not become U+FFFD.
+    """
+
+    code: int
+    enhanced: str | None
+    lines: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """
+        The lines as one.
+        """
+        return " ".join(self.lines)
+
+    def is_positive(self) -> bool:
+        """
+        2xx or 3xx?
+        """
+        return 200 <= self.code < 400
+
+    def is_temporary(self) -> bool:
+        """
+        4xx?
+        """
+        return 400 <= self.code < 500
+
+    def is_permanent(self) -> bool:
+        """
+        5xx?
+        """
+        return 500 <= self.code < 600
+
+    def __str__(self) -> str:
+        enhanced = f" {self.enhanced}" if self.enhanced else ""
+        return f"{self.code}{enhanced} {self.text}".rstrip()
+
+    def to_wire(self) -> bytes:
+        """
+        The octets that go to a client, all lines with their endings.
+
+        Text that a client could have chosen is made harmless: no control
+        character reaches the wire.
+        """
+        prefix = f"{self.enhanced} " if self.enhanced else ""
+        last = len(self.lines) - 1
+        return b"".join(
+            b"%d%s%s\r\n" % (self.code, b" " if number == last else b"-", _harmless(prefix + line))
+            for number, line in enumerate(self.lines)
+        )
+
+
+def reply(code: int, enhanced: str | None, *lines: str) -> Reply:
+    """
+    Short for a L{Reply} of those lines.
+    """
+    return Reply(code, enhanced, lines or ("",))
+
+
+def _harmless(text: str) -> bytes:
+    if text.isprintable():
+        return text.encode("utf-8")
+    return "".join(c if c.isprintable() else "?" for c in text).encode("utf-8", "replace")

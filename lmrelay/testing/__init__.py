@@ -1,0 +1,3 @@
+"""
+Public test doubles: in-memory wire, fake name server, scripted MX, certificates.
+"""
