@@ -1,5 +1,6 @@
 """
-The header block of a message as raw fields: read, looked at, changed, written back octet for octet (RFC 5322 §2.2, §3.6).
+The header block of a message as raw fields: read, looked at, changed, written back
+octet for octet (RFC 5322 §2.2, §3.6).
 """
 
 from __future__ import annotations

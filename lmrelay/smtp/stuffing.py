@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from attrs import define
 
+from lmrelay.smtp.newlines import has_bare_newline, to_crlf
+
 
 @define(eq=False)
 class Stuffer:
@@ -15,14 +17,31 @@ class Stuffer:
     Writes one DATA.
     """
 
+    _held: bytes = b""
+    _at_line_start: bool = True
+
     def stuff(self, block: bytes) -> bytes:
         """
         What of the content can be sent with this block.
         """
-        raise NotImplementedError
+        octets = self._held + block if self._held else block
+        # A CR at the end is sent once it is known whether a LF follows it.
+        self._held = b"\r" if octets.endswith(b"\r") else b""
+        if self._held:
+            octets = octets[:-1]
+        if not octets:
+            return octets
+        if has_bare_newline(octets):
+            octets = to_crlf(octets)
+        stuffed = octets.replace(b"\r\n.", b"\r\n..")
+        # A dot that opens a block may open a line too; unstuffed, it could end the data and make commands of the rest.
+        if self._at_line_start and stuffed.startswith(b"."):
+            stuffed = b"." + stuffed
+        self._at_line_start = octets.endswith(b"\r\n")
+        return stuffed
 
     def finish(self) -> bytes:
         """
         What closes the DATA: the CRLF that the content may lack, and the final dot.
         """
-        raise NotImplementedError
+        return b".\r\n" if self._at_line_start and not self._held else b"\r\n.\r\n"
