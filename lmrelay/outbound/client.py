@@ -230,13 +230,14 @@ class Connection(Protocol):
             return
         if dialogue.is_over:
             self._dialogue = None
-        elif isinstance(dialogue, Transaction):
+            self._take_turn()
+            return
+        self._await_progress(dialogue)
+        if isinstance(dialogue, Transaction):
             if octets := dialogue.take_octets():
                 self.transport.write(octets)
-            self._await_progress(dialogue)
-            if not dialogue.wants_content:
-                return
-        self._take_turn()
+            if dialogue.wants_content:
+                self._take_turn()
 
     def _take_turn(self) -> None:
         turn, self._turn = self._turn, None

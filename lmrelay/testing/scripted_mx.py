@@ -24,7 +24,7 @@ class Answer:
     """
     What is said: octets as they go out, after C{delay} seconds, C{piece} octets a write (0: all at once).
 
-    C{close}: the connection ends after it. No octets and not C{close}: silence.
+    C{close}: the connection ends after it. No octets and not C{close}: silence for ever.
     """
 
     octets: bytes = b""
@@ -345,8 +345,9 @@ class Session(Protocol):
         size = answer.piece or len(octets) or 1
         for start in range(0, len(octets), size):
             self.transport.write(octets[start : start + size])
-        if answer.close:
+        if answer.close or not octets:
             self._waiting = True
+        if answer.close:
             self.transport.loseConnection()
 
     def _say_late(self, answer: Answer) -> None:
