@@ -64,8 +64,7 @@ def strictest(first: Demand, *others: Demand) -> Demand:
     """
     The demand that meets all of these; of equals the first names the policy.
     """
-    strict = max((first, *others), key=lambda demand: (demand.required, demand.starttls))
-    return strict
+    return max((first, *others), key=lambda demand: (demand.required, demand.starttls))
 
 
 def proved_by(tls: Tls | None) -> Level:
