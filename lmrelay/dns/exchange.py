@@ -126,6 +126,10 @@ class _Datagram(_Exchange, DatagramProtocol):
     def connectionRefused(self) -> None:
         self.end(DnsError("nothing listens there"))
 
+    def stopProtocol(self) -> None:
+        # Under epoll a refusal comes as the loss of the socket.
+        self.end(DnsError("nothing listens there"))
+
 
 class _Stream(_Exchange, Protocol):
     def __init__(self, octets: bytes, read: Reader) -> None:

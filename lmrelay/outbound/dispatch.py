@@ -130,12 +130,13 @@ class Dispatch:
         return queue
 
     def _forget_sites(self) -> None:
-        if len(self._sites) <= self.max_sites:
-            return
-        groups, oldest = self._sites.popitem(last=False)
-        if not oldest.is_quiet:
-            # Busy ones are bounded by the windows; it comes up again behind the others.
-            self._sites[groups] = oldest
+        for _ in range(2):
+            if len(self._sites) <= self.max_sites:
+                return
+            groups, oldest = self._sites.popitem(last=False)
+            if not oldest.is_quiet:
+                # Busy ones are bounded by the windows; it comes up again behind the others.
+                self._sites[groups] = oldest
 
     def _mark(self, queue: SiteQueue) -> None:
         if queue.is_ready:

@@ -116,7 +116,9 @@ def is_allowed(address: str, networks: Sequence[Network] = ()) -> bool:
 
 
 def _is_reserved(address: IPAddress) -> bool:
-    return address.is_unspecified or (address.version == 4 and address.is_reserved)
+    if isinstance(address, IPv6Address):
+        return address.is_unspecified or address.is_site_local
+    return address.is_unspecified or address.is_reserved
 
 
 def _forms(address: IPAddress) -> list[IPAddress]:
