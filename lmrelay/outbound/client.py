@@ -11,8 +11,12 @@ from collections.abc import Callable
 from typing import Union
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IConsumer, IDelayedCall, IHandshakeListener, IPushProducer, IReactorTime, ITLSTransport
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHandshakeListener,
+    IPushProducer,
+    IReactorTime,
+)
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -22,7 +26,8 @@ from lmrelay.config.values import DeliveryTimeouts
 from lmrelay.errors import SyntaxRefused
 from lmrelay.interfaces import IContent, Leased
 from lmrelay.mail.outcome import Tls
-from lmrelay.outbound.handshake import Handshake, tls_words
+from lmrelay.outbound.exchange import Exchange, IClientTransport
+from lmrelay.outbound.handshake import Handshake, tell_loss
 from lmrelay.outbound.steps import Step
 from lmrelay.outbound.tls import Level, proved_by
 from lmrelay.outbound.transaction import Transaction
@@ -38,44 +43,9 @@ Seconds that a receiver has to take leave; then the connection is dropped.
 """
 
 
-class Exchange:
-    """
-    A step of the set-up: one command, one reply, nothing else.
-    """
-
-    def __init__(self, step: Step) -> None:
-        self.step = step
-        self.result: Reply | Trouble | None = None
-        self.is_over = self.is_broken = False
-
-    def answer(self, reply: Reply) -> None:
-        """
-        A reply came. A second one makes the first worthless: it was not in answer to us.
-        """
-        if self.is_over:
-            self.is_broken = True
-            self.result = Trouble(Cause.NONSENSE, "the server said more than was asked")
-        else:
-            self.is_over = True
-            self.result = reply
-
-    def end(self, trouble: Trouble) -> None:
-        """
-        No reply will come.
-        """
-        if not self.is_over:
-            self.is_over = True
-            self.result = trouble
-        self.is_broken = True
-
-
 Dialogue = Union[Transaction, Exchange]
 
-
-class IClientTransport(ITLSTransport, IConsumer):
-    """
-    What a connection runs on.
-    """
+_CLOSED = Trouble(Cause.LOST, "the connection had been closed")
 
 
 @implementer(IHandshakeListener, IPushProducer)
@@ -143,7 +113,7 @@ class Connection(Protocol):
         if transaction.is_over:
             return transaction.verdicts
         if not self.is_usable:
-            transaction.end(Trouble(Cause.LOST, "the connection had been closed"))
+            transaction.end(_CLOSED)
             return transaction.verdicts
         self.transactions += 1
         self._begin(transaction)
@@ -192,35 +162,33 @@ class Connection(Protocol):
         Send one command of the set-up and get its one reply.
         """
         exchange = Exchange(step)
-        if self._over or self._dialogue is not None:
-            return Trouble(Cause.LOST, "the connection had been closed")
+        if not self.is_usable:
+            return _CLOSED
         self._begin(exchange)
         if command:
             self.transport.write(command)
-        try:
-            await self._until_turn(exchange)
-        except CancelledError:
-            self.abort("the connecting was cancelled")
-            raise
-        return exchange.result or Trouble(Cause.LOST, "the connection had been closed")
+        await self._until_over(exchange)
+        return exchange.result or _CLOSED
 
     async def start_tls(self, handshake: Handshake) -> Trouble | None:
         """
         The handshake, after the 220 to STARTTLS. None: the connection is encrypted.
         """
-        self._handshake = handshake
-        self._reader = ReplyReader()
         exchange = Exchange(Step.HANDSHAKE)
-        if self._over:
-            return Trouble(Cause.LOST, "the connection had been closed")
+        if not self.is_usable:
+            return _CLOSED
+        self._handshake = handshake
         self._begin(exchange)
         self.transport.startTLS(handshake)
+        await self._until_over(exchange)
+        return exchange.result if isinstance(exchange.result, Trouble) else None
+
+    async def _until_over(self, exchange: Exchange) -> None:
         try:
             await self._until_turn(exchange)
         except CancelledError:
             self.abort("the connecting was cancelled")
             raise
-        return exchange.result if isinstance(exchange.result, Trouble) else None
 
     # --- the dialogue ---
 
@@ -246,10 +214,8 @@ class Connection(Protocol):
             self._drop(Trouble(Cause.NONSENSE, "the server said something unasked"))
             return
         try:
-            # Line by line, so that where the octets are cut never decides which replies count.
-            for line in data.splitlines(keepends=True):
-                for reply in self._reader.feed(line):
-                    dialogue.answer(reply)
+            for reply in self._reader.feed(data):
+                dialogue.answer(reply)
         except SyntaxRefused as error:
             dialogue.end(Trouble(Cause.NONSENSE, f"the server's reply cannot be understood ({error})"))
             self._drop(Trouble(Cause.NONSENSE, str(error)))
@@ -264,13 +230,14 @@ class Connection(Protocol):
             return
         if dialogue.is_over:
             self._dialogue = None
-        elif isinstance(dialogue, Transaction):
+            self._take_turn()
+            return
+        self._await_progress(dialogue)
+        if isinstance(dialogue, Transaction):
             if octets := dialogue.take_octets():
                 self.transport.write(octets)
-            self._await_progress(dialogue)
-            if not dialogue.wants_content:
-                return
-        self._take_turn()
+            if dialogue.wants_content:
+                self._take_turn()
 
     def _take_turn(self) -> None:
         turn, self._turn = self._turn, None
@@ -327,9 +294,7 @@ class Connection(Protocol):
             drained.callback(None)
 
     def stopProducing(self) -> None:
-        """
-        The connection is going; C{connectionLost} says so too.
-        """
+        """C{connectionLost} follows."""
 
     def _stop_producing(self) -> None:
         if self._producing:
@@ -396,10 +361,7 @@ class Connection(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._connected = False
-        text = (
-            "the connection was lost" if reason.check(ConnectionDone) else f"the connection was lost ({_words(reason)})"
-        )
-        self._finish(Trouble(Cause.LOST, text))
+        self._finish(Trouble(Cause.LOST, tell_loss(reason.value)))
         self._stop_timer()
 
     def _leave(self) -> None:
@@ -436,7 +398,3 @@ class Connection(Protocol):
         lost, self._lost = self._lost, None
         if lost is not None:
             lost(self)
-
-
-def _words(reason: Failure) -> str:
-    return tls_words(reason.value) or reason.getErrorMessage()

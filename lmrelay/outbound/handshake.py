@@ -13,6 +13,7 @@ import service_identity
 from attrs import define, field
 from OpenSSL import SSL, crypto
 from service_identity.pyopenssl import extract_patterns, verify_hostname
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
@@ -126,11 +127,13 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def tls_words(error: BaseException | None) -> str:
+def tell_loss(error: BaseException | None) -> str:
     """
-    What went wrong in TLS, or empty where it was not TLS.
+    How a connection ended, in words.
     """
-    if not isinstance(error, SSL.Error):
-        return ""
-    reasons = [str(one[-1]) for one in (error.args[0] if error.args and isinstance(error.args[0], list) else [])]
-    return f"TLS: {', '.join(reasons) or 'the peer broke it off'}"
+    if isinstance(error, SSL.Error):
+        entries = error.args[0] if error.args and isinstance(error.args[0], list) else []
+        return f"the connection was lost (TLS: {', '.join(str(entry[-1]) for entry in entries) or 'broken off'})"
+    if error is None or isinstance(error, ConnectionDone):
+        return "the connection was lost"
+    return f"the connection was lost ({error})"
