@@ -12,7 +12,6 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import IO
 
 import click
 from attrs import define
@@ -99,7 +98,7 @@ def _print_fitted(titles: Sequence[str], rows: Sequence[Sequence[str]], width: i
         grid.add_column(title, overflow="ellipsis", no_wrap=True)
     for row in rows:
         grid.add_row(*map(Text, row))
-    Console(file=_stdout(), width=width, highlight=False, markup=False, emoji=False).print(grid)
+    Console(width=width, highlight=False, markup=False, emoji=False).print(grid)
 
 
 def _print_plain(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -107,10 +106,6 @@ def _print_plain(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(*every, strict=True)]
     for row in every:
         click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _stdout() -> IO[str]:
-    return click.get_text_stream("stdout")
 
 
 def cell(value: object) -> str:
@@ -161,7 +156,8 @@ def human_duration(seconds: float) -> str:
         return f"{seconds * 1000:.0f}ms"
     if seconds < 10:
         return f"{seconds:.1f}s"
-    rest, parts = round(seconds), []
+    rest = round(seconds)
+    parts: list[tuple[int, str]] = []
     for unit, length in _UNITS:
         number, rest = divmod(rest, length)
         if number or parts:
