@@ -1,5 +1,5 @@
 r"""
-The log: one line a fact, C{key=value} or JSON, to standard output, a file or syslog.
+The log: one line a fact, C{TIME LEVEL fact key=value} or JSON, to standard output, a file or syslog.
 
 In come events of twisted.logger; of Twisted's own only warnings and worse. Values are quoted
 and escaped, so that no subject or reply can forge a line or reach a terminal's controls, and
@@ -105,10 +105,13 @@ def _is_ours(event: LogEvent) -> bool:
 
 def format_text(event: LogEvent) -> str:
     """
-    The event as C{time=… level=… fact=… key=value …}, and its traceback, if any, in indented lines.
+    The event as C{TIME LEVEL the fact key=value …}, and its traceback, if any, in indented lines.
+
+    A value in quotes is a JSON string.
     """
-    pairs = list(_pairs(event))
-    lines = [" ".join(f"{key}={quote(_plain(value))}" for key, value in pairs)]
+    (_, when), (_, level), (_, fact), *pairs = _pairs(event)
+    line = f"{when} {level} {escape(str(fact))}"
+    lines = [" ".join([line, *(f"{key}={quote(_plain(value))}" for key, value in pairs)])]
     lines += ["    " + escape(line) for line in _traceback(event).splitlines()]
     return redact("\n".join(lines))
 
@@ -130,9 +133,10 @@ def _pairs(event: LogEvent) -> Iterator[tuple[str, object]]:
     yield "time", _iso(event.get("log_time") or 0.0)
     yield "level", level.name
     if not _is_ours(event):
-        # Its fields are objects of Twisted's; the text says what they are.
-        yield "fact", _shorten(formatEvent(event).strip())
+        # Its fields are objects of a library's; the text says what they are.
+        yield "fact", "library speaks"
         yield "source", event.get("log_namespace") or "unknown"
+        yield "text", formatEvent(event).strip()
     else:
         yield "fact", event.get("log_format") or ""
         for key, value in event.items():
@@ -222,7 +226,7 @@ def quote(text: str) -> str:
     """
     if _BARE.fullmatch(text) and text.isprintable():
         return text
-    return '"' + escape(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
+    return escape(json.dumps(text, ensure_ascii=False))
 
 
 def escape(text: str) -> str:
@@ -231,7 +235,14 @@ def escape(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return "".join(map(_escape_one, text))
+
+
+def _escape_one(character: str) -> str:
+    if character.isprintable():
+        return character
+    # JSON leaves DEL as it is.
+    return "\\u007f" if character == "\x7f" else json.dumps(character)[1:-1]
 
 
 def redact(text: str) -> str:

@@ -128,6 +128,10 @@ class Frame(click.Group):
         """
         try:
             return super().invoke(ctx)
+        except (click.UsageError, Problems):
+            raise
+        except click.ClickException as error:
+            raise Problems(*error.message.splitlines()) from error
         except ConfigError as error:
             raise Problems(*map(str, error.problems)) from error
         except LmrelayError as error:
