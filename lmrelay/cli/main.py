@@ -98,19 +98,23 @@ class Frame(click.Group):
     A group whose commands are imported when they are run, and whose errors are lines.
     """
 
+    def __init__(self, *args: Any, lazy: Mapping[str, tuple[str, str]], **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.lazy = lazy
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """
-        Their names, in the order of C{COMMANDS}.
+        Their names, in the order they were given.
         """
-        return list(COMMANDS)
+        return list(self.lazy)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """
         The command of that name, or None.
         """
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self.lazy:
             return None
-        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        module, _, attribute = self.lazy[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         _accept_json(command)
         return command
@@ -120,7 +124,7 @@ class Frame(click.Group):
         List them without importing one.
         """
         with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+            formatter.write_dl([(name, summary) for name, (_, summary) in self.lazy.items()])
 
     def invoke(self, ctx: click.Context) -> object:
         """
@@ -186,7 +190,9 @@ def _version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> N
         ctx.exit()
 
 
-@click.group(cls=Frame, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Frame, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.option(
     "--config",
     "config_path",

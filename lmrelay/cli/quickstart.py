@@ -7,6 +7,7 @@ an MX to which every domain leads, prints what to paste, and tells what happens 
 
 from __future__ import annotations
 
+import json
 import shlex
 import socket
 import sys
@@ -108,7 +109,7 @@ def guide(trial: Trial, token: str, listeners: Sequence[Listener], live: bool) -
     content = "\\r\\n".join((*head, "", "Hello!", ""))
     script = (
         f'import smtplib, ssl; s = smtplib.SMTP("{IPV4}", {port}); '
-        f's.starttls(context=ssl.create_default_context(cafile="{trial.certificate}")); '
+        f"s.starttls(context=ssl.create_default_context(cafile={json.dumps(str(trial.certificate))})); "
         f's.login("{USERNAME}", "{token}"); '
         f'print(s.sendmail("{SENDER}", ["{RECIPIENT}"], "{content}") or "accepted"); s.quit()'
     )

@@ -46,7 +46,8 @@ class StandInResolver:
 @frozen
 class Arrival:
     """
-    A message that arrived. C{tls} is the version and cipher, None for plaintext; C{size} counts octets.
+    A message that arrived. C{tls} is the version and cipher, None for plaintext; C{size} counts
+    the octets as they came over the wire, stuffed dots too.
     """
 
     reverse_path: str
