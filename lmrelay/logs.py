@@ -353,4 +353,4 @@ def install(application: Componentized, observer: LogObserver) -> None:
     """
     Make twistd use the observer: to be called when the service is given its application.
     """
-    application.setComponent(ILogObserver, observer)  # type: ignore[no-untyped-call]
+    application.setComponent(ILogObserver, observer)

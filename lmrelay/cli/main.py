@@ -15,6 +15,7 @@ import importlib
 import importlib.metadata
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from lmrelay.cli.output import Output, printable
 from lmrelay.errors import ConfigError, LmrelayError
 
 if TYPE_CHECKING:
+    from lmrelay.cli.desk import Desk, OpenDesk
     from lmrelay.config.values import Config
 
 DEFAULT_CONFIG = Path("/etc/lmrelay/lmrelay.toml")
@@ -43,6 +45,18 @@ Each subcommand: where it lives (C{module:attribute}), and what C{--help} says o
 """
 
 
+def _read(path: Path) -> Config:
+    from lmrelay.config.load import load
+
+    return load(path)
+
+
+def _open_desk(config: Config, wall: Callable[[], float]) -> AbstractContextManager[Desk]:
+    from lmrelay.queue.operations import open_desk
+
+    return open_desk(config, wall)
+
+
 @define(eq=False)
 class Invocation:
     """
@@ -52,6 +66,8 @@ class Invocation:
     config_path: Path = DEFAULT_CONFIG
     output: Output = Factory(Output)
     wall: Callable[[], float] = time.time
+    read: Callable[[Path], Config] = _read
+    desk: OpenDesk = _open_desk
 
     def load(self) -> Config:
         """
@@ -59,9 +75,7 @@ class Invocation:
 
         @raise ConfigError: all that is wrong with it
         """
-        from lmrelay.config.load import load
-
-        return load(self.config_path)
+        return self.read(self.config_path)
 
     def load_as_owner(self) -> Config:
         """
@@ -71,6 +85,12 @@ class Invocation:
         config = self.load()
         take_identity(config.server.state_dir)
         return config
+
+    def open_desk(self) -> AbstractContextManager[Desk]:
+        """
+        The queue of the configuration, opened as the owner of the store.
+        """
+        return self.desk(self.load_as_owner(), self.wall)
 
 
 pass_invocation = click.make_pass_decorator(Invocation)

@@ -21,13 +21,20 @@ def tell(story: Story, now: float) -> Iterator[str]:
     """
     The whole story, the message first, then each recipient in the order of RCPT.
     """
+    yield from particulars(story, now)
+    for recipient in story["recipients"]:
+        yield ""
+        yield from _tell_recipient(story, recipient, now)
+
+
+def particulars(story: Story, now: float) -> Iterator[str]:
+    """
+    What is known of the message itself.
+    """
     yield f"Message {story['message']}" + (f'  "{story["subject"]}"' if story.get("subject") else "")
     for title, text in _particulars(story, now):
         if text:
             yield f"  {title:10} {text}"
-    for recipient in story["recipients"]:
-        yield ""
-        yield from _tell_recipient(story, recipient, now)
 
 
 def _particulars(story: Story, now: float) -> Iterator[tuple[str, str]]:
