@@ -204,7 +204,8 @@ class Stage:
         from twisted.internet.defer import maybeDeferred
 
         if self.relay is not None and self.relay.running:
-            self.output.line("Finishing what is in flight …")
+            if self.exit_code == 0:
+                self.output.line("Finishing what is in flight …")
             await maybeDeferred(self.relay.stopService)
         if self.stand_in is not None:
             await maybeDeferred(self.stand_in.stopListening)
