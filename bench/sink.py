@@ -35,7 +35,7 @@ class Sink:
 
     def __enter__(self) -> Sink:
         listen, control = f"{self.address}:{self.port}", f"127.0.0.1:{self.control}"
-        command = [HERE / "bin/smtpsink", "--listen", listen, "--control", control]
+        command = [str(HERE / "bin/smtpsink"), "--listen", listen, "--control", control]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
         if self.process.stdout is None or self.process.stdout.readline() != b"listening\n":
             raise RuntimeError("the sink did not start")
@@ -66,7 +66,17 @@ def load(options: list[str], messages: int, limit: float) -> dict[str, Any]:
     """
     Send that many messages; the answer is what the generator measured.
     """
-    command = [HERE / "bin/smtpload", "-H", "127.0.0.1", "-m", str(messages), "--time", str(limit), "--retry", *options]
+    command = [
+        str(HERE / "bin/smtpload"),
+        "-H",
+        "127.0.0.1",
+        "-m",
+        str(messages),
+        "--time",
+        str(limit),
+        "--retry",
+        *options,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=limit + 30, check=False)
     if not done.stdout:
         raise RuntimeError(f"the load generator failed: {done.stderr}")

@@ -45,4 +45,4 @@ def relay(running: Relay) -> Iterator[Relay]:
     """
     start = len(running.log())
     yield running
-    print(running.log()[start:])  # noqa: T201 - captured, and shown only on failure
+    print(running.log()[start:])  # captured, and shown only on failure
