@@ -221,17 +221,18 @@ class Relay:
                 raise AssertionError(f"no {text!r} in {timeout} s:\n{self.log()[-20000:]}")
             pause()
 
-    def reload(self) -> str:
+    def reload(self) -> bool:
         """
-        SIGHUP; the answer is how it went: C{configuration reloaded} or C{configuration refused}.
+        SIGHUP; was the configuration taken?
         """
         since = len(self.log())
         self.signal(signal.SIGHUP)
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
-            for text in ("configuration reloaded", "configuration refused"):
-                if self.facts(text, since):
-                    return text
+            if self.facts("reloaded", since):
+                return True
+            if self.facts("reload refused, the old configuration stays", since):
+                return False
             pause()
         raise AssertionError(f"nothing about a reload in the log:\n{self.log()[since:]}")
 

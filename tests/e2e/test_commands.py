@@ -65,7 +65,7 @@ def test_hold_release_and_delete(world: World, alive: bool) -> None:
     if not alive:
         assert relay.stop() == 0
     for identity in (kept, gone):
-        relay.command("queue", "hold", identity)
+        assert relay.command("queue", "hold", identity)["by_daemon"] == alive
     assert states(relay, kept)[f"kept@{domain}"]["state"] == "held"
     assert sorted(listed(relay)) == sorted([kept, gone])
     relay.command("queue", "delete", gone)
@@ -102,7 +102,8 @@ def test_a_dry_run_changes_nothing(world: World) -> None:
     to = f"someone@{world.domain(mx)}"
     identity = send(relay, to)
     await_states(relay, identity, {to: "deferred"})
-    relay.command("queue", "delete", identity, "--dry-run")
+    change = relay.command("queue", "delete", identity, "--dry-run")
+    assert (change["changed"], change["dry_run"]) == (1, True)
     assert listed(relay) == [identity]
     relay.kill()
 

@@ -43,7 +43,7 @@ def test_smtp_is_switched_off_and_on(world: World, own: Relay) -> None:
     session = login(own)
     submit(session, [to])
     switch(own, "disable")
-    assert own.reload() == "configuration reloaded"
+    assert own.reload()
     assert session.mail("app@acme.example") == (421, b"4.7.0 SMTP was disabled for project acme")
     session.close()
     with pytest.raises(smtplib.SMTPAuthenticationError) as refused:
@@ -52,7 +52,7 @@ def test_smtp_is_switched_off_and_on(world: World, own: Relay) -> None:
     world.names.silent.clear()
     mx.wait(timeout=60)
     switch(own, "enable")
-    assert own.reload() == "configuration reloaded"
+    assert own.reload()
     send(own, to)
     mx.wait(2)
 
@@ -64,7 +64,7 @@ def test_a_bad_configuration_is_refused(world: World, own: Relay) -> None:
     mx = world.receiver()
     own.settings["limits"] = {"recipients": "many", "colour": 1}
     own.write()
-    assert own.reload() == "configuration refused"
+    assert not own.reload()
     assert "limits.recipients" in own.log()
     assert "limits.colour" in own.log()
     send(own, f"someone@{world.domain(mx)}")
@@ -78,7 +78,7 @@ def test_a_new_project_and_token_work(world: World, own: Relay) -> None:
     added = lmrelay(own.config, "project", "add", "other", "--domain", "other.example")
     assert added.returncode == 0, added.stderr
     token = own.command("token", "create", "other", "--name", "first")
-    assert own.reload() == "configuration reloaded"
+    assert own.reload()
     with connect(own) as client:
         client.login("lettermint", token["token"])
         assert client.mail("a@other.example")[0] == 250
@@ -89,7 +89,7 @@ def test_a_new_project_and_token_work(world: World, own: Relay) -> None:
         )
     revoked = lmrelay(own.config, "token", "revoke", "other", token["id"])
     assert revoked.returncode == 0, revoked.stderr
-    assert own.reload() == "configuration reloaded"
+    assert own.reload()
     with connect(own) as client, pytest.raises(smtplib.SMTPAuthenticationError):
         client.login("lettermint", token["token"])
 
@@ -109,7 +109,7 @@ def test_the_certificate_is_read_again(own: Relay) -> None:
     old = presented(own)
     session = login(own, "starttls")
     certificate, _ = make_certificate(own.folder)
-    assert own.reload() == "configuration reloaded"
+    assert own.reload()
     assert presented(own) == ssl.PEM_cert_to_DER_cert(certificate.read_text())
     assert presented(own) != old
     assert session.noop()[0] == 250
@@ -124,5 +124,5 @@ def test_a_certificate_that_does_not_match_is_refused(own: Relay) -> None:
     key = (own.folder / "relay.key").read_bytes()
     make_certificate(own.folder)
     (own.folder / "relay.key").write_bytes(key)
-    assert own.reload() == "configuration refused"
+    assert not own.reload()
     assert presented(own) == old
