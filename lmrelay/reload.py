@@ -88,5 +88,3 @@ def needs_restart(old: Config, new: Config) -> list[str]:
     The keys whose change a running process cannot follow.
     """
     return [key for key, read in _FIXED if read(old) != read(new)]
-
-

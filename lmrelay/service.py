@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any
 
@@ -175,10 +174,3 @@ class Relay(Service):
 
     def _change_listeners(self, config: Config) -> list[Problem]:
         return [Problem(str(config.path), "listeners", error) for error in self.listeners.change(config.listeners)]
-
-
-def check_files(path: Path) -> Config:
-    """
-    The configuration at C{path}, as the daemon and C{lmrelay check} read it.
-    """
-    return load(path)

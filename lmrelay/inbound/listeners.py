@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable
+from typing import Any
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IReactorTCP
+from twisted.internet.interfaces import IReactorTCP
 from twisted.logger import Logger
 
 from lmrelay.config.values import Listener
@@ -28,7 +29,7 @@ Key = tuple[str, int]
 @define(eq=False)
 class _Open:
     factory: SubmissionFactory
-    port: IListeningPort
+    port: Any
 
 
 @define(eq=False)
@@ -68,8 +69,29 @@ class Listeners:
             kept.factory.listener = wanted[key]
         self._open.update(added)
         for key, begun in added.items():
-            self.log.info("listening", listener=describe(wanted[key], begun.factory.port))
+            listener = wanted[key]
+            self.log.info(
+                "listening",
+                port=begun.factory.port,
+                interface=listener.interface,
+                security=listener.security.value,
+                configured=listener.port,
+            )
         return ()
+
+    def hold(self) -> None:
+        """
+        Keep the ports, but greet nobody: who connects waits until L{release}.
+        """
+        for opened in self._open.values():
+            opened.port.stopReading()
+
+    def release(self) -> None:
+        """
+        Greet those who wait, and all who come.
+        """
+        for opened in self._open.values():
+            opened.port.startReading()
 
     def ports(self) -> dict[Key, int]:
         """
