@@ -266,6 +266,19 @@ class SessionTests(SynchronousTestCase):
         peer.wait(301)
         self.assertTrue(peer.wire.server.disconnected)
 
+    def test_endless_line(self) -> None:
+        """
+        A line without end takes no memory before login and is refused once, when it ends (S3).
+        """
+        peer = MemoryPeer(self.relay)
+        peer.heard()
+        session = next(iter(self.relay.factory.sessions)).session
+        for _ in range(200):
+            peer.send(b"x" * 16_384)
+            self.assertLess(session.buffer.pending, 40_000)
+        self.assertEqual([], peer.heard())
+        self.assertEqual(["500 5.5.6 Line too long", OK], peer.say("", "NOOP"))
+
     def test_connection_limit(self) -> None:
         """
         One connection too many is told so; the others go on.
