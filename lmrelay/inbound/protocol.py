@@ -69,7 +69,7 @@ class SubmissionProtocol(ESMTP):
             return
         self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(self, True)
-        self._schedule(services.config.timeouts.command)
+        self._check_time()
         if security is Security.IMPLICIT:
             self._start_tls()
         elif waits_for_client(security):
