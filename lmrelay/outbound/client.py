@@ -99,8 +99,6 @@ class Connection(Protocol):
         """
         return self._connected and not self._over and self._dialogue is None
 
-    # --- what dispatch asks for ---
-
     async def deliver(self, leased: Leased, content: IContent) -> dict[int, Verdict]:
         """
         One transaction: the message to these recipients (at most 100). Never raises.
@@ -155,8 +153,6 @@ class Connection(Protocol):
         """
         self._drop(Trouble(Cause.OURS, reason))
 
-    # --- what the connector asks for ---
-
     async def exchange(self, step: Step, command: bytes = b"") -> Reply | Trouble:
         """
         Send one command of the set-up and get its one reply.
@@ -190,8 +186,6 @@ class Connection(Protocol):
             self.abort("the connecting was cancelled")
             raise
 
-    # --- the dialogue ---
-
     def _begin(self, dialogue: Dialogue) -> None:
         self._dialogue = dialogue
         self._await_progress(dialogue)
@@ -216,6 +210,9 @@ class Connection(Protocol):
         try:
             for reply in self._reader.feed(data):
                 dialogue.answer(reply)
+                if not dialogue.is_over:
+                    # Only whole replies count: one octet now and then would hold us for ever.
+                    self._await_progress(dialogue)
         except SyntaxRefused as error:
             dialogue.end(Trouble(Cause.NONSENSE, f"the server's reply cannot be understood ({error})"))
             self._drop(Trouble(Cause.NONSENSE, str(error)))
@@ -232,9 +229,9 @@ class Connection(Protocol):
             self._dialogue = None
             self._take_turn()
             return
-        self._await_progress(dialogue)
         if isinstance(dialogue, Transaction):
             if octets := dialogue.take_octets():
+                self._await_progress(dialogue)
                 self.transport.write(octets)
             if dialogue.wants_content:
                 self._take_turn()
@@ -243,8 +240,6 @@ class Connection(Protocol):
         turn, self._turn = self._turn, None
         if turn is not None:
             turn.callback(None)
-
-    # --- content ---
 
     async def _send_content(self, transaction: Transaction, content: IContent) -> None:
         """
@@ -294,15 +289,15 @@ class Connection(Protocol):
             drained.callback(None)
 
     def stopProducing(self) -> None:
-        """C{connectionLost} follows."""
+        """
+        C{connectionLost} follows.
+        """
 
     def _stop_producing(self) -> None:
         if self._producing:
             self._producing = self._paused = False
             if self._connected:
                 self.transport.unregisterProducer()
-
-    # --- time ---
 
     def _await_progress(self, dialogue: Dialogue) -> None:
         if dialogue.step is Step.CONTENT:
@@ -342,8 +337,6 @@ class Connection(Protocol):
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
-
-    # --- the end ---
 
     def connectionMade(self) -> None:
         self._connected = True
