@@ -11,10 +11,11 @@ import os
 import time
 from collections.abc import Callable
 from random import Random, SystemRandom
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
@@ -28,10 +29,15 @@ from lmrelay.inbound.services import Services
 from lmrelay.interfaces import IResolver
 from lmrelay.outbound.connect import Connector
 from lmrelay.outbound.courier import Courier
-from lmrelay.projects.portal import cram_is_offered, make_portal
+from lmrelay.projects.checkers import cram_is_offered
+from lmrelay.projects.directory import Directories
+from lmrelay.projects.portal import make_portal
 from lmrelay.queue.service import QueueService
 from lmrelay.reload import Reload, Settings
 from lmrelay.server_tls import make_context
+
+if TYPE_CHECKING:
+    from lmrelay.interfaces import IQueue
 
 log = Logger()
 
@@ -58,7 +64,7 @@ class Relay(Service):
         self.settings = settings = Settings(config)
         self.reactor, self._adopted = reactor, adopted
         random = random or SystemRandom()
-        self._context = None
+        self._context: CertificateOptions | None = None
         self.courier = Courier(
             reactor,
             settings,
@@ -66,20 +72,23 @@ class Relay(Service):
             Connector(reactor, reactor, settings),
             wall,
             random,
+            # Each needs the other; the queue takes this place below.
+            queue=cast("IQueue", None),
         )
-        self.queue = QueueService(settings, reactor, self.courier, wall, entropy, random)
+        directories = Directories(settings)
+        self.queue = QueueService(settings, reactor, wall, entropy, random, self.courier)
         self.courier.queue = self.queue
         self.listeners = Listeners(
             reactor,
             Services(
                 reactor,
                 settings,
-                make_portal(settings, reactor, wall),
+                make_portal(directories, reactor, wall),
                 self.queue,
                 wall,
                 entropy,
                 context=lambda: self._context,
-                offer_cram=lambda: cram_is_offered(settings.config),
+                offer_cram=lambda: cram_is_offered(directories),
             ),
         )
         self._reload = Reload(settings, self._read, self._adopt)
@@ -142,7 +151,7 @@ class Relay(Service):
         """
         Has it fired within that time? It is not cancelled if not.
         """
-        late = deferLater(self.reactor, seconds)
+        late: Deferred[None] = deferLater(self.reactor, seconds)
         _, first = await DeferredList([awaited, late], fireOnOneCallback=True, consumeErrors=True)
         if first == 0:
             late.cancel()

@@ -56,7 +56,7 @@ class Reader:
             self.complain(key, f"expected a table, not {_kind(table)}")
             return None
         before = len(self.problems)
-        kinds = _kinds(cls)
+        kinds = _kinds(cls)  # type: ignore[arg-type]  # mypy does not see that classes are hashable
         readable = {name: kind for name, kind in kinds.items() if name not in given}
         self._refuse_unknown(table, readable, key)
         values = dict(given)
@@ -129,7 +129,8 @@ class Reader:
 
 @cache
 def _kinds(cls: Any) -> Mapping[str, Any]:
-    return {one.name: typing.get_type_hints(cls)[one.name] for one in attrs.fields(cls) if one.init}
+    hints = typing.get_type_hints(cls)
+    return {one.name: hints[one.name] for one in attrs.fields(cls) if one.init}
 
 
 def _kind(value: object) -> str:
