@@ -1,0 +1,69 @@
+"""
+Each message's way as it happens, for people: the relay's facts and the stand-in's arrivals as aligned lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from attrs import define
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
+from zope.interface import implementer
+
+from lmrelay.cli.output import cell, human_size, printable
+from lmrelay.cli.stand_in import Arrival
+
+SHORT_ID = 8
+"""
+Of an id its end is shown: the beginning is the time, the same for all of one minute.
+"""
+
+
+@implementer(ILogObserver)
+@define(eq=False)
+class Journey:
+    """
+    An observer that tells the facts about messages, and what went wrong with anything.
+
+    C{say} prints a line; C{zone} None: the machine's time zone.
+    """
+
+    say: Callable[[str], None]
+
+    def __call__(self, event: LogEvent) -> None:
+        """
+        Tell it, if it is about a message, or a warning.
+        """
+        level = event.get("log_level") or LogLevel.info
+        if level < LogLevel.info or not (event.get("log_namespace") or "").startswith("lmrelay"):
+            if level >= LogLevel.warn:
+                self._tell(event["log_time"], "", level.name, formatEvent(event))
+            return
+        fields = {key: value for key, value in event.items() if not key.startswith("log_")}
+        message = str(fields.pop("message", "") or "")
+        if not message and level < LogLevel.warn:
+            return
+        failure = event.get("log_failure")
+        if failure is not None:
+            fields["error"] = f"{failure.type.__name__}: {failure.value}"
+        self._tell(event["log_time"], message, event.get("log_format") or "", _join(fields))
+
+    def arrived(self, when: float, arrival: Arrival) -> None:
+        """
+        Tell what came to the stand-in.
+        """
+        recipients = ", ".join(arrival.recipients)
+        how = f"over {arrival.tls}" if arrival.tls else "in plaintext"
+        text = f'to {recipients} {how}, {human_size(arrival.size)}, "{arrival.subject}"'
+        self._tell(when, "", "arrived", text)
+
+    def _tell(self, when: float, message: str, fact: str, text: str) -> None:
+        clock = datetime.fromtimestamp(when).astimezone()
+        short = message[-SHORT_ID:]
+        self.say(printable(f"{clock:%H:%M:%S}.{clock.microsecond // 1000:03d}  {short:{SHORT_ID}}  {fact:18} {text}"))
+
+
+def _join(fields: Mapping[str, object]) -> str:
+    told = ((key, cell(value)) for key, value in fields.items() if value not in (None, "", (), []))
+    return "  ".join(f"{key}={value}" for key, value in told)

@@ -1,0 +1,230 @@
+"""
+C{lmrelay quickstart}: a whole relay to try, with a stand-in for the internet, at once.
+
+Makes (or finds) the folder, starts the relay's own service in this process and beside it
+an MX to which every domain leads, prints what to paste, and tells what happens until Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from attrs import define, evolve
+
+from lmrelay.cli.main import Invocation, pass_invocation
+from lmrelay.cli.output import Output
+from lmrelay.cli.trial import DEFAULT_PORTS, IPV4, PROJECT, Trial, find_listeners, parse_ports, prepare, self_signed
+from lmrelay.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lmrelay.cli.journey import Journey
+    from lmrelay.config.values import Config, Listener
+    from lmrelay.interfaces import IResolver
+
+FOLDER = Path("lmrelay-quickstart")
+SENDER = "hello@demo.example"
+RECIPIENT = "you@anywhere.example"
+USERNAME = "lettermint"
+
+
+def _ports(_context: click.Context, _parameter: click.Parameter, text: str) -> tuple[int, ...]:
+    return parse_ports(text)
+
+
+@click.command()
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=FOLDER,
+    show_default=True,
+    help="Where to keep its files: a new or empty folder, or that of an earlier start.",
+)
+@click.option(
+    "--ports",
+    default=",".join(map(str, DEFAULT_PORTS)),
+    show_default=True,
+    callback=_ports,
+    help="The three ports: STARTTLS, STARTTLS, and either way of TLS. 0 is any free one.",
+)
+@click.option("--live", is_flag=True, help="Deliver to the real MX hosts instead of the stand-in.")
+@pass_invocation
+def quickstart(invocation: Invocation, folder: Path, ports: tuple[int, ...], live: bool) -> None:
+    """
+    Try it: a relay, a token and a stand-in receiver, at once.
+
+    Needs no root, no DNS and no settings. Ctrl-C ends it; the next start in the same folder goes on
+    with the same token and queue.
+    """
+    listeners = find_listeners(ports)
+    trial, token = prepare(folder, _make_token)
+    config = evolve(invocation_config(trial), listeners=listeners)
+    if live:
+        config = evolve(config, server=evolve(config.server, hostname=_own_name(config.server.hostname)))
+    sys.exit(perform(config, trial, token, invocation.output, live))
+
+
+def invocation_config(trial: Trial) -> Config:
+    """
+    The folder's configuration.
+    """
+    from lmrelay.config.load import load
+
+    return load(trial.config)
+
+
+def _make_token(config: Path) -> str:
+    raise NotImplementedError
+
+
+def _own_name(otherwise: str) -> str:
+    """
+    What real receivers are told in EHLO: this machine's name, if it has a full one.
+    """
+    name = socket.getfqdn()
+    return name if "." in name and not name.endswith((".localdomain", ".arpa")) else otherwise
+
+
+def guide(trial: Trial, token: str, listeners: Sequence[Listener], live: bool) -> list[str]:
+    """
+    What to paste, and what will be seen.
+    """
+    port = listeners[0].port
+    ports = ", ".join(f"{one.port} ({one.security.value})" for one in listeners if one.interface == IPV4)
+    swaks = [
+        "swaks", "--server", IPV4, "--port", str(port), "-tls",
+        "--auth", "PLAIN", "--auth-user", USERNAME, "--auth-password", token,
+        "--from", SENDER, "--to", RECIPIENT,
+        "--header", "Subject: Hello from lmrelay", "--header", "X-LM-Tag: quickstart",
+    ]  # fmt: skip
+    head = (f"From: {SENDER}", f"To: {RECIPIENT}", "Subject: Hello from lmrelay", "X-LM-Tag: quickstart")
+    content = "\\r\\n".join((*head, "", "Hello!", ""))
+    script = (
+        f'import smtplib, ssl; s = smtplib.SMTP("{IPV4}", {port}); '
+        f"s.starttls(context=ssl.create_default_context(cafile={json.dumps(str(trial.certificate))})); "
+        f's.login("{USERNAME}", "{token}"); '
+        f'print(s.sendmail("{SENDER}", ["{RECIPIENT}"], "{content}") or "accepted"); s.quit()'
+    )
+    way = (
+        "Mail goes to the REAL MX hosts of its recipients (--live): put addresses of your own in the commands below."
+        if live
+        else "Every recipient's domain leads to a stand-in receiver on this machine: nothing leaves it."
+    )
+    return [
+        f"lmrelay runs on {IPV4}, ports {ports}, in {trial.folder}.",
+        way,
+        "",
+        "Send a message: paste this into another terminal,",
+        "",
+        f"  {shlex.join(swaks)}",
+        "",
+        "or, without swaks:",
+        "",
+        f"  python3 -c {shlex.quote(script)}",
+        "",
+        f"User name {USERNAME}, password (the token of the project {PROJECT}): {token}",
+        f"Then, with a message's id:  lmrelay --config {shlex.quote(str(trial.config))} explain ID",
+        "",
+        "Ctrl-C ends it. What happens:",
+        "",
+    ]
+
+
+def perform(config: Config, trial: Trial, token: str, output: Output, live: bool) -> int:
+    """
+    Run until Ctrl-C; the answer is the exit code.
+    """
+    # Here and not above: importing it installs a reactor, which only this command needs.
+    from twisted.internet import reactor
+    from twisted.internet.defer import Deferred
+
+    stage = Stage(config, trial, token, output, live, reactor)
+    running: Any = reactor
+    running.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(stage.stop()))
+    running.callWhenRunning(lambda: Deferred.fromCoroutine(stage.start()))
+    running.run()
+    return stage.exit_code
+
+
+@define(eq=False)
+class Stage:
+    """
+    The relay and the stand-in, while they run.
+    """
+
+    config: Config
+    trial: Trial
+    token: str
+    output: Output
+    live: bool
+    reactor: Any
+    exit_code: int = 0
+    relay: Any = None
+    stand_in: Any = None
+
+    async def start(self) -> None:
+        """
+        Start both and say what to paste; what goes wrong is said and ends the reactor.
+        """
+        from twisted.internet.defer import maybeDeferred
+        from twisted.logger import globalLogBeginner
+
+        from lmrelay.cli.journey import Journey
+        from lmrelay.service import Relay
+
+        journey = Journey(click.echo)
+        globalLogBeginner.beginLoggingTo([journey], redirectStandardIO=False, discardBuffer=True)
+        try:
+            resolver = None if self.live else await self._raise_stand_in(journey)
+            self.relay = Relay(self.config, self.reactor, resolver=resolver)
+            await maybeDeferred(self.relay.startService)
+        except (ConfigError, OSError) as error:
+            self._give_up(str(error))
+            return
+        for line in guide(self.trial, self.token, self.config.listeners, self.live):
+            self.output.line(line)
+
+    async def stop(self) -> None:
+        """
+        Drain the relay, and only then let the stand-in go.
+        """
+        from twisted.internet.defer import maybeDeferred
+
+        if self.relay is not None and self.relay.running:
+            self.output.line("Finishing what is in flight …")
+            await maybeDeferred(self.relay.stopService)
+        if self.stand_in is not None:
+            await maybeDeferred(self.stand_in.stopListening)
+        if self.exit_code == 0:
+            self.output.line(f"Ended. The same command goes on in {self.trial.folder}.")
+
+    async def _raise_stand_in(self, journey: Journey) -> IResolver:
+        """
+        Start the stand-in, point the configuration at it, and answer the resolver that leads there.
+        """
+        from twisted.internet.endpoints import TCP4ServerEndpoint
+        from twisted.internet.ssl import PrivateCertificate
+
+        from lmrelay.cli.stand_in import ADDRESS, HOST, NETWORK, StandIn, StandInResolver
+
+        certificate, key = self_signed(HOST)
+        options = PrivateCertificate.loadPEM(certificate + key).options()
+        factory = StandIn(options, lambda arrival: journey.arrived(time.time(), arrival))
+        self.stand_in = await TCP4ServerEndpoint(self.reactor, 0, interface=ADDRESS).listen(factory)
+        port = self.stand_in.getHost().port
+        self.config = evolve(self.config, delivery=evolve(self.config.delivery, port=port, allow_networks=(NETWORK,)))
+        return StandInResolver()
+
+    def _give_up(self, reason: str) -> None:
+        self.exit_code = 1
+        for line in reason.splitlines():
+            self.output.warn(f"lmrelay: {line}")
+        self.reactor.stop()

@@ -1,0 +1,204 @@
+"""
+The header block of a message as raw fields: read, looked at, changed, written back
+octet for octet (RFC 5322 §2.2, §3.6).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from attrs import define, field, frozen
+
+from lmrelay.errors import Refused, SyntaxRefused
+from lmrelay.mail.address import Address
+from lmrelay.mail.encoded_words import decode_words
+from lmrelay.mail.mailboxes import parse_mailboxes
+from lmrelay.smtp import replies
+
+HEAD_LIMIT = 256 * 1024
+FOLD_AT = 78
+LINE_LIMIT = 998
+
+# A space before the colon is obsolete syntax that readers still take for a field (RFC 5322 §4.5), so the rules
+# for From hold for "From :" too. Possessive, so that no head makes the match slow.
+_LINES = re.compile(rb"(?:(?:[!-9;-~]++[ \t]*+:|[ \t])[^\r\n]*+\r\n)*+")
+_FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\r\n]*+\r\n(?:[ \t][^\r\n]*+\r\n)*+)")
+_FIELD_NAME = re.compile(r"[!-9;-~]+")
+_UNSAFE = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]+")
+
+
+@define(eq=False)
+class HeadReader:
+    """
+    Parts head from body while the content streams in.
+
+    C{head} is None until the end of the head was read, then its octets; feed no more then.
+    """
+
+    head: bytes | None = None
+    _octets: bytearray = field(factory=bytearray)
+    _read: int = 0
+
+    def feed(self, block: bytes) -> bytes:
+        """
+        Take a block of content (line endings CRLF). Once C{head} is there, the answer is the body so far, its
+        empty line included; before it is empty.
+
+        A line that is no field ends the head too; an empty line is then put before it.
+
+        @raise Refused: the head is over 256 KiB (552 5.3.4)
+        """
+        self._octets += block
+        # Without a line ending in it a block ends nothing, and what is there is not searched again.
+        if b"\n" in block:
+            self._read_lines()
+            if self._octets.find(b"\r\n", self._read) >= 0:
+                return self.finish()
+        self._check_size(len(self._octets))
+        return b""
+
+    def finish(self) -> bytes:
+        """
+        The content ended: C{head} is there, and this is what of it was body after all (mostly empty).
+
+        @raise Refused: as L{feed}
+        """
+        self._read_lines()
+        self._check_size(self._read)
+        self.head = bytes(self._octets[: self._read])
+        body = bytes(self._octets[self._read :])
+        self._octets.clear()
+        return body if not body or body.startswith(b"\r\n") else b"\r\n" + body
+
+    def _read_lines(self) -> None:
+        if self._read == 0 and self._octets.startswith((b" ", b"\t")):
+            return
+        match = _LINES.match(self._octets, self._read)
+        self._read = match.end() if match else self._read
+
+    def _check_size(self, size: int) -> None:
+        if size > HEAD_LIMIT:
+            raise Refused(replies.HEADER_TOO_LARGE)
+
+
+@frozen
+class Field:
+    """
+    One header field. C{octets} are all of it, the last line ending included; C{name} is as it was written.
+    """
+
+    name: str
+    octets: bytes
+
+    @property
+    def value(self) -> str:
+        """
+        Unfolded, without the spaces around; octets that are not UTF-8 become U+FFFD.
+        """
+        octets = self.octets.partition(b":")[2].replace(b"\r\n", b"")
+        return octets.decode("utf-8", "replace").strip(" \t")
+
+    @property
+    def text(self) -> str:
+        """
+        The value for people: encoded words decoded (RFC 2047). Never fails.
+        """
+        return decode_words(self.value)
+
+
+@frozen
+class Head:
+    """
+    The fields in their order. Names are looked up in any case. Changes give a new L{Head}.
+    """
+
+    fields: tuple[Field, ...] = ()
+
+    @classmethod
+    def parse(cls, octets: bytes) -> Head:
+        """
+        The head in C{octets}; L{to_bytes} gives them back.
+
+        @raise SyntaxRefused: these are not fields from the first octet to the last
+        """
+        fields: list[Field] = []
+        end = 0
+        while end < len(octets):
+            match = _FIELD.match(octets, end)
+            if match is None:
+                raise SyntaxRefused("a line of the head is no field")
+            fields.append(Field(match[1].decode("ascii"), match[0]))
+            end = match.end()
+        return cls(tuple(fields))
+
+    def to_bytes(self) -> bytes:
+        """
+        The head as it goes on the wire.
+        """
+        return b"".join(field.octets for field in self.fields)
+
+    def all(self, name: str) -> Iterator[Field]:
+        """
+        The fields of that name.
+        """
+        wanted = name.lower()
+        return (field for field in self.fields if field.name.lower() == wanted)
+
+    def first(self, name: str) -> Field | None:
+        """
+        The first field of that name.
+        """
+        return next(self.all(name), None)
+
+    def remove(self, names: Iterable[str]) -> Head:
+        """
+        Without the fields of those names.
+        """
+        unwanted = {name.lower() for name in names}
+        return Head(tuple(field for field in self.fields if field.name.lower() not in unwanted))
+
+    def prepend(self, *fields: Field) -> Head:
+        """
+        With these before all others.
+        """
+        return Head((*fields, *self.fields))
+
+    def append(self, *fields: Field) -> Head:
+        """
+        With these after all others.
+        """
+        return Head((*self.fields, *fields))
+
+    def addresses(self, name: str) -> list[Address]:
+        """
+        The mailboxes in all fields of that name, groups opened.
+
+        @raise SyntaxRefused: they cannot be read without doubt
+        """
+        return [address for field in self.all(name) for address in parse_mailboxes(field.value)]
+
+
+def make_field(name: str, value: str) -> Field:
+    """
+    A field of our own, folded at spaces; control characters in C{value} become spaces.
+
+    Lines are at most 998 octets: a longer word is broken.
+
+    @raise SyntaxRefused: C{name} is no field name
+    """
+    if not _FIELD_NAME.fullmatch(name):
+        raise SyntaxRefused("not a field name")
+    line = name.encode("ascii") + b":"
+    lines: list[bytes] = []
+    for word in _UNSAFE.sub(" ", value).split(" "):
+        octets = word.encode("utf-8", "replace")
+        for at in range(0, len(octets), LINE_LIMIT - 1):
+            piece = octets[at : at + LINE_LIMIT - 1]
+            # The name's own line may not stay without a word, else some readers see an empty field.
+            too_long = len(line) + 1 + len(piece) > (FOLD_AT if lines or b": " in line else LINE_LIMIT)
+            if too_long:
+                lines.append(line)
+                line = b""
+            line += b" " + piece
+    return Field(name, b"\r\n".join([*lines, line]) + b"\r\n")

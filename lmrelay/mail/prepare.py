@@ -1,0 +1,96 @@
+"""
+What a submitted head must have, and what the relay makes of it (RFC 6409 §8, RFC 5322 §3.6).
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from lmrelay.errors import Refused, SyntaxRefused
+from lmrelay.mail.address import Address
+from lmrelay.mail.head import Head, make_field
+from lmrelay.mail.received import format_date
+from lmrelay.smtp import replies
+
+BLIND = ("Bcc", "Resent-Bcc")
+TEXT_LIMIT = 1000
+
+
+@frozen
+class Prepared:
+    """
+    A head that may go on, less the Received field, with what others want to know of it.
+
+    C{senders}: every mailbox of the From and Sender fields, for the policy check.
+    C{subject}, C{sender}, C{to}: for people who look. C{message_id}: with its brackets.
+    """
+
+    head: Head
+    senders: tuple[Address, ...]
+    message_id: str
+    subject: str
+    sender: str
+    to: str
+
+
+def prepare(
+    head: Head, *, id: str, hostname: str, now: float, require_to: bool = False, received_limit: int = 100
+) -> Prepared:
+    """
+    Check a submitted head and complete it: Bcc goes, Date and Message-ID come where missing.
+
+    @param id: the message's id
+    @param now: seconds since the epoch
+    @raise Refused: 554 5.4.6 or 554 5.6.0
+    """
+    if sum(1 for _ in head.all("Received")) > received_limit:
+        raise Refused(replies.ROUTING_LOOP)
+    senders = _read_senders(head)
+    if require_to and head.first("To") is None:
+        raise Refused(replies.NO_TO)
+    # What else is only for the relay (control fields and the like) is to be read and removed here.
+    head = head.remove(BLIND)
+    if head.first("Date") is None:
+        head = head.append(make_field("Date", format_date(now)))
+    if head.first("Message-ID") is None:
+        head = head.append(make_field("Message-ID", f"<{id}@{hostname}>"))
+    return Prepared(
+        head,
+        senders,
+        message_id=_value(head, "Message-ID"),
+        subject=_text(head, "Subject"),
+        sender=_text(head, "From"),
+        to=_text(head, "To"),
+    )
+
+
+def _read_senders(head: Head) -> tuple[Address, ...]:
+    fields = list(head.all("From"))
+    if not fields:
+        raise Refused(replies.NO_FROM)
+    # Readers differ in which of several they show, so none may be unchecked or ambiguous.
+    if len(fields) > 1:
+        raise Refused(replies.SEVERAL_FROM)
+    if sum(1 for _ in head.all("Sender")) > 1:
+        raise Refused(replies.SEVERAL_SENDER)
+    authors = _addresses(head, "From")
+    if not authors:
+        raise Refused(replies.bad_header("From", "it has no address"))
+    return (*authors, *_addresses(head, "Sender"))
+
+
+def _addresses(head: Head, name: str) -> list[Address]:
+    try:
+        return head.addresses(name)
+    except SyntaxRefused as error:
+        raise Refused(replies.bad_header(name, str(error))) from error
+
+
+def _value(head: Head, name: str) -> str:
+    field = head.first(name)
+    return field.value[:TEXT_LIMIT] if field else ""
+
+
+def _text(head: Head, name: str) -> str:
+    field = head.first(name)
+    return field.text[:TEXT_LIMIT] if field else ""

@@ -1,0 +1,101 @@
+"""
+Commands to a remote server, each a line with its CRLF (RFC 5321 §4.1.1).
+
+Parameters are added only for extensions that it offers. No value can add a command or
+a parameter: what has a line ending, a NUL or a space where none may be is L{SyntaxRefused}.
+"""
+
+from __future__ import annotations
+
+import re
+
+from lmrelay.errors import SyntaxRefused
+from lmrelay.mail.address import Address, parse_address
+from lmrelay.mail.envelope import Notify, Recipient, Ret
+from lmrelay.smtp.extensions import Extensions
+from lmrelay.smtp.xtext import encode_utf8_address, encode_xtext
+
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+
+
+def build_ehlo(name: str, *, verb: str = "EHLO") -> bytes:
+    """
+    EHLO, HELO or LHLO as C{name}.
+    """
+    return _line(verb, name)
+
+
+def build_mail(
+    reverse_path: Address | None,
+    extensions: Extensions,
+    *,
+    size: int | None = None,
+    eight_bit: bool = False,
+    smtputf8: bool = False,
+    ret: Ret | None = None,
+    envid: str | None = None,
+) -> bytes:
+    """
+    MAIL FROM. C{smtputf8}: the transaction needs SMTPUTF8; whether it is offered is
+    the caller's check, as it is for 8BITMIME. Without it the domain goes in A-labels.
+
+    @raise SyntaxRefused: the address cannot be sent so
+    """
+    words = ["FROM:" + _path(reverse_path, smtputf8)]
+    if size is not None and "SIZE" in extensions:
+        words.append(f"SIZE={size:d}")
+    if eight_bit and "8BITMIME" in extensions:
+        words.append("BODY=8BITMIME")
+    if smtputf8 and "SMTPUTF8" in extensions:
+        words.append("SMTPUTF8")
+    if "DSN" in extensions:
+        if ret is not None:
+            words.append(f"RET={ret.value}")
+        if envid is not None:
+            words.append(f"ENVID={encode_xtext(envid)}")
+    return _line("MAIL", *words)
+
+
+def build_rcpt(recipient: Recipient, extensions: Extensions, *, smtputf8: bool = False) -> bytes:
+    """
+    RCPT TO.
+
+    @raise SyntaxRefused: the address cannot be sent so
+    """
+    words = ["TO:" + _path(recipient.address, smtputf8)]
+    if "DSN" in extensions:
+        if recipient.notify:
+            wanted = [notify.value for notify in Notify if notify in recipient.notify]
+            words.append("NOTIFY=" + ",".join(wanted))
+        if recipient.orcpt is not None:
+            type_, address = recipient.orcpt
+            encode = encode_utf8_address if type_.lower() == "utf-8" else encode_xtext
+            words.append(f"ORCPT={type_};{encode(address)}")
+    return _line("RCPT", *words)
+
+
+def build_bdat(size: int, *, last: bool) -> bytes:
+    """
+    BDAT (RFC 3030).
+    """
+    return _line("BDAT", f"{size:d}", *(["LAST"] if last else []))
+
+
+def _path(address: Address | None, smtputf8: bool) -> str:
+    if address is None:
+        return "<>"
+    sent = address if smtputf8 else address.to_ascii()
+    if sent is None:
+        raise SyntaxRefused("a non-ASCII local part needs SMTPUTF8")
+    # Parsed again: what is no mailbox could close the path early and add parameters of its own.
+    return f"<{parse_address(str(sent), smtputf8=smtputf8)}>"
+
+
+def _line(verb: str, *words: str) -> bytes:
+    quoted = _QUOTED.sub("", " ".join(words))
+    if quoted.count(" ") != len(words) - 1 or not all(words):
+        raise SyntaxRefused("a space where none may be")
+    text = " ".join((verb, *words))
+    if not text.isprintable():
+        raise SyntaxRefused("a control character in a command")
+    return text.encode("utf-8") + b"\r\n"

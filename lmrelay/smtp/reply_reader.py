@@ -1,0 +1,96 @@
+"""
+The replies of a remote server, bounded: octets in, L{Reply}s out (RFC 5321 §4.2.1).
+
+A lone LF ends a line too, as it does for other clients: there is nothing behind a
+reply that could be smuggled.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from attrs import define, field
+
+from lmrelay.errors import SyntaxRefused
+from lmrelay.smtp.reply import Reply
+
+LINE_LIMIT = 4096
+LINES_LIMIT = 128
+
+# A code with nothing after it is the last line of a reply (RFC 5321 §4.2).
+_LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
+_ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: +|$)")
+
+
+@define(eq=False)
+class ReplyReader:
+    """
+    Reads the replies of one connection.
+    """
+
+    _octets: bytearray = field(factory=bytearray)
+    _scanned: int = 0
+    _code: bytes = b""
+    _lines: list[bytes] = field(factory=list)
+
+    def feed(self, block: bytes) -> Iterator[Reply]:
+        """
+        The replies that are whole with this block, one by one; nothing is read before they are asked for.
+
+        Those that came before the nonsense are given before the error is raised: one of
+        them may say that a message was accepted.
+
+        @raise SyntaxRefused: this is no SMTP server's talk; the connection is of no more use
+        """
+        self._octets += block
+        while (end := self._octets.find(b"\n", self._scanned)) >= 0:
+            line = bytes(self._octets[: end + 1])
+            del self._octets[: end + 1]
+            self._scanned = 0
+            reply = self._read_line(line)
+            if reply is not None:
+                yield reply
+        self._scanned = len(self._octets)
+        if self._scanned > LINE_LIMIT:
+            raise SyntaxRefused("a line of the reply is too long")
+
+    def _read_line(self, line: bytes) -> Reply | None:
+        if len(line) > LINE_LIMIT:
+            raise SyntaxRefused("a line of the reply is too long")
+        match = _LINE.fullmatch(line[:-1].removesuffix(b"\r"))
+        if match is None:
+            raise SyntaxRefused("a line of the reply does not begin with a reply code")
+        if self._lines and match[1] != self._code:
+            raise SyntaxRefused("the code changes within the reply")
+        self._code = match[1]
+        self._lines.append(match[3] or b"")
+        if match[2] == b"-":
+            if len(self._lines) >= LINES_LIMIT:
+                raise SyntaxRefused("the reply has too many lines")
+            return None
+        lines, self._lines = self._lines, []
+        return _make_reply(int(match[1]), [line.decode("utf-8", "replace") for line in lines])
+
+    @property
+    def pending(self) -> bool:
+        """
+        Has part of a reply been read? After the 220 of STARTTLS it must not (RFC 3207).
+        """
+        return bool(self._octets or self._lines)
+
+
+def _make_reply(code: int, lines: list[str]) -> Reply:
+    """
+    With the enhanced code split off all lines that have it (RFC 2034 §3), if its class is that of C{code}.
+    """
+    match = _ENHANCED.match(lines[0])
+    if match is None or match[1][0] != str(code)[0]:
+        return Reply(code, None, tuple(lines))
+    prefix = match[1]
+    return Reply(code, prefix, tuple(_without(line, prefix) for line in lines))
+
+
+def _without(line: str, prefix: str) -> str:
+    match = _ENHANCED.match(line)
+    return line[match.end() :] if match and match[1] == prefix else line
