@@ -7,6 +7,8 @@ carries out is refused where security or safety hangs on it, and else warned of.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import stat
 import tomllib
 from collections import Counter
@@ -270,3 +272,30 @@ def read_token_key(state_dir: Path) -> bytes:
     if len(key) != KEY_LENGTH:
         raise ConfigError(Problem(str(path), "", f"expected a key of {KEY_LENGTH} octets"))
     return key
+
+
+def ensure_token_key(state_dir: Path) -> bytes:
+    """
+    The key under which tokens are sealed, made where there is none: for its first user only.
+
+    @raise ConfigError: as L{read_token_key}, or it cannot be made
+    """
+    key = read_token_key(state_dir)
+    if key:
+        return key
+    path = state_dir / TOKEN_KEY
+    draft = state_dir / f".{TOKEN_KEY}.{os.getpid()}"
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(os.urandom(KEY_LENGTH))
+            stream.flush()
+            os.fsync(stream.fileno())
+        # A link appears whole, and fails if another was faster: then theirs is the key.
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+        draft.unlink()
+    except OSError as error:
+        raise ConfigError(Problem(str(path), "", f"cannot be made: {error.strerror}")) from error
+    return read_token_key(state_dir)
