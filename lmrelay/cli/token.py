@@ -192,7 +192,7 @@ def revoke_token(invocation: Invocation, slug: str, token_id: str) -> None:
 def _read_foreign() -> str:
     if sys.stdin.isatty():
         return str(click.prompt("Token (not shown)", hide_input=True, err=True)).strip()
-    return click.get_binary_stream("stdin").read(2 * MAX_FOREIGN).decode("utf-8", "replace").strip()
+    return sys.stdin.buffer.read(2 * MAX_FOREIGN).decode("utf-8", "replace").strip()
 
 
 def _check_foreign(text: str, prefix: str) -> None:
