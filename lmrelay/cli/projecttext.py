@@ -128,7 +128,7 @@ def _add_inline(text: str, token: Mapping[str, Any]) -> str:
     document = tomlkit.parse(text)
     entry = tomlkit.inline_table()
     entry.update(token)
-    document["tokens"].append(entry)  # type: ignore[union-attr]
+    document["tokens"].append(entry)
     return tomlkit.dumps(document)
 
 
@@ -143,4 +143,4 @@ def _remove_by_library(text: str, token_id: str) -> str:
 
 
 def _toml(value: Any) -> str:
-    return tomlkit.item(value).as_string()
+    return str(tomlkit.item(value).as_string())

@@ -103,7 +103,7 @@ def token() -> None:
 @token.command("create")
 @wishing
 @pass_invocation
-def create_token(invocation: Invocation, slug: str, no_cram: bool, **wish: Any) -> None:
+def create_token(invocation: Invocation, /, slug: str, no_cram: bool, **wish: Any) -> None:
     """
     Make a token for a project and show it, once.
     """
@@ -128,7 +128,7 @@ def create_token(invocation: Invocation, slug: str, no_cram: bool, **wish: Any) 
 @token.command("import")
 @wishing
 @pass_invocation
-def import_token(invocation: Invocation, slug: str, no_cram: bool, **wish: Any) -> None:
+def import_token(invocation: Invocation, /, slug: str, no_cram: bool, **wish: Any) -> None:
     """
     Take over a token of another service, read from standard input.
 
@@ -192,7 +192,7 @@ def revoke_token(invocation: Invocation, slug: str, token_id: str) -> None:
 def _read_foreign() -> str:
     if sys.stdin.isatty():
         return str(click.prompt("Token (not shown)", hide_input=True, err=True)).strip()
-    return click.get_text_stream("stdin", errors="surrogateescape").read(2 * MAX_FOREIGN).strip()
+    return sys.stdin.buffer.read(2 * MAX_FOREIGN).decode("utf-8", "replace").strip()
 
 
 def _check_foreign(text: str, prefix: str) -> None:
