@@ -63,3 +63,19 @@ def test_the_journey() -> None:
         '          arrived            to c@d.example, e@d.example over TLSv1.3 X, 2 KiB, "Hello"',
         '          arrived            to c@d.example in plaintext, 10 B, ""',
     ]
+
+
+def test_an_attempt_is_told_by_its_outcome() -> None:
+    """
+    Whom, where, how, and the remote's words; without a host, the reason.
+    """
+    said: list[str] = []
+    log = Logger("lmrelay.outbound", observer=Journey(said.append))
+    common = {"message": MESSAGE, "recipient": "c@d.example"}
+    reached = {"host": "mx.d.example", "address": "192.0.2.1", "tls": "TLSv1.3", "reply": "250 2.0.0 OK"}
+    log.info("attempt ended", outcome="delivered", **reached, **common)
+    log.info("attempt ended", outcome="delayed", host="", tls="", status="4.4.3", reason="no answer", **common)
+    assert [line[24:] for line in said] == [
+        "delivered          c@d.example at mx.d.example [192.0.2.1] over TLSv1.3: 250 2.0.0 OK",
+        "delayed            c@d.example (no host reached): 4.4.3 no answer",
+    ]
