@@ -77,7 +77,8 @@ def _take_over(connection: Connection, body: str, expected: tuple[int, int]) -> 
 @define(eq=False)
 class Acceptance:
     """
-    See L{IAcceptance}. C{free} gives the free octets of the disk, C{left_over} is told of mail that delivery had no room for.
+    See L{IAcceptance}. C{free} gives the free octets of the disk; C{left_over} is told
+    of mail that delivery had no room for.
     """
 
     _writer: IWriter

@@ -120,7 +120,7 @@ def read_leased(row: Any, lane: Lane, recipients: Iterable[LeasedRecipient]) -> 
         lane,
         row.route,
         read_address(row.reverse_path),
-        tuple(recipients),
+        recipients,  # type: ignore[arg-type]
         row.size,
         row.received_at,
         row.eight_bit,
@@ -132,7 +132,9 @@ def read_leased(row: Any, lane: Lane, recipients: Iterable[LeasedRecipient]) -> 
     )
 
 
-def make_leased(submission: Submission, size: int, domains: Iterable[str], *, notification: bool = False) -> list[Leased]:
+def make_leased(
+    submission: Submission, size: int, domains: Iterable[str], *, notification: bool = False
+) -> list[Leased]:
     """
     The same of a message that was just accepted, without a read.
     """
@@ -149,7 +151,7 @@ def make_leased(submission: Submission, size: int, domains: Iterable[str], *, no
             Lane(submission.project, submission.kind, domain),
             submission.route,
             envelope.reverse_path,
-            tuple(members),
+            members,  # type: ignore[arg-type]
             size,
             submission.received_at,
             submission.eight_bit,

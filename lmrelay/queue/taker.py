@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from attrs import define, field
-from sqlalchemy import Connection, bindparam, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, select, tuple_, update
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
@@ -40,7 +40,9 @@ _lane = (recipient.c.project, recipient.c.kind, recipient.c.domain)
 _key = tuple[str, str, str]
 
 
-def find_lanes(connection: Connection, items: Sequence[tuple[_key | None, float]]) -> list[tuple[list[tuple[Lane, int]], _key | None, float | None]]:
+def find_lanes(
+    connection: Connection, items: Sequence[tuple[_key | None, float]]
+) -> list[tuple[list[tuple[Lane, int]], _key | None, float | None]]:
     """
     Lanes after the given one with the number of recipients due (up to C{SHARE}), where to go on (None: from the
     first), and when something is due next.
@@ -72,7 +74,7 @@ def _find_lanes(
     return found, after, soonest
 
 
-def _in_lane(key: _key) -> list[object]:
+def _in_lane(key: _key) -> list[ColumnElement[bool]]:
     return [column == value for column, value in zip(_lane, key, strict=True)]
 
 
@@ -193,7 +195,10 @@ class Taker:
 
     def _claim(self, connection: Connection, items: Sequence[list[tuple[Lane, int]]]) -> list[list[Leased]]:
         now = self._wall()
-        return [[one for lane, number in lanes for one in self._claim_lane(connection, lane, number, now)] for lanes in items]
+        return [
+            [one for lane, number in lanes for one in self._claim_lane(connection, lane, number, now)]
+            for lanes in items
+        ]
 
     def _claim_lane(self, connection: Connection, lane: Lane, number: int, now: float) -> list[Leased]:
         rows = connection.execute(
