@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from random import Random
-from typing import Any
 
 from attrs import define, field
 from sqlalchemy import Connection, bindparam, update
@@ -22,11 +21,10 @@ from lmrelay.errors import StoreError
 from lmrelay.ids import make_id
 from lmrelay.interfaces import IAcceptance, IBody, IContent, IDispatch, IQueue, ISettings, RecipientKey, Submission
 from lmrelay.mail.outcome import Attempt, Delivered
-from lmrelay.queue import commands, upkeep
 from lmrelay.queue.acceptance import Acceptance
+from lmrelay.queue.commands import Obedience
 from lmrelay.queue.contents import Cache, Content, InlineReader, IReader, ThreadedReader
 from lmrelay.queue.leases import Lease
-from lmrelay.queue.orders import Change, Selector, Verb
 from lmrelay.queue.rows import Entropy
 from lmrelay.queue.schedule import Drift
 from lmrelay.queue.schema import WAITING, recipient
@@ -34,10 +32,12 @@ from lmrelay.queue.settle import Settle, Settler
 from lmrelay.queue.store import find_url, make_engine, make_reading_engine, migrate
 from lmrelay.queue.taker import Taker
 from lmrelay.queue.tasks import Tasks
+from lmrelay.queue.upkeep import Checkpoints, Upkeep
 from lmrelay.queue.writer import InlineWriter, IWriter, ThreadedWriter
 
 POLL = 1.0
 TOUCH = 15.0
+CHECKPOINT = 1.0
 UPKEEP = 60.0
 MAX_BACKOFF = 30.0
 
@@ -68,6 +68,9 @@ class QueueService:
     _settler: Settler = field(init=False)
     _taker: Taker = field(init=False)
     _drift: Drift = field(init=False)
+    _obedience: Obedience = field(init=False)
+    _upkeep: Upkeep = field(init=False)
+    _checkpoints: Checkpoints = field(init=False)
     _cache: Cache = field(factory=Cache, init=False)
     _tasks: Tasks = field(factory=Tasks, init=False)
     _loops: list[LoopingCall] = field(factory=list, init=False)
@@ -109,12 +112,22 @@ class QueueService:
             self._cache,
             self._taker.wake,
         )
+        self._obedience = Obedience(
+            self._writer, self._reader, self._dispatch, self.worker, self._wall, self._taker.wake, self.release
+        )
+        self._upkeep = Upkeep(self._writer, self._reader, self._settings, self._wall, self._sleep)
+        self._checkpoints = Checkpoints(make_engine(url), None if self._inline else IReactorFromThreads(self._reactor))
         self._lease.hold()
         self._writer.start()
         self._reader.start()
         await self._writer.submit(self._lease.enter, None)
         self._taker.start()
-        for interval, work in ((POLL, self._obey), (TOUCH, self._touch), (UPKEEP, self._keep_up)):
+        for interval, work in (
+            (POLL, self._obey),
+            (TOUCH, self._touch),
+            (CHECKPOINT, self._checkpoint),
+            (UPKEEP, self._keep_up),
+        ):
             self._loop(interval, work)
 
     def _loop(self, interval: float, work: Callable[[], Deferred[None]]) -> None:
@@ -134,6 +147,8 @@ class QueueService:
         for loop in self._loops:
             loop.stop()
         self._loops.clear()
+        self._upkeep.stop()
+        self._checkpoints.stop()
         try:
             await self._writer.submit(self._lease.leave, None)
         except StoreError as error:
@@ -238,14 +253,16 @@ class QueueService:
         return [None] * len(items)
 
     def _obey(self) -> Deferred[None]:
-        return self._try(self._obey_orders())
+        return self._try(self._obedience.obey())
 
     def _touch(self) -> Deferred[None]:
         return self._try(self._submit(self._lease.touch))
 
     def _keep_up(self) -> Deferred[None]:
-        oldest = self._wall() - self._settings.config.queue.retention
-        return self._try(self._submit(lambda connection, items: upkeep.run(connection, oldest, items)))
+        return self._try(self._upkeep.keep_up())
+
+    def _checkpoint(self) -> Deferred[None]:
+        return self._try(self._checkpoints.run())
 
     async def _submit(self, write: Callable[[Connection, Sequence[None]], list[None]]) -> None:
         await self._writer.submit(write, None)
@@ -253,35 +270,6 @@ class QueueService:
     def _try(self, work: object) -> Deferred[None]:
         done: Deferred[None] = Deferred.fromCoroutine(work)  # type: ignore[arg-type]
         return done.addErrback(_complain)
-
-    async def _obey_orders(self) -> None:
-        for order in await self._writer.submit(commands.pending, None):
-            await self._obey_one(*order)
-
-    async def _obey_one(self, id_: str, verb: Verb, selector: Selector) -> None:
-        found = await self._writer.submit(_find, (verb, selector, self._wall()))
-        mine = {(row.message, row.number) for row in found if row.owner == self.worker}
-        free = {(row.message, row.number) for row in found if row.owner is None}
-        withdrawn = self._dispatch.withdraw(mine) if mine else set()
-        reached = free | withdrawn
-        change = Change(len(reached), len(found) - len(reached), by_daemon=True)
-
-        def write(connection: Connection, items: Sequence[None]) -> list[None]:
-            commands.apply(connection, verb, reached, self._wall())
-            commands.answer(connection, id_, change)
-            return [None] * len(items)
-
-        try:
-            await self._writer.submit(write, None)
-        except StoreError:
-            await self._release(tuple(withdrawn))
-            raise
-        log.info("order carried out", verb=verb.value, changed=change.changed, in_flight=change.in_flight)
-        self._taker.wake()
-
-
-def _find(connection: Connection, items: Sequence[tuple[Verb, Selector, float]]) -> list[list[Any]]:
-    return [commands.find(connection, *item) for item in items]
 
 
 def _complain(failure: Failure) -> None:

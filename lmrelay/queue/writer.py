@@ -73,7 +73,7 @@ def run_batch(engine: Engine, batch: Sequence[_Waiting]) -> None:
         _try(engine, batch)
     except Exception as error:  # noqa: BLE001 - whatever broke is for the callers, and the thread must live
         if len(batch) == 1:
-            batch[0].answer = Failure(_understand(error))  # type: ignore[no-untyped-call]
+            batch[0].answer = Failure(_understand(error))
             return
         for one in batch:
             run_batch(engine, [one])
