@@ -196,7 +196,9 @@ def _change(
         Verb.RELEASE: {"state": QUEUED, "next_attempt": now, "due": now},
         Verb.DELETE: {"state": DELETED, "next_attempt": None, "due": None, "ended_at": now},
     }
-    change = update(recipient).where(*_KEY, owned, recipient.c.state.in_(APPLIES_TO[verb]))
+    # Not IN: a list cannot be given to many executions of one statement.
+    changeable = or_(*(recipient.c.state == state for state in APPLIES_TO[verb]))
+    change = update(recipient).where(*_KEY, owned, changeable)
     named = [{"of": one, "which": number} for one, number in keys]
     return connection.execute(change.values(owner=None, **values[verb]), named).rowcount
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from random import Random
 
 from attrs import define, field
-from sqlalchemy import Connection, bindparam, update
+from sqlalchemy import Connection, bindparam, or_, update
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.internet.task import LoopingCall
@@ -245,7 +245,7 @@ class QueueService:
                     recipient.c.message == bindparam("of"),
                     recipient.c.number == bindparam("which"),
                     recipient.c.owner == self.worker,
-                    recipient.c.state.in_(WAITING),
+                    or_(*(recipient.c.state == state for state in WAITING)),
                 )
                 .values(owner=None, due=self._wall()),
                 named,
