@@ -33,8 +33,8 @@ from lmrelay.queue.schema import WAITING, recipient
 from lmrelay.queue.settle import Settle, Settler
 from lmrelay.queue.store import find_url, make_engine, make_reading_engine, migrate
 from lmrelay.queue.taker import Taker
-from lmrelay.queue.tasks import Tasks
 from lmrelay.queue.writer import InlineWriter, IWriter, ThreadedWriter
+from lmrelay.tasks import Tasks
 
 POLL = 1.0
 TOUCH = 15.0
