@@ -76,7 +76,7 @@ class InlineReader:
         try:
             result.callback(_read(self._engine, read))
         except StoreError:
-            result.errback(Failure())  # type: ignore[no-untyped-call]
+            result.errback(Failure())
         return result
 
     def stop(self) -> None:

@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from lmrelay.errors import StoreError
+from lmrelay.errors import StoreError, StoreFault
 from lmrelay.queue.store import explain, is_busy
 
 T = TypeVar("T")
@@ -73,7 +73,7 @@ def run_batch(engine: Engine, batch: Sequence[_Waiting]) -> None:
         _try(engine, batch)
     except Exception as error:  # noqa: BLE001 - whatever broke is for the callers, and the thread must live
         if len(batch) == 1:
-            batch[0].answer = Failure(_understand(error))  # type: ignore[no-untyped-call]
+            batch[0].answer = Failure(_understand(error))
             return
         for one in batch:
             run_batch(engine, [one])
@@ -81,7 +81,9 @@ def run_batch(engine: Engine, batch: Sequence[_Waiting]) -> None:
 
 def _understand(error: Exception) -> StoreError:
     found = explain(error)
-    if not isinstance(error, StoreError):
+    if isinstance(found, StoreFault) and found is not error:
+        log.failure("a write is wrong", Failure(error))
+    elif found is not error:
         log.warn("the store could not write", reason=str(found))
     return found
 
