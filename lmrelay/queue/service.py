@@ -11,10 +11,10 @@ from random import Random
 from typing import Any
 
 from attrs import define, field
-from sqlalchemy import URL, Connection, Engine, bindparam, update
+from sqlalchemy import URL, Connection, bindparam, or_, update
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads, IReactorThreads, IReactorTime
-from twisted.internet.task import LoopingCall
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -23,11 +23,10 @@ from lmrelay.errors import StoreError
 from lmrelay.ids import make_id
 from lmrelay.interfaces import IAcceptance, IBody, IContent, IDispatch, IQueue, ISettings, RecipientKey, Submission
 from lmrelay.mail.outcome import Attempt, Delivered
-from lmrelay.queue import commands, upkeep
 from lmrelay.queue.acceptance import Acceptance
+from lmrelay.queue.commands import Obedience
 from lmrelay.queue.contents import Cache, Content, InlineReader, IReader, ThreadedReader
 from lmrelay.queue.leases import Lease
-from lmrelay.queue.orders import Change, Selector, Verb
 from lmrelay.queue.recorder import Recorder
 from lmrelay.queue.rows import Entropy
 from lmrelay.queue.schedule import Drift
@@ -35,11 +34,13 @@ from lmrelay.queue.schema import WAITING, recipient
 from lmrelay.queue.settle import Settle, Settler
 from lmrelay.queue.store import find_url, make_engine, make_reading_engine, migrate, name_database
 from lmrelay.queue.taker import Taker
+from lmrelay.queue.upkeep import Checkpoints, Upkeep
 from lmrelay.queue.writer import InlineWriter, IWriter, ThreadedWriter
 from lmrelay.tasks import Tasks
 
 POLL = 1.0
 TOUCH = 15.0
+CHECKPOINT = 1.0
 UPKEEP = 60.0
 
 log = Logger()
@@ -69,6 +70,9 @@ class QueueService:
     _recorder: Recorder = field(init=False)
     _taker: Taker = field(init=False)
     _drift: Drift = field(init=False)
+    _obedience: Obedience = field(init=False)
+    _upkeep: Upkeep = field(init=False)
+    _checkpoints: Checkpoints = field(init=False)
     _cache: Cache = field(factory=Cache, init=False)
     _tasks: Tasks = field(factory=Tasks, init=False)
     _loops: list[LoopingCall] = field(factory=list, init=False)
@@ -88,7 +92,7 @@ class QueueService:
             state_dir.mkdir(parents=True, exist_ok=True)
             url = find_url(config)
             await self._off_reactor(migrate, url)
-            self._assemble(make_engine(url), make_reading_engine(url), state_dir)
+            self._assemble(url, state_dir)
             self._lease.hold()
         except OSError as error:
             raise StoreError(f"{error.filename or state_dir}: {error.strerror}") from error
@@ -100,7 +104,12 @@ class QueueService:
             await self._close()
             raise StoreError(f"{name_database(url)}: {error}") from error
         self._taker.start()
-        for interval, work in ((POLL, self._obey), (TOUCH, self._touch), (UPKEEP, self._keep_up)):
+        for interval, work in (
+            (POLL, self._obey),
+            (TOUCH, self._touch),
+            (CHECKPOINT, self._checkpoint),
+            (UPKEEP, self._keep_up),
+        ):
             self._loop(interval, work)
 
     async def _off_reactor(self, work: Callable[[URL], None], url: URL) -> None:
@@ -110,13 +119,16 @@ class QueueService:
         threads = IReactorThreads(self._reactor)
         await deferToThreadPool(threads, threads.getThreadPool(), work, url)
 
-    def _assemble(self, writing: Engine, reading: Engine, state_dir: Path) -> None:
+    def _assemble(self, url: URL, state_dir: Path) -> None:
         self.worker = make_id(self._wall(), self._entropy)
+        writing, reading = make_engine(url), make_reading_engine(url)
         if self._inline:
             self._writer, self._reader = InlineWriter(writing), InlineReader(reading)
+            self._checkpoints = Checkpoints(make_engine(url), None)
         else:
             threads = IReactorFromThreads(self._reactor)
             self._writer, self._reader = ThreadedWriter(writing, threads), ThreadedReader(reading, threads)
+            self._checkpoints = Checkpoints(make_engine(url), threads)
         self._lease = Lease(self.worker, state_dir, self._wall)
         self._drift = Drift(self._wall(), self._reactor.seconds())
         self._taker = Taker(self._writer, self._dispatch, self.worker, self._reactor, self._wall, self._tasks)
@@ -139,6 +151,10 @@ class QueueService:
             self._cache,
             self._taker.wake,
         )
+        self._obedience = Obedience(
+            self._writer, self._reader, self._dispatch, self.worker, self._wall, self._taker.wake, self.release
+        )
+        self._upkeep = Upkeep(self._writer, self._reader, self._settings, self._wall, self._sleep)
 
     def _loop(self, interval: float, work: Callable[[], Deferred[None]]) -> None:
         loop = LoopingCall(work)
@@ -157,6 +173,7 @@ class QueueService:
         for loop in self._loops:
             loop.stop()
         self._loops.clear()
+        self._upkeep.stop()
         self._recorder.end()
         await self._tasks.wait()
         try:
@@ -166,6 +183,7 @@ class QueueService:
         await self._close()
 
     async def _close(self) -> None:
+        self._checkpoints.stop()
         await self._writer.stop()
         self._reader.stop()
         self._lease.end()
@@ -230,7 +248,7 @@ class QueueService:
                     recipient.c.message == bindparam("of"),
                     recipient.c.number == bindparam("which"),
                     recipient.c.owner == self.worker,
-                    recipient.c.state.in_(WAITING),
+                    or_(*(recipient.c.state == state for state in WAITING)),
                 )
                 .values(owner=None, due=self._wall()),
                 named,
@@ -238,49 +256,25 @@ class QueueService:
         return [None] * len(items)
 
     def _obey(self) -> Deferred[None]:
-        return self._try(self._obey_orders())
+        return self._try(self._obedience.obey())
 
     def _touch(self) -> Deferred[None]:
         return self._try(self._submit(self._lease.touch))
 
     def _keep_up(self) -> Deferred[None]:
-        oldest = self._wall() - self._settings.config.queue.retention
-        return self._try(self._submit(lambda connection, items: upkeep.run(connection, oldest, items)))
+        return self._try(self._upkeep.keep_up())
+
+    def _sleep(self, seconds: float) -> Deferred[None]:
+        return deferLater(self._reactor, seconds)
+
+    def _checkpoint(self) -> Deferred[None]:
+        return self._try(self._checkpoints.run())
 
     async def _submit(self, write: Callable[[Connection, Sequence[None]], list[None]]) -> None:
         await self._writer.submit(write, None)
 
     def _try(self, work: Coroutine[Deferred[Any], Any, None]) -> Deferred[None]:
         return self._tasks.start(_unless_out_of_order(work))
-
-    async def _obey_orders(self) -> None:
-        for order in await self._writer.submit(commands.pending, None):
-            await self._obey_one(*order)
-
-    async def _obey_one(self, id_: str, verb: Verb, selector: Selector) -> None:
-        found = await self._writer.submit(_find, (verb, selector, self._wall()))
-        mine = {(row.message, row.number) for row in found if row.owner == self.worker}
-        free = {(row.message, row.number) for row in found if row.owner is None}
-        withdrawn = self._dispatch.withdraw(mine) if mine else set()
-        reached = free | withdrawn
-        change = Change(len(reached), len(found) - len(reached), by_daemon=True)
-
-        def write(connection: Connection, items: Sequence[None]) -> list[None]:
-            commands.apply(connection, verb, reached, self._wall())
-            commands.answer(connection, id_, change)
-            return [None] * len(items)
-
-        try:
-            await self._writer.submit(write, None)
-        except StoreError:
-            await self._release(tuple(withdrawn))
-            raise
-        log.info("order carried out", verb=verb.value, changed=change.changed, in_flight=change.in_flight)
-        self._taker.wake()
-
-
-def _find(connection: Connection, items: Sequence[tuple[Verb, Selector, float]]) -> list[list[Any]]:
-    return [commands.find(connection, *item) for item in items]
 
 
 async def _unless_out_of_order(work: Coroutine[Deferred[Any], Any, None]) -> None:
