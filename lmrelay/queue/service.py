@@ -5,16 +5,18 @@ The queue as a service: all of it put together, started and stopped.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from pathlib import Path
 from random import Random
+from typing import Any
 
 from attrs import define, field
-from sqlalchemy import Connection, bindparam, or_, update
+from sqlalchemy import URL, Connection, bindparam, or_, update
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
-from twisted.internet.task import LoopingCall
+from twisted.internet.interfaces import IReactorFromThreads, IReactorThreads, IReactorTime
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from lmrelay.errors import StoreError
@@ -25,21 +27,21 @@ from lmrelay.queue.acceptance import Acceptance
 from lmrelay.queue.commands import Obedience
 from lmrelay.queue.contents import Cache, Content, InlineReader, IReader, ThreadedReader
 from lmrelay.queue.leases import Lease
+from lmrelay.queue.recorder import Recorder
 from lmrelay.queue.rows import Entropy
 from lmrelay.queue.schedule import Drift
 from lmrelay.queue.schema import WAITING, recipient
 from lmrelay.queue.settle import Settle, Settler
-from lmrelay.queue.store import find_url, make_engine, make_reading_engine, migrate
+from lmrelay.queue.store import find_url, make_engine, make_reading_engine, migrate, name_database
 from lmrelay.queue.taker import Taker
-from lmrelay.queue.tasks import Tasks
 from lmrelay.queue.upkeep import Checkpoints, Upkeep
 from lmrelay.queue.writer import InlineWriter, IWriter, ThreadedWriter
+from lmrelay.tasks import Tasks
 
 POLL = 1.0
 TOUCH = 15.0
 CHECKPOINT = 1.0
 UPKEEP = 60.0
-MAX_BACKOFF = 30.0
 
 log = Logger()
 
@@ -65,7 +67,7 @@ class QueueService:
     _reader: IReader = field(init=False)
     _lease: Lease = field(init=False)
     _acceptance: Acceptance = field(init=False)
-    _settler: Settler = field(init=False)
+    _recorder: Recorder = field(init=False)
     _taker: Taker = field(init=False)
     _drift: Drift = field(init=False)
     _obedience: Obedience = field(init=False)
@@ -74,7 +76,6 @@ class QueueService:
     _cache: Cache = field(factory=Cache, init=False)
     _tasks: Tasks = field(factory=Tasks, init=False)
     _loops: list[LoopingCall] = field(factory=list, init=False)
-    _unwritten: int = field(default=0, init=False)
 
     def start(self) -> Deferred[None]:
         """
@@ -87,20 +88,58 @@ class QueueService:
     async def _start(self) -> None:
         config = self._settings.config
         state_dir = config.server.state_dir
-        state_dir.mkdir(parents=True, exist_ok=True)
-        url = find_url(config)
-        migrate(url)
+        try:
+            state_dir.mkdir(parents=True, exist_ok=True)
+            url = find_url(config)
+            await self._off_reactor(migrate, url)
+            self._assemble(url, state_dir)
+            self._lease.hold()
+        except OSError as error:
+            raise StoreError(f"{error.filename or state_dir}: {error.strerror}") from error
+        self._writer.start()
+        self._reader.start()
+        try:
+            await self._writer.submit(self._lease.enter, None)
+        except StoreError as error:
+            await self._close()
+            raise StoreError(f"{name_database(url)}: {error}") from error
+        self._taker.start()
+        for interval, work in (
+            (POLL, self._obey),
+            (TOUCH, self._touch),
+            (CHECKPOINT, self._checkpoint),
+            (UPKEEP, self._keep_up),
+        ):
+            self._loop(interval, work)
+
+    async def _off_reactor(self, work: Callable[[URL], None], url: URL) -> None:
+        if self._inline:
+            work(url)
+            return
+        threads = IReactorThreads(self._reactor)
+        await deferToThreadPool(threads, threads.getThreadPool(), work, url)
+
+    def _assemble(self, url: URL, state_dir: Path) -> None:
         self.worker = make_id(self._wall(), self._entropy)
         writing, reading = make_engine(url), make_reading_engine(url)
         if self._inline:
             self._writer, self._reader = InlineWriter(writing), InlineReader(reading)
+            self._checkpoints = Checkpoints(make_engine(url), None)
         else:
             threads = IReactorFromThreads(self._reactor)
             self._writer, self._reader = ThreadedWriter(writing, threads), ThreadedReader(reading, threads)
+            self._checkpoints = Checkpoints(make_engine(url), threads)
         self._lease = Lease(self.worker, state_dir, self._wall)
         self._drift = Drift(self._wall(), self._reactor.seconds())
-        self._settler = Settler(self.worker, self._settings, self._wall, self._entropy, self._random)
         self._taker = Taker(self._writer, self._dispatch, self.worker, self._reactor, self._wall, self._tasks)
+        self._recorder = Recorder(
+            self._writer,
+            Settler(self.worker, self._settings, self._wall, self._entropy, self._random),
+            self._dispatch,
+            self._reactor,
+            self._tasks,
+            self._recorded,
+        )
         self._acceptance = Acceptance(
             self._writer,
             self._dispatch,
@@ -116,19 +155,6 @@ class QueueService:
             self._writer, self._reader, self._dispatch, self.worker, self._wall, self._taker.wake, self.release
         )
         self._upkeep = Upkeep(self._writer, self._reader, self._settings, self._wall, self._sleep)
-        self._checkpoints = Checkpoints(make_engine(url), None if self._inline else IReactorFromThreads(self._reactor))
-        self._lease.hold()
-        self._writer.start()
-        self._reader.start()
-        await self._writer.submit(self._lease.enter, None)
-        self._taker.start()
-        for interval, work in (
-            (POLL, self._obey),
-            (TOUCH, self._touch),
-            (CHECKPOINT, self._checkpoint),
-            (UPKEEP, self._keep_up),
-        ):
-            self._loop(interval, work)
 
     def _loop(self, interval: float, work: Callable[[], Deferred[None]]) -> None:
         loop = LoopingCall(work)
@@ -138,7 +164,7 @@ class QueueService:
 
     def stop(self) -> Deferred[None]:
         """
-        Take no more, write what waits, end the leases, close.
+        Take no more, record what went before, end the leases, close.
         """
         return Deferred.fromCoroutine(self._stop())
 
@@ -148,11 +174,16 @@ class QueueService:
             loop.stop()
         self._loops.clear()
         self._upkeep.stop()
-        self._checkpoints.stop()
+        self._recorder.end()
+        await self._tasks.wait()
         try:
             await self._writer.submit(self._lease.leave, None)
         except StoreError as error:
             log.warn("leases end with the process", reason=str(error))
+        await self._close()
+
+    async def _close(self) -> None:
+        self._checkpoints.stop()
         await self._writer.stop()
         self._reader.stop()
         self._lease.end()
@@ -186,42 +217,14 @@ class QueueService:
         See L{IQueue}.
         """
         parted = self._drift.observe(self._wall(), self._reactor.seconds())
-        return Deferred.fromCoroutine(self._settle(Settle(message_id, dict(attempts), parted)))
+        return self._recorder.record(Settle(message_id, dict(attempts), parted))
 
-    async def _settle(self, settle: Settle) -> None:
-        over = await self._insist(self._settler.write, settle)
+    def _recorded(self, settle: Settle, over: bool) -> None:
         if over:
             self._cache.drop(settle.message)
         self._taker.room_was_made()
         if any(not isinstance(one.outcome, Delivered) or one.outcome.relayed for one in settle.attempts.values()):
             self._taker.wake()
-
-    async def _insist(self, write: Callable[[Connection, Sequence[Settle]], list[bool]], item: Settle) -> bool:
-        """
-        Write it however often it takes; meanwhile no new attempt begins.
-        """
-        backoff = 0.0
-        while True:
-            try:
-                written = await self._writer.submit(write, item)
-            except StoreError as error:
-                log.error("an outcome could not be recorded", message=item.message, reason=str(error))
-                if not backoff:
-                    self._unwritten += 1
-                    self._dispatch.pause()
-                backoff = min(backoff * 2 or 1.0, MAX_BACKOFF)
-                await self._sleep(backoff)
-                continue
-            if backoff:
-                self._unwritten -= 1
-                if not self._unwritten:
-                    self._dispatch.resume()
-            return written
-
-    def _sleep(self, seconds: float) -> Deferred[None]:
-        slept: Deferred[None] = Deferred()
-        self._reactor.callLater(seconds, slept.callback, None)
-        return slept
 
     def release(self, keys: Collection[RecipientKey]) -> Deferred[None]:
         """
@@ -261,22 +264,24 @@ class QueueService:
     def _keep_up(self) -> Deferred[None]:
         return self._try(self._upkeep.keep_up())
 
+    def _sleep(self, seconds: float) -> Deferred[None]:
+        return deferLater(self._reactor, seconds)
+
     def _checkpoint(self) -> Deferred[None]:
         return self._try(self._checkpoints.run())
 
     async def _submit(self, write: Callable[[Connection, Sequence[None]], list[None]]) -> None:
         await self._writer.submit(write, None)
 
-    def _try(self, work: object) -> Deferred[None]:
-        done: Deferred[None] = Deferred.fromCoroutine(work)  # type: ignore[arg-type]
-        return done.addErrback(_complain)
+    def _try(self, work: Coroutine[Deferred[Any], Any, None]) -> Deferred[None]:
+        return self._tasks.start(_unless_out_of_order(work))
 
 
-def _complain(failure: Failure) -> None:
-    if isinstance(failure.value, StoreError):
-        log.warn("the queue's upkeep has to wait", reason=failure.getErrorMessage())
-    else:
-        log.failure("the queue's upkeep broke", failure)
+async def _unless_out_of_order(work: Coroutine[Deferred[Any], Any, None]) -> None:
+    try:
+        await work
+    except StoreError as error:
+        log.warn("the queue's upkeep has to wait", reason=str(error))
 
 
 def _free_octets(path: str) -> int:
