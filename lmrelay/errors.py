@@ -44,6 +44,12 @@ class StoreFull(StoreError):
     """
 
 
+class StoreFault(StoreError):
+    """
+    What was to be stored is wrong, not the store: trying others makes sense.
+    """
+
+
 class DnsError(LmrelayError):
     """
     A question that got no usable answer (timeout, SERVFAIL, nonsense): temporary.

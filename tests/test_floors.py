@@ -12,7 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "lmrelay"
 
-GROUND = {"smtp", "mail", "config", "interfaces", "errors", "ids"}
+GROUND = {"smtp", "mail", "config", "interfaces", "errors", "ids", "tasks"}
 ROOMS = {"projects", "inbound", "queue", "outbound", "events", "dns"}
 ROOF = {"tap", "service", "daemon", "reload", "server_tls", "cli", "logs", "notify"}
 

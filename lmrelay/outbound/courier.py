@@ -28,9 +28,9 @@ from lmrelay.outbound.requirement import find_policy
 from lmrelay.outbound.route import Addresses, Router, Site
 from lmrelay.outbound.routing import Routing
 from lmrelay.outbound.sites import Held, SiteQueue, Work
-from lmrelay.outbound.tasks import Tasks
 from lmrelay.outbound.tls import Demand, configured
 from lmrelay.outbound.walk import Walk
+from lmrelay.tasks import Tasks
 
 IPV6_LAST = 300.0
 """

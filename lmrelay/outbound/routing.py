@@ -19,7 +19,7 @@ from lmrelay.interfaces import ISettings
 from lmrelay.mail.outcome import Delayed, Failed, Fault
 from lmrelay.outbound.route import Router, Site
 from lmrelay.outbound.sites import Held
-from lmrelay.outbound.tasks import Tasks
+from lmrelay.tasks import Tasks
 
 MAX_ASKING = 400
 MAX_KNOWN = 10_000

@@ -132,19 +132,27 @@ class Lease:
         self.drop()
 
 
+def find_living(connection: Connection, state_dir: Path, now: float, me: str = "") -> set[str]:
+    """
+    The workers that live, C{me} among them.
+    """
+    rows = connection.execute(select(worker.c.id, worker.c.seen_at)).all()
+    by_file = connection.dialect.name == "sqlite"
+    living = {me} if me else set()
+    for row in rows:
+        path = folder(state_dir) / f"{row.id}.lock"
+        if row.id != me and (_lives(path) if by_file or path.exists() else now - row.seen_at < DEAD_AFTER):
+            living.add(row.id)
+    return living
+
+
 def free_dead(connection: Connection, state_dir: Path, now: float, me: str = "") -> int:
     """
     Free the leases and delete the uploads of workers that are gone; the number of leases.
     """
-    rows = connection.execute(select(worker.c.id, worker.c.seen_at)).all()
-    by_file = connection.dialect.name == "sqlite"
-    dead = []
-    for row in rows:
-        path = folder(state_dir) / f"{row.id}.lock"
-        alive = _lives(path) if by_file or path.exists() else now - row.seen_at < DEAD_AFTER
-        if row.id != me and not alive:
-            dead.append(row.id)
-            path.unlink(missing_ok=True)
+    dead = set(connection.execute(select(worker.c.id)).scalars()) - find_living(connection, state_dir, now, me)
+    for one in dead:
+        (folder(state_dir) / f"{one}.lock").unlink(missing_ok=True)
     if dead:
         connection.execute(delete(worker).where(worker.c.id.in_(dead)))
     living = select(worker.c.id)

@@ -1,59 +1,63 @@
 """
 The queue as the operator's command sees it: synchronous, without a reactor.
 
-Reading never makes a database. A change is asked of the daemon that runs, or made here if none does.
+Looking never makes a database, nor changes one. A change is asked of the daemon that runs,
+or made here, slice by slice, if none does.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from attrs import define, evolve, fields_dict
-from sqlalchemy import URL, Engine, func, insert, select
+from attrs import define
+from sqlalchemy import URL, Connection, Engine, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from lmrelay.config.values import Config
 from lmrelay.errors import StoreError
 from lmrelay.ids import make_id
-from lmrelay.queue import commands
-from lmrelay.queue.leases import any_lives, free_dead
+from lmrelay.interfaces import RecipientKey
+from lmrelay.queue import stories
+from lmrelay.queue.changes import APPLIES_TO, Order, Slice, find_order, find_slice, take_back, write_order, write_slices
+from lmrelay.queue.leases import find_living, free_dead
 from lmrelay.queue.orders import Change, Selector, Verb
-from lmrelay.queue.schema import attempt, command, message, recipient
+from lmrelay.queue.schema import recipient
+from lmrelay.queue.selection import conditions, joined, within_ranges
 from lmrelay.queue.store import check_version, explain, find_url, make_engine, make_reading_engine
 
 PATIENCE = 10.0
 """
-Seconds for which an answer of the daemon is waited for.
+Seconds without progress after which an answer of the daemon is no longer waited for.
 """
 
 INTERVAL = 0.05
-
-_joined = recipient.join(message, message.c.id == recipient.c.message)
+PAGE = 1000
+FOUND = 10
 
 
 @contextmanager
-def open_desk(config: Config, wall: Callable[[], float]) -> Iterator[Desk]:
+def open_desk(config: Config, wall: Callable[[], float], sleep: Callable[[float], None] = time.sleep) -> Iterator[Desk]:
     """
     The store of a configuration, to look at and change.
 
-    @raise StoreError: there is none yet, or it is of another version
+    @raise StoreError: there is none yet, or it is of another version, or it cannot be reached
     """
     url = find_url(config)
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
-        raise StoreError(f"{url.database}: there is no queue yet; it is made when the daemon starts")
+        raise StoreError(f"{url.database}: there is no queue yet; it is made when the daemon first starts")
     engine = make_reading_engine(url, connections=1)
     try:
         with engine.begin() as connection:
             check_version(connection, current=True)
-        yield Desk(engine, url, config.server.state_dir, wall)
+        yield Desk(engine, url, config.server.state_dir, wall, sleep)
     except SQLAlchemyError as error:
-        raise explain(error) from error
+        raise StoreError(" ".join(str(explain(error)).split())) from error
     finally:
         engine.dispose()
 
@@ -68,61 +72,41 @@ class Desk:
     _url: URL
     _state_dir: Path
     _wall: Callable[[], float]
-    _sleep: Callable[[float], None] = time.sleep
+    _sleep: Callable[[float], None]
 
     def recipients(self, selector: Selector, limit: int | None) -> Sequence[Mapping[str, Any]]:
         """
         One record a recipient, oldest message first.
         """
-        query = (
-            select(recipient, message.c.route, message.c.tags, message.c.subject, message.c.size, message.c.received_at)
-            .select_from(_joined)
-            .where(*commands.conditions(selector, self._wall()))
-            .order_by(recipient.c.message, recipient.c.number)
-            .limit(limit)
-        )
-        with self._engine.begin() as connection:
-            rows = connection.execute(query).all()
-        names = ("message", "number", "project", "kind", "route", "subject", "size", "domain", "state", "attempts")
-        return [
-            {
-                **{name: getattr(row, name) for name in names},
-                "tags": json.loads(row.tags),
-                "received": row.received_at,
-                "recipient": row.address,
-                "next_attempt": row.next_attempt,
-                "last": row.last,
-            }
-            for row in rows
-        ]
+        return list(islice(self.stream(selector, PAGE if limit is None else min(limit, PAGE)), limit))
+
+    def stream(self, selector: Selector, page: int = PAGE) -> Iterator[Mapping[str, Any]]:
+        """
+        The same one by one, read in pages, however many there are.
+        """
+        after: RecipientKey | None = None
+        now = self._wall()
+        while True:
+            with self._engine.begin() as connection:
+                records = stories.list_page(connection, selector, now, after, page)
+            yield from records
+            if len(records) < page:
+                return
+            after = (records[-1]["message"], records[-1]["number"])
 
     def count(self, selector: Selector) -> Sequence[Mapping[str, Any]]:
         """
         Recipients counted by project, domain and state.
         """
-        by = (recipient.c.project, recipient.c.domain, recipient.c.state)
-        query = (
-            select(
-                *by,
-                func.count().label("recipients"),
-                func.sum(message.c.size).label("octets"),
-                func.min(message.c.received_at).label("oldest"),
-            )
-            .select_from(_joined)
-            .where(*commands.conditions(selector, self._wall()))
-            .group_by(*by)
-            .order_by(*by)
-        )
         with self._engine.begin() as connection:
-            return [{**row._mapping, "octets": int(row.octets)} for row in connection.execute(query)]
+            return stories.count(connection, selector, self._wall())
 
     def find(self, beginning: str) -> Sequence[str]:
         """
         At most ten ids of messages, of any state, that begin so.
         """
-        query = select(message.c.id).where(message.c.id.startswith(beginning, autoescape=True))
         with self._engine.begin() as connection:
-            return list(connection.execute(query.order_by(message.c.id).limit(10)).scalars())
+            return stories.find_ids(connection, beginning, FOUND)
 
     def story(self, message: str) -> Mapping[str, Any]:
         """
@@ -130,119 +114,86 @@ class Desk:
 
         @raise StoreError: there is no such message
         """
-        return _tell(self._engine, message)
+        with self._engine.begin() as connection:
+            return stories.tell(connection, message, self._find_living(connection))
 
     def head(self, message: str) -> bytes:
         """
         The header block as recipients get it.
         """
-        return _head(self._engine, message)
+        with self._engine.begin() as connection:
+            return stories.read_head(connection, message)
 
     def change(self, verb: Verb, selector: Selector, dry_run: bool) -> Change:
         """
-        Do it, or with C{dry_run} count what it would change.
+        Do it, or with C{dry_run} count what it would change, those in flight by then included.
 
-        @raise StoreError: the daemon runs but does not answer; the order stands
+        @raise StoreError: the daemon runs but does not answer, or the store cannot be written
         """
-        # Whoever calls may have values of its own of the same shape.
-        verb = Verb(verb.value)
-        selector = evolve(Selector(), **{name: getattr(selector, name) for name in fields_dict(Selector)})
         if dry_run:
-            with self._engine.begin() as connection:
-                found = commands.find(connection, verb, selector, self._wall())
-            held = sum(row.owner is not None for row in found)
-            return Change(len(found) - held, held, any_lives(self._state_dir))
+            return self._foresee(verb, selector)
+        now = self._wall()
+        order = Order(make_id(now, os.urandom), verb, selector, now)
         writing = make_engine(self._url)
         try:
-            if any_lives(self._state_dir):
-                return self._ask(writing, verb, selector)
-            return self._apply(writing, verb, selector)
+            with writing.begin() as connection:
+                alive = self._find_living(connection)
+                if alive:
+                    write_order(connection, order)
+            return self._await_answer(writing, order) if alive else self._carry_out(writing, order)
         finally:
             writing.dispose()
 
-    def _apply(self, writing: Engine, verb: Verb, selector: Selector) -> Change:
-        now = self._wall()
-        with writing.begin() as connection:
-            free_dead(connection, self._state_dir, now)
-            found = commands.find(connection, verb, selector, now)
-            free = [(row.message, row.number) for row in found if row.owner is None]
-            commands.apply(connection, verb, free, now)
-        return Change(len(free), len(found) - len(free))
+    def _find_living(self, connection: Connection) -> set[str]:
+        return find_living(connection, self._state_dir, self._wall())
 
-    def _ask(self, writing: Engine, verb: Verb, selector: Selector) -> Change:
-        now = self._wall()
-        id_ = make_id(now, os.urandom)
-        row = {"id": id_, "verb": verb.value, "selector": commands.dump_selector(selector), "ordered_at": now}
-        with writing.begin() as connection:
-            connection.execute(insert(command), [row])
-        for _ in range(int(PATIENCE / INTERVAL)):
-            with self._engine.begin() as connection:
-                answered = connection.execute(select(command).where(command.c.id == id_)).one()
-            if answered.changed is not None:
-                return Change(answered.changed, answered.in_flight, by_daemon=True)
-            self._sleep(INTERVAL)
-        raise StoreError(
-            f"the daemon runs but has not answered for {PATIENCE:.0f} s; it will carry the order out later"
+    def _foresee(self, verb: Verb, selector: Selector) -> Change:
+        query = (
+            select(func.count())
+            .select_from(joined)
+            .where(*conditions(selector, self._wall()), within_ranges(selector))
+            .where(recipient.c.state.in_(APPLIES_TO[verb]))
         )
+        with self._engine.begin() as connection:
+            return Change(connection.execute(query).scalar_one(), by_daemon=bool(self._find_living(connection)))
 
+    def _carry_out(self, writing: Engine, order: Order) -> Change:
+        with writing.begin() as connection:
+            free_dead(connection, self._state_dir, self._wall())
+        while not order.done:
+            with writing.begin() as connection:
+                rows = find_slice(connection, order)
+                (order,) = write_slices(connection, [Slice(order, rows, self._wall())])
+        return order.tell(by_daemon=False)
 
-def _head(engine: Engine, id_: str) -> bytes:
-    with engine.begin() as connection:
-        found: bytes | None = connection.execute(select(message.c.head).where(message.c.id == id_)).scalar()
-    return found or b""
+    def _await_answer(self, writing: Engine, order: Order) -> Change:
+        waited, seen = 0.0, order
+        while waited < PATIENCE:
+            self._sleep(INTERVAL)
+            waited += INTERVAL
+            with self._engine.begin() as connection:
+                found = find_order(connection, order.id)
+                alive = self._find_living(connection)
+            if found is None:
+                raise StoreError("the daemon dropped the order as too old; is its clock right?")
+            if found.done:
+                return found.tell(by_daemon=True)
+            if found != seen:
+                waited, seen = 0.0, found
+            if not alive and (left := self._take_back(writing, order)) is not None:
+                return self._carry_out(writing, left)
+        return self._give_up(writing, order)
 
+    def _take_back(self, writing: Engine, order: Order) -> Order | None:
+        with writing.begin() as connection:
+            free_dead(connection, self._state_dir, self._wall())
+            return take_back(connection, order.id)
 
-def _tell(engine: Engine, id_: str) -> Mapping[str, Any]:
-    with engine.begin() as connection:
-        row = connection.execute(select(message).where(message.c.id == id_)).first()
-        if row is None:
-            raise StoreError(f"no message {id_!r} is known")
-        recipients = connection.execute(
-            select(recipient).where(recipient.c.message == id_).order_by(recipient.c.number)
-        ).all()
-        attempts = connection.execute(
-            select(attempt).where(attempt.c.message == id_).order_by(attempt.c.recipient, attempt.c.number)
-        ).all()
-    names = (
-        "project",
-        "route",
-        "kind",
-        "reverse_path",
-        "notification",
-        "subject",
-        "message_id",
-        "sender",
-        "to",
-        "size",
-    )
-    return {
-        "message": row.id,
-        **{name: row._mapping[name] for name in names},
-        "received": row.received_at,
-        "token": row.token_id,
-        **{name: json.loads(row._mapping[name]) for name in ("tags", "metadata", "client")},
-        "recipients": [
-            {
-                "number": one.number,
-                "address": one.address,
-                "domain": one.domain,
-                "state": one.state,
-                "next_attempt": one.next_attempt,
-                "in_flight": one.owner is not None,
-                "last": one.last,
-                "attempts": [_tell_attempt(made) for made in attempts if made.recipient == one.number],
-            }
-            for one in recipients
-        ],
-    }
-
-
-def _tell_attempt(made: Any) -> dict[str, Any]:
-    names = ("number", "outcome", "status", "text", "fault", "reply", "host", "address", "tls_failure")
-    return {
-        **{name: made._mapping[name] for name in names},
-        "started": made.started_at,
-        "ended": made.ended_at,
-        "seconds": made.ended_at - made.started_at,
-        "tls": None if made.tls is None else json.loads(made.tls),
-    }
+    def _give_up(self, writing: Engine, order: Order) -> Change:
+        left = self._take_back(writing, order)
+        if left is None:
+            raise StoreError(f"the daemon is slow: no progress for {PATIENCE:.0f} s; it goes on with the change")
+        raise StoreError(
+            f"the daemon runs but has not answered for {PATIENCE:.0f} s; the change was taken back"
+            + (f" when {left.changed} recipients were changed" if left.changed else "")
+        )

@@ -7,8 +7,13 @@ Light on purpose: the operator's command imports this at once and the store only
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 
 from attrs import field, frozen
+
+
+def _texts(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(values)
 
 
 class Verb(enum.Enum):
@@ -31,13 +36,13 @@ class Selector:
     message was accepted. Without C{states}: those that are not final.
     """
 
-    messages: tuple[str, ...] = field(default=(), converter=tuple)
-    projects: tuple[str, ...] = field(default=(), converter=tuple)
-    routes: tuple[str, ...] = field(default=(), converter=tuple)
-    tags: tuple[str, ...] = field(default=(), converter=tuple)
-    domains: tuple[str, ...] = field(default=(), converter=tuple)
-    recipients: tuple[str, ...] = field(default=(), converter=tuple)
-    states: tuple[str, ...] = field(default=(), converter=tuple)
+    messages: tuple[str, ...] = field(default=(), converter=_texts)
+    projects: tuple[str, ...] = field(default=(), converter=_texts)
+    routes: tuple[str, ...] = field(default=(), converter=_texts)
+    tags: tuple[str, ...] = field(default=(), converter=_texts)
+    domains: tuple[str, ...] = field(default=(), converter=_texts)
+    recipients: tuple[str, ...] = field(default=(), converter=_texts)
+    states: tuple[str, ...] = field(default=(), converter=_texts)
     older_than: float | None = None
     younger_than: float | None = None
 
@@ -53,8 +58,14 @@ class Change:
     """
     What became of a change: recipients changed, those already in flight, which it could not
     reach, and whether a running daemon carried it out.
+
+    C{late} are the ids of the first L{LATE} messages that have some in flight.
     """
 
     changed: int
     in_flight: int = 0
     by_daemon: bool = False
+    late: tuple[str, ...] = field(default=(), converter=_texts)
+
+
+LATE = 100

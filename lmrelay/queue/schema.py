@@ -19,6 +19,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    literal_column,
 )
 
 QUEUED, DEFERRED, HELD = "queued", "deferred", "held"
@@ -101,13 +102,20 @@ recipient = Table(
     Column("owner", String(26)),
     Column("last", Text, nullable=False),
     Column("delay_told", Boolean, nullable=False),
+    Column("ended_at", Double),
 )
+is_open = recipient.c.state.in_([literal_column(f"'{state}'") for state in OPEN])
+"""
+Not final. Written with literals, as in the index: only so does SQLite see that the index will do.
+"""
+
 _due = recipient.c.due.is_not(None)
 _owned = recipient.c.owner.is_not(None)
 _lane = (recipient.c.project, recipient.c.kind, recipient.c.domain, recipient.c.due)
 Index("ix_recipient_lane", *_lane, sqlite_where=_due, postgresql_where=_due)
 Index("ix_recipient_due", recipient.c.due, sqlite_where=_due, postgresql_where=_due)
 Index("ix_recipient_owner", recipient.c.owner, sqlite_where=_owned, postgresql_where=_owned)
+Index("ix_recipient_open", recipient.c.message, recipient.c.number, sqlite_where=is_open, postgresql_where=is_open)
 
 attempt = Table(
     "attempt",
@@ -180,6 +188,13 @@ command = Table(
     Column("verb", Text, nullable=False),
     Column("selector", Text, nullable=False),
     Column("ordered_at", Double, nullable=False),
-    Column("changed", Integer),
-    Column("in_flight", Integer),
+    Column("worker", String(26)),
+    Column("after_message", String(26)),
+    Column("after_number", Integer),
+    Column("changed", Integer, nullable=False),
+    Column("in_flight", Integer, nullable=False),
+    Column("late", Text, nullable=False),
+    Column("done_at", Double),
 )
+_undone = command.c.done_at.is_(None)
+Index("ix_command_id", command.c.id, sqlite_where=_undone, postgresql_where=_undone)

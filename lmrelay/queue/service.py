@@ -5,41 +5,43 @@ The queue as a service: all of it put together, started and stopped.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from pathlib import Path
 from random import Random
 from typing import Any
 
 from attrs import define, field
-from sqlalchemy import Connection, bindparam, update
+from sqlalchemy import URL, Connection, bindparam, or_, update
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
-from twisted.internet.task import LoopingCall
+from twisted.internet.interfaces import IReactorFromThreads, IReactorThreads, IReactorTime
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from lmrelay.errors import StoreError
 from lmrelay.ids import make_id
 from lmrelay.interfaces import IAcceptance, IBody, IContent, IDispatch, IQueue, ISettings, RecipientKey, Submission
 from lmrelay.mail.outcome import Attempt, Delivered
-from lmrelay.queue import commands, upkeep
 from lmrelay.queue.acceptance import Acceptance
+from lmrelay.queue.commands import Obedience
 from lmrelay.queue.contents import Cache, Content, InlineReader, IReader, ThreadedReader
 from lmrelay.queue.leases import Lease
-from lmrelay.queue.orders import Change, Selector, Verb
+from lmrelay.queue.recorder import Recorder
 from lmrelay.queue.rows import Entropy
 from lmrelay.queue.schedule import Drift
 from lmrelay.queue.schema import WAITING, recipient
 from lmrelay.queue.settle import Settle, Settler
-from lmrelay.queue.store import find_url, make_engine, make_reading_engine, migrate
+from lmrelay.queue.store import find_url, make_engine, make_reading_engine, migrate, name_database
 from lmrelay.queue.taker import Taker
-from lmrelay.queue.tasks import Tasks
+from lmrelay.queue.upkeep import Checkpoints, Upkeep
 from lmrelay.queue.writer import InlineWriter, IWriter, ThreadedWriter
+from lmrelay.tasks import Tasks
 
 POLL = 1.0
 TOUCH = 15.0
+CHECKPOINT = 1.0
 UPKEEP = 60.0
-MAX_BACKOFF = 30.0
 
 log = Logger()
 
@@ -65,13 +67,15 @@ class QueueService:
     _reader: IReader = field(init=False)
     _lease: Lease = field(init=False)
     _acceptance: Acceptance = field(init=False)
-    _settler: Settler = field(init=False)
+    _recorder: Recorder = field(init=False)
     _taker: Taker = field(init=False)
     _drift: Drift = field(init=False)
+    _obedience: Obedience = field(init=False)
+    _upkeep: Upkeep = field(init=False)
+    _checkpoints: Checkpoints = field(init=False)
     _cache: Cache = field(factory=Cache, init=False)
     _tasks: Tasks = field(factory=Tasks, init=False)
     _loops: list[LoopingCall] = field(factory=list, init=False)
-    _unwritten: int = field(default=0, init=False)
 
     def start(self) -> Deferred[None]:
         """
@@ -84,20 +88,58 @@ class QueueService:
     async def _start(self) -> None:
         config = self._settings.config
         state_dir = config.server.state_dir
-        state_dir.mkdir(parents=True, exist_ok=True)
-        url = find_url(config)
-        migrate(url)
+        try:
+            state_dir.mkdir(parents=True, exist_ok=True)
+            url = find_url(config)
+            await self._off_reactor(migrate, url)
+            self._assemble(url, state_dir)
+            self._lease.hold()
+        except OSError as error:
+            raise StoreError(f"{error.filename or state_dir}: {error.strerror}") from error
+        self._writer.start()
+        self._reader.start()
+        try:
+            await self._writer.submit(self._lease.enter, None)
+        except StoreError as error:
+            await self._close()
+            raise StoreError(f"{name_database(url)}: {error}") from error
+        self._taker.start()
+        for interval, work in (
+            (POLL, self._obey),
+            (TOUCH, self._touch),
+            (CHECKPOINT, self._checkpoint),
+            (UPKEEP, self._keep_up),
+        ):
+            self._loop(interval, work)
+
+    async def _off_reactor(self, work: Callable[[URL], None], url: URL) -> None:
+        if self._inline:
+            work(url)
+            return
+        threads = IReactorThreads(self._reactor)
+        await deferToThreadPool(threads, threads.getThreadPool(), work, url)
+
+    def _assemble(self, url: URL, state_dir: Path) -> None:
         self.worker = make_id(self._wall(), self._entropy)
         writing, reading = make_engine(url), make_reading_engine(url)
         if self._inline:
             self._writer, self._reader = InlineWriter(writing), InlineReader(reading)
+            self._checkpoints = Checkpoints(make_engine(url), None)
         else:
             threads = IReactorFromThreads(self._reactor)
             self._writer, self._reader = ThreadedWriter(writing, threads), ThreadedReader(reading, threads)
+            self._checkpoints = Checkpoints(make_engine(url), threads)
         self._lease = Lease(self.worker, state_dir, self._wall)
         self._drift = Drift(self._wall(), self._reactor.seconds())
-        self._settler = Settler(self.worker, self._settings, self._wall, self._entropy, self._random)
         self._taker = Taker(self._writer, self._dispatch, self.worker, self._reactor, self._wall, self._tasks)
+        self._recorder = Recorder(
+            self._writer,
+            Settler(self.worker, self._settings, self._wall, self._entropy, self._random),
+            self._dispatch,
+            self._reactor,
+            self._tasks,
+            self._recorded,
+        )
         self._acceptance = Acceptance(
             self._writer,
             self._dispatch,
@@ -109,13 +151,10 @@ class QueueService:
             self._cache,
             self._taker.wake,
         )
-        self._lease.hold()
-        self._writer.start()
-        self._reader.start()
-        await self._writer.submit(self._lease.enter, None)
-        self._taker.start()
-        for interval, work in ((POLL, self._obey), (TOUCH, self._touch), (UPKEEP, self._keep_up)):
-            self._loop(interval, work)
+        self._obedience = Obedience(
+            self._writer, self._reader, self._dispatch, self.worker, self._wall, self._taker.wake, self.release
+        )
+        self._upkeep = Upkeep(self._writer, self._reader, self._settings, self._wall, self._sleep)
 
     def _loop(self, interval: float, work: Callable[[], Deferred[None]]) -> None:
         loop = LoopingCall(work)
@@ -125,7 +164,7 @@ class QueueService:
 
     def stop(self) -> Deferred[None]:
         """
-        Take no more, write what waits, end the leases, close.
+        Take no more, record what went before, end the leases, close.
         """
         return Deferred.fromCoroutine(self._stop())
 
@@ -134,10 +173,17 @@ class QueueService:
         for loop in self._loops:
             loop.stop()
         self._loops.clear()
+        self._upkeep.stop()
+        self._recorder.end()
+        await self._tasks.wait()
         try:
             await self._writer.submit(self._lease.leave, None)
         except StoreError as error:
             log.warn("leases end with the process", reason=str(error))
+        await self._close()
+
+    async def _close(self) -> None:
+        self._checkpoints.stop()
         await self._writer.stop()
         self._reader.stop()
         self._lease.end()
@@ -171,42 +217,14 @@ class QueueService:
         See L{IQueue}.
         """
         parted = self._drift.observe(self._wall(), self._reactor.seconds())
-        return Deferred.fromCoroutine(self._settle(Settle(message_id, dict(attempts), parted)))
+        return self._recorder.record(Settle(message_id, dict(attempts), parted))
 
-    async def _settle(self, settle: Settle) -> None:
-        over = await self._insist(self._settler.write, settle)
+    def _recorded(self, settle: Settle, over: bool) -> None:
         if over:
             self._cache.drop(settle.message)
         self._taker.room_was_made()
         if any(not isinstance(one.outcome, Delivered) or one.outcome.relayed for one in settle.attempts.values()):
             self._taker.wake()
-
-    async def _insist(self, write: Callable[[Connection, Sequence[Settle]], list[bool]], item: Settle) -> bool:
-        """
-        Write it however often it takes; meanwhile no new attempt begins.
-        """
-        backoff = 0.0
-        while True:
-            try:
-                written = await self._writer.submit(write, item)
-            except StoreError as error:
-                log.error("an outcome could not be recorded", message=item.message, reason=str(error))
-                if not backoff:
-                    self._unwritten += 1
-                    self._dispatch.pause()
-                backoff = min(backoff * 2 or 1.0, MAX_BACKOFF)
-                await self._sleep(backoff)
-                continue
-            if backoff:
-                self._unwritten -= 1
-                if not self._unwritten:
-                    self._dispatch.resume()
-            return written
-
-    def _sleep(self, seconds: float) -> Deferred[None]:
-        slept: Deferred[None] = Deferred()
-        self._reactor.callLater(seconds, slept.callback, None)
-        return slept
 
     def release(self, keys: Collection[RecipientKey]) -> Deferred[None]:
         """
@@ -230,7 +248,7 @@ class QueueService:
                     recipient.c.message == bindparam("of"),
                     recipient.c.number == bindparam("which"),
                     recipient.c.owner == self.worker,
-                    recipient.c.state.in_(WAITING),
+                    or_(*(recipient.c.state == state for state in WAITING)),
                 )
                 .values(owner=None, due=self._wall()),
                 named,
@@ -238,57 +256,32 @@ class QueueService:
         return [None] * len(items)
 
     def _obey(self) -> Deferred[None]:
-        return self._try(self._obey_orders())
+        return self._try(self._obedience.obey())
 
     def _touch(self) -> Deferred[None]:
         return self._try(self._submit(self._lease.touch))
 
     def _keep_up(self) -> Deferred[None]:
-        oldest = self._wall() - self._settings.config.queue.retention
-        return self._try(self._submit(lambda connection, items: upkeep.run(connection, oldest, items)))
+        return self._try(self._upkeep.keep_up())
+
+    def _sleep(self, seconds: float) -> Deferred[None]:
+        return deferLater(self._reactor, seconds)
+
+    def _checkpoint(self) -> Deferred[None]:
+        return self._try(self._checkpoints.run())
 
     async def _submit(self, write: Callable[[Connection, Sequence[None]], list[None]]) -> None:
         await self._writer.submit(write, None)
 
-    def _try(self, work: object) -> Deferred[None]:
-        done: Deferred[None] = Deferred.fromCoroutine(work)  # type: ignore[arg-type]
-        return done.addErrback(_complain)
-
-    async def _obey_orders(self) -> None:
-        for order in await self._writer.submit(commands.pending, None):
-            await self._obey_one(*order)
-
-    async def _obey_one(self, id_: str, verb: Verb, selector: Selector) -> None:
-        found = await self._writer.submit(_find, (verb, selector, self._wall()))
-        mine = {(row.message, row.number) for row in found if row.owner == self.worker}
-        free = {(row.message, row.number) for row in found if row.owner is None}
-        withdrawn = self._dispatch.withdraw(mine) if mine else set()
-        reached = free | withdrawn
-        change = Change(len(reached), len(found) - len(reached), by_daemon=True)
-
-        def write(connection: Connection, items: Sequence[None]) -> list[None]:
-            commands.apply(connection, verb, reached, self._wall())
-            commands.answer(connection, id_, change)
-            return [None] * len(items)
-
-        try:
-            await self._writer.submit(write, None)
-        except StoreError:
-            await self._release(tuple(withdrawn))
-            raise
-        log.info("order carried out", verb=verb.value, changed=change.changed, in_flight=change.in_flight)
-        self._taker.wake()
+    def _try(self, work: Coroutine[Deferred[Any], Any, None]) -> Deferred[None]:
+        return self._tasks.start(_unless_out_of_order(work))
 
 
-def _find(connection: Connection, items: Sequence[tuple[Verb, Selector, float]]) -> list[list[Any]]:
-    return [commands.find(connection, *item) for item in items]
-
-
-def _complain(failure: Failure) -> None:
-    if isinstance(failure.value, StoreError):
-        log.warn("the queue's upkeep has to wait", reason=failure.getErrorMessage())
-    else:
-        log.failure("the queue's upkeep broke", failure)
+async def _unless_out_of_order(work: Coroutine[Deferred[Any], Any, None]) -> None:
+    try:
+        await work
+    except StoreError as error:
+        log.warn("the queue's upkeep has to wait", reason=str(error))
 
 
 def _free_octets(path: str) -> int:

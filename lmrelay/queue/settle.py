@@ -137,6 +137,7 @@ class Settler:
                 "attempts": count,
                 "next_attempt": next_attempt,
                 "due": next_attempt,
+                "ended_at": None if waits else made.ended_at,
                 "last": _words(outcome),
                 "delay_told": row.delay_told or action is Action.DELAYED,
             }
@@ -280,7 +281,10 @@ _UPDATE = (
     .where(recipient.c.message == bindparam("of"), recipient.c.number == bindparam("which"))
     .values(
         owner=None,
-        **{name: bindparam(name) for name in ("state", "attempts", "next_attempt", "due", "last", "delay_told")},
+        **{
+            name: bindparam(name)
+            for name in ("state", "attempts", "next_attempt", "due", "ended_at", "last", "delay_told")
+        },
     )
 )
 

@@ -4,6 +4,7 @@ Opening the database: engines, the settings of a SQLite connection, migrations, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
 
@@ -11,13 +12,14 @@ from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from lmrelay.config.values import Config
-from lmrelay.errors import StoreError, StoreFull
+from lmrelay.errors import StoreError, StoreFault, StoreFull
 
 FILE = "queue.sqlite"
 BUSY_TIMEOUT = 5000
@@ -26,6 +28,11 @@ Milliseconds.
 """
 
 JOURNAL_LIMIT = 64 * 1024 * 1024
+AUTOCHECKPOINT = 16384
+"""
+Pages in the log at which a commit empties it itself: far more than upkeep leaves, so commits seldom wait for that.
+"""
+
 MIGRATION_LOCK = 0x6C6D7265
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -33,10 +40,15 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 def find_url(config: Config) -> URL:
     """
     The database that the configuration means.
+
+    @raise StoreError: its URL is none
     """
     if config.queue.url == "sqlite":
         return URL.create("sqlite", database=str(config.server.state_dir / FILE))
-    url = make_url(config.queue.url)
+    try:
+        url = make_url(config.queue.url)
+    except ArgumentError as error:
+        raise StoreError(f"queue.url is not a URL of a database: {error}") from error
     return url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
 
 
@@ -80,6 +92,7 @@ def _set_up(connection: SqliteConnection, _: object) -> None:
         "journal_mode = WAL",
         "synchronous = FULL",
         f"journal_size_limit = {JOURNAL_LIMIT}",
+        f"wal_autocheckpoint = {AUTOCHECKPOINT}",
     ):
         connection.execute(f"PRAGMA {pragma}")
 
@@ -109,8 +122,24 @@ def migrate(url: URL) -> None:
     """
     Bring the tables up to date; one process at a time does it.
 
-    @raise StoreError: the database is of a newer version, or it cannot be opened
+    @raise StoreError: the database is of a newer version, or it cannot be opened; names it
     """
+    try:
+        _migrate(url)
+    except (SQLAlchemyError, CommandError, ImportError, StoreError) as error:
+        raise StoreError(f"{name_database(url)}: {explain(error)}") from error
+
+
+def name_database(url: URL) -> str:
+    """
+    The database's file, or its URL without the password.
+    """
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    return url.render_as_string(hide_password=True)
+
+
+def _migrate(url: URL) -> None:
     engine = make_engine(url) if url.get_backend_name() == "sqlite" else create_engine(url, poolclass=NullPool)
     try:
         with engine.begin() as connection:
@@ -120,8 +149,6 @@ def migrate(url: URL) -> None:
             config = _alembic()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
-    except SQLAlchemyError as error:
-        raise explain(error) from error
     finally:
         engine.dispose()
 
@@ -139,21 +166,40 @@ def check_version(connection: Connection, *, current: bool = False) -> None:
         raise StoreError("the queue's database is of an older version of lmrelay; start the daemon once")
 
 
-_FULL = ("full", "no space", "disk quota")
+FULL = frozenset({"SQLITE_FULL", "53100"})
+"""
+SQLite's name, and PostgreSQL's SQLSTATE, of a full disk.
+"""
+
+BUSY = frozenset({"40001", "40P01", "55P03"})
+"""
+PostgreSQL's serialization failure, deadlock, and lock not available.
+"""
 
 
-def explain(error: BaseException) -> StoreError:
+def _code(error: BaseException) -> str:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return str(getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None) or "")
+
+
+def explain(error: BaseException, has_room: Callable[[], bool] | None = None) -> StoreError:
     """
     What an error of the database means to a caller.
+
+    @param has_room: is there room on its disk? SQLite tells of a write that failed for want of it in some
+        places as of any other
     """
     if isinstance(error, StoreError):
         return error
     cause = error.orig if isinstance(error, DBAPIError) else error
-    name = str(getattr(cause, "sqlite_errorname", ""))
-    state = str(getattr(cause, "sqlstate", ""))
-    words = str(cause)
-    if name == "SQLITE_FULL" or state == "53100" or any(word in words.lower() for word in _FULL):
+    words = (str(cause).splitlines() or [type(cause).__name__])[0]
+    code = _code(error)
+    if code in FULL or (code.startswith("SQLITE_IOERR") and has_room is not None and not has_room()):
         return StoreFull(f"the disk is full: {words}")
+    if isinstance(error, (IntegrityError, DataError, ProgrammingError)) or not isinstance(
+        error, (SQLAlchemyError, OSError)
+    ):
+        return StoreFault(words)
     return StoreError(words)
 
 
@@ -161,7 +207,5 @@ def is_busy(error: BaseException) -> bool:
     """
     Was the lock held by another for too long?
     """
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    return str(getattr(cause, "sqlite_errorname", "")).startswith("SQLITE_BUSY") or str(
-        getattr(cause, "sqlstate", "")
-    ) in ("40001", "40P01", "55P03")
+    code = _code(error)
+    return code in BUSY or code.startswith("SQLITE_BUSY")

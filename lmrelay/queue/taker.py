@@ -18,8 +18,8 @@ from lmrelay.errors import StoreError
 from lmrelay.interfaces import IDispatch, Lane, Leased, LeasedRecipient
 from lmrelay.queue.rows import read_kind, read_leased, read_recipient
 from lmrelay.queue.schema import message, recipient
-from lmrelay.queue.tasks import Tasks
 from lmrelay.queue.writer import IWriter
+from lmrelay.tasks import Tasks
 
 LANES = 64
 """

@@ -1,37 +1,244 @@
 """
-Keeping the database small, in small steps.
+Keeping the database small: in small steps, between which everything else has its turn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
-from sqlalchemy import Connection, delete, select
+from attrs import define, field
+from sqlalchemy import Connection, Engine, delete, func, or_, select, tuple_
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.threadpool import ThreadPool
 
-from lmrelay.queue.schema import OPEN, attempt, chunk, command, event, message, recipient
+from lmrelay.interfaces import ISettings
+from lmrelay.queue.contents import IReader
+from lmrelay.queue.schema import attempt, chunk, command, event, is_open, message, recipient, webhook_delivery
+from lmrelay.queue.store import explain
+from lmrelay.queue.writer import IWriter
+
+T = TypeVar("T")
 
 STEP = 200
-PAGES = 500
+"""
+Messages forgotten in one transaction, at most.
+"""
+
+STEP_RECIPIENTS = 2000
+"""
+Recipients forgotten in one transaction, but for the last message's.
+"""
+
+BREATH = 0.05
+"""
+Seconds between two steps.
+"""
+
+VACUUM_STEP = 256
+VACUUM_SLACK = 4096
+"""
+Pages.
+"""
+
+ANSWERED_FOR = 3600.0
+"""
+Seconds for which an order that was carried out is kept, should anybody still want to know.
+"""
+
+LOG_LIMIT = 8192
+"""
+Pages in SQLite's log above which a checkpoint starts it afresh, though writers wait for that.
+"""
+
+Place = tuple[float, str]
+
+log = Logger()
 
 
-def run(connection: Connection, oldest: float, items: Sequence[None]) -> list[None]:
+def find_over(connection: Connection, before: float, after: Place) -> tuple[list[str], Place | None]:
     """
-    Delete some messages received before C{oldest} that are over, and give free pages back.
+    Messages whose last recipient has been final since C{before}, and where to go on; None: that is all.
+
+    Those whose webhooks are not all told yet do not count.
     """
-    is_open = select(recipient.c.message).where(recipient.c.message == message.c.id, recipient.c.state.in_(OPEN))
-    old = select(message.c.id, message.c.body).where(message.c.received_at < oldest, ~is_open.exists()).limit(STEP)
-    rows = connection.execute(old).all()
-    if rows:
-        ids = [row.id for row in rows]
-        connection.execute(delete(chunk).where(chunk.c.body.in_([row.body for row in rows])))
-        for table, column in (
-            (attempt, attempt.c.message),
-            (event, event.c.message),
-            (recipient, recipient.c.message),
-            (message, message.c.id),
-        ):
-            connection.execute(delete(table).where(column.in_(ids)))
-    connection.execute(delete(command).where(command.c.ordered_at < oldest))
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(f"PRAGMA incremental_vacuum({PAGES})")
+    mine = recipient.c.message == message.c.id
+    stays = select(recipient.c.number).where(mine, or_(is_open, recipient.c.ended_at >= before)).exists()
+    told = event.join(webhook_delivery, webhook_delivery.c.event == event.c.sequence)
+    waits = or_(webhook_delivery.c.due.is_not(None), webhook_delivery.c.owner.is_not(None))
+    untold = select(event.c.sequence).select_from(told).where(event.c.message == message.c.id, waits).exists()
+    number = select(func.count()).where(mine).scalar_subquery()
+    place = (message.c.received_at, message.c.id)
+    query = (
+        select(*place, number.label("recipients"))
+        .where(message.c.received_at < before, tuple_(*place) > tuple_(*after), ~stays, ~untold)
+        .order_by(*place)
+        .limit(STEP)
+    )
+    ids: list[str] = []
+    recipients = 0
+    for row in connection.execute(query):
+        ids.append(row.id)
+        recipients += row.recipients
+        after = (row.received_at, row.id)
+        if recipients >= STEP_RECIPIENTS:
+            return ids, after
+    return ids, after if len(ids) == STEP else None
+
+
+def forget_messages(connection: Connection, items: Sequence[Sequence[str]]) -> list[None]:
+    """
+    Delete messages and all that is known of them.
+    """
+    ids = [id_ for one in items for id_ in one]
+    events = select(event.c.sequence).where(event.c.message.in_(ids))
+    bodies = select(message.c.body).where(message.c.id.in_(ids))
+    connection.execute(delete(webhook_delivery).where(webhook_delivery.c.event.in_(events)))
+    connection.execute(delete(chunk).where(chunk.c.body.in_(bodies)))
+    for column in (event.c.message, attempt.c.message, recipient.c.message, message.c.id):
+        connection.execute(delete(column.table).where(column.in_(ids)))
     return [None] * len(items)
+
+
+def forget_orders(connection: Connection, items: Sequence[float]) -> list[None]:
+    """
+    Delete the orders that were carried out before then.
+    """
+    connection.execute(delete(command).where(command.c.done_at < max(items)))
+    return [None] * len(items)
+
+
+def has_slack(connection: Connection) -> bool:
+    """
+    Are so many pages free that some should go back to the disk?
+
+    A quarter may stay: a busy queue fills them again at once, and moving pages about is work.
+    """
+    if connection.dialect.name != "sqlite":
+        return False
+    free: int = connection.exec_driver_sql("PRAGMA freelist_count").scalar_one()
+    pages: int = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+    return free > max(VACUUM_SLACK, pages // 4)
+
+
+def give_back(connection: Connection, items: Sequence[None]) -> list[None]:
+    """
+    Give some free pages back to the disk.
+    """
+    # One by one: it frees a page whenever it is stepped, and sqlite3 steps what has no columns only once.
+    for _ in range(VACUUM_STEP):
+        connection.exec_driver_sql("PRAGMA incremental_vacuum(1)")
+    return [None] * len(items)
+
+
+@define(eq=False)
+class Upkeep:
+    """
+    Forgets what is older than the retention, and gives space back. C{sleep} fires after some seconds.
+    """
+
+    _writer: IWriter
+    _reader: IReader
+    _settings: ISettings
+    _wall: Callable[[], float]
+    _sleep: Callable[[float], Deferred[None]]
+    _stopped: bool = field(default=False, init=False)
+
+    def stop(self) -> None:
+        """
+        Begin no further step.
+        """
+        self._stopped = True
+
+    async def keep_up(self) -> None:
+        """
+        Once through all there is to do.
+
+        @raise StoreError: not now
+        """
+        await self._forget()
+        await self._writer.submit(forget_orders, self._wall() - ANSWERED_FOR)
+        while not self._stopped and await self._reader.run(has_slack):
+            await self._writer.submit(give_back, None)
+            await self._sleep(BREATH)
+
+    async def _forget(self) -> None:
+        before = self._wall() - self._settings.config.queue.retention
+        after: Place | None = (0.0, "")
+        forgotten = 0
+        while after is not None and not self._stopped:
+            ids, after = await self._reader.run(partial(find_over, before=before, after=after))
+            if ids:
+                await self._writer.submit(forget_messages, ids)
+                forgotten += len(ids)
+                await self._sleep(BREATH)
+        if forgotten:
+            log.info("old messages forgotten", messages=forgotten)
+
+
+@define(eq=False)
+class Checkpoints:
+    """
+    Moves what is in SQLite's log into the database, on a connection and a thread of its own,
+    so that no commit has to. Without C{reactor}: on the caller's thread.
+    """
+
+    _engine: Engine
+    _reactor: IReactorFromThreads | None
+    _pool: ThreadPool = field(factory=lambda: ThreadPool(0, 1, "lmrelay-checkpoint"), init=False)
+
+    async def run(self) -> None:
+        """
+        Move it.
+
+        @raise StoreError: not now
+        """
+        if self._engine.dialect.name != "sqlite":
+            return
+        if self._reactor is None:
+            checkpoint(self._engine)
+            return
+        if not self._pool.started:
+            self._pool.start()
+        await deferToThreadPool(self._reactor, self._pool, checkpoint, self._engine)
+
+    def stop(self) -> None:
+        """
+        End the thread, when what it does is done.
+        """
+        if self._pool.started:
+            self._pool.stop()
+        self._engine.dispose()
+
+
+def checkpoint(engine: Engine) -> tuple[int, int]:
+    """
+    Checkpoint without making anybody wait, unless the log has grown beyond all measure; the
+    answer is the pages in the log, and those of them that are in the database now.
+
+    @raise StoreError: not now
+    """
+    try:
+        in_log, moved = _checkpoint(engine, "PASSIVE")
+        if in_log > LOG_LIMIT:
+            in_log, moved = _checkpoint(engine, "TRUNCATE")
+    except Exception as error:
+        raise explain(error) from error
+    return in_log, moved
+
+
+def _checkpoint(engine: Engine, mode: str) -> tuple[int, int]:
+    # Past SQLAlchemy's connection, which would begin a transaction, in which there is no checkpoint.
+    connection = engine.raw_connection()
+    try:
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA wal_checkpoint({mode})")
+        _, in_log, moved = cursor.fetchall()[0]
+        cursor.close()
+    finally:
+        connection.close()
+    return in_log, moved

@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from lmrelay.errors import StoreError
+from lmrelay.errors import StoreError, StoreFault
 from lmrelay.queue.store import explain, is_busy
 
 T = TypeVar("T")
@@ -81,7 +81,9 @@ def run_batch(engine: Engine, batch: Sequence[_Waiting]) -> None:
 
 def _understand(error: Exception) -> StoreError:
     found = explain(error)
-    if not isinstance(error, StoreError):
+    if isinstance(found, StoreFault) and found is not error:
+        log.failure("a write is wrong", Failure(error))
+    elif found is not error:
         log.warn("the store could not write", reason=str(found))
     return found
 

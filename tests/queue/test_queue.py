@@ -6,17 +6,15 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Collection, Sequence
 from pathlib import Path
 from random import Random
 
-from attrs import define, field
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from lmrelay.config.values import Config, Kind, Server
 from lmrelay.errors import StoreError, StoreFull
-from lmrelay.interfaces import Lane, Leased, RecipientKey, Submission
+from lmrelay.interfaces import Submission
 from lmrelay.mail.address import parse_address
 from lmrelay.mail.envelope import Envelope, Recipient
 from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Failed, Fault
@@ -24,48 +22,12 @@ from lmrelay.queue.operations import open_desk
 from lmrelay.queue.orders import Selector, Verb
 from lmrelay.queue.service import QueueService
 from lmrelay.smtp.reply import reply
+from tests.queue.doubles import Dispatch, Settings
 
 NOW = 1_700_000_000.0
 OK = Delivered(reply(250, "2.0.0", "ok"))
 LATER = Delayed("4.2.0", "greylisted", Fault.RECEIVER, reply(451, "4.2.0", "greylisted"))
 NEVER = Failed("5.1.1", "no such user", Fault.RECIPIENT, reply(550, "5.1.1", "no such user"))
-
-
-@define(eq=False)
-class Dispatch:
-    """
-    Takes what it is given, as far as it has room.
-    """
-
-    room: int = 1000
-    taken: list[Leased] = field(factory=list)
-    paused: bool = False
-
-    def reserve(self, lane: Lane, recipients: int) -> bool:
-        if recipients > self.room:
-            return False
-        self.room -= recipients
-        return True
-
-    def cancel(self, lane: Lane, recipients: int) -> None:
-        self.room += recipients
-
-    def take(self, leased: Sequence[Leased]) -> None:
-        self.taken += leased
-
-    def withdraw(self, keys: Collection[RecipientKey]) -> set[RecipientKey]:
-        return set(keys)
-
-    def pause(self) -> None:
-        self.paused = True
-
-    def resume(self) -> None:
-        self.paused = False
-
-
-@define
-class Settings:
-    config: Config
 
 
 class QueueTests(SynchronousTestCase):
@@ -228,6 +190,7 @@ class QueueTests(SynchronousTestCase):
         self.accept()
         room = self.dispatch.room
         self.assertRaises(self.failureException, self.accept)
+        self.assertEqual(1, len(self.flushLoggedErrors()))
         self.assertEqual(room, self.dispatch.room)
         self.assertEqual(1, len(self.dispatch.taken))
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 from functools import partial
+from typing import Any
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -24,16 +25,17 @@ class Tasks:
     _running: set[Deferred[None]] = field(factory=set, init=False)
     _idle: list[Deferred[None]] = field(factory=list, init=False)
 
-    def start(self, coroutine: Coroutine[Deferred[object], object, None]) -> None:
+    def start(self, coroutine: Coroutine[Deferred[Any], Any, None]) -> Deferred[None]:
         """
-        Run it. What it raises is a fault of ours, and logged.
+        Run it; fires when it is over. What it raises is a fault of ours: logged, and no failure of the Deferred.
         """
         running: Deferred[None] = Deferred.fromCoroutine(coroutine)
         if running.called and not running.paused and not isinstance(running.result, Failure):
-            return
+            return running
         self._running.add(running)
         running.addErrback(partial(log.failure, "a task broke"))
         running.addBoth(partial(self._end, running))
+        return running
 
     def _end(self, running: Deferred[None], _: object) -> None:
         self._running.discard(running)

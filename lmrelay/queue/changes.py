@@ -1,0 +1,238 @@
+"""
+An operator's order carried out on the rows, slice by slice.
+
+A slice is one short transaction, which also records how far the order has come. So a huge
+selection keeps nobody waiting, and what a crash cut off goes on where it was, counted once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from attrs import asdict, evolve, frozen
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, insert, or_, select, update
+
+from lmrelay.interfaces import RecipientKey
+from lmrelay.queue.orders import LATE, Change, Selector, Verb
+from lmrelay.queue.rows import dump
+from lmrelay.queue.schema import DELETED, HELD, OPEN, QUEUED, WAITING, command, recipient, worker
+from lmrelay.queue.selection import find_page
+from lmrelay.queue.settle import drop_bodies
+
+SLICE = 500
+"""
+Recipients changed in one transaction.
+"""
+
+APPLIES_TO = {Verb.RETRY: WAITING, Verb.HOLD: WAITING, Verb.RELEASE: (HELD,), Verb.DELETE: OPEN}
+"""
+The states that a verb can change.
+"""
+
+_KEY = (recipient.c.message == bindparam("of"), recipient.c.number == bindparam("which"))
+
+
+@frozen
+class Order:
+    """
+    What the operator wants, and how far it has come.
+
+    C{ordered_at} is what the selector's ages are counted from; C{after} is the last
+    recipient that was looked at.
+    """
+
+    id: str
+    verb: Verb
+    selector: Selector
+    ordered_at: float
+    after: RecipientKey | None = None
+    changed: int = 0
+    in_flight: int = 0
+    late: tuple[str, ...] = ()
+    done: bool = False
+
+    def tell(self, *, by_daemon: bool) -> Change:
+        """
+        What became of it.
+        """
+        return Change(self.changed, self.in_flight, by_daemon, self.late)
+
+
+def write_order(connection: Connection, order: Order) -> None:
+    """
+    Leave an order for the daemon.
+    """
+    row = {"id": order.id, "verb": order.verb.value, "selector": dump(asdict(order.selector))}
+    progress = {"ordered_at": order.ordered_at, "changed": 0, "in_flight": 0, "late": "[]"}
+    connection.execute(insert(command), [{**row, **progress}])
+
+
+def read_order(row: Row[Any]) -> Order:
+    """
+    The order of a row.
+    """
+    return Order(
+        row.id,
+        Verb(row.verb),
+        Selector(**json.loads(row.selector)),
+        row.ordered_at,
+        None if row.after_message is None else (row.after_message, row.after_number),
+        row.changed,
+        row.in_flight,
+        tuple(json.loads(row.late)),
+        row.done_at is not None,
+    )
+
+
+def find_order(connection: Connection, id_: str) -> Order | None:
+    """
+    The order of that id, as far as it has come.
+    """
+    row = connection.execute(select(command).where(command.c.id == id_)).first()
+    return None if row is None else read_order(row)
+
+
+def find_undone(connection: Connection) -> list[Order]:
+    """
+    The orders that wait or are being carried out, the oldest first.
+    """
+    query = select(command).where(command.c.done_at.is_(None)).order_by(command.c.id)
+    return [read_order(row) for row in connection.execute(query)]
+
+
+def _nobody_has_it(me: str) -> ColumnElement[bool]:
+    by = command.c.worker
+    return or_(by.is_(None), by == me, by.not_in(select(worker.c.id)))
+
+
+def claim_orders(connection: Connection, items: Sequence[tuple[str, str]]) -> list[Order | None]:
+    """
+    Take orders (id, worker) that no living worker has; None where one has.
+    """
+    found = []
+    for id_, me in items:
+        mine = command.c.id == id_, command.c.done_at.is_(None), _nobody_has_it(me)
+        claimed = connection.execute(update(command).where(*mine).values(worker=me)).rowcount
+        found.append(find_order(connection, id_) if claimed else None)
+    return found
+
+
+def take_back(connection: Connection, id_: str) -> Order | None:
+    """
+    Remove an order that no living worker has; the answer is how far it had come, None if one has it.
+    """
+    row = connection.execute(select(command).where(command.c.id == id_)).first()
+    unclaimed = command.c.id == id_, command.c.done_at.is_(None), _nobody_has_it("")
+    gone = connection.execute(delete(command).where(*unclaimed)).rowcount
+    return read_order(row) if row is not None and gone else None
+
+
+def find_slice(connection: Connection, order: Order) -> list[Row[Any]]:
+    """
+    The next recipients that the order is about: message, number, owner.
+    """
+    columns = (recipient.c.message, recipient.c.number, recipient.c.owner)
+    changeable = recipient.c.state.in_(APPLIES_TO[order.verb])
+    return find_page(connection, columns, order.selector, order.ordered_at, order.after, SLICE, changeable)
+
+
+@frozen
+class Slice:
+    """
+    Recipients to change next (as L{find_slice} found them), those of them that C{worker} withdrew from
+    its delivery, and the time now.
+    """
+
+    order: Order
+    rows: Sequence[Row[Any]]
+    now: float
+    worker: str = ""
+    withdrawn: Collection[RecipientKey] = ()
+
+
+def write_slices(connection: Connection, items: Sequence[Slice]) -> list[Order]:
+    """
+    Change them, and record it with the order; the answers are how far the orders have come.
+    """
+    return [_write_slice(connection, one) for one in items]
+
+
+def _write_slice(connection: Connection, slice_: Slice) -> Order:
+    order, rows = slice_.order, slice_.rows
+    mine = set(slice_.withdrawn)
+    free = [(row.message, row.number) for row in rows if row.owner is None]
+    changed = _change(connection, order.verb, free, recipient.c.owner.is_(None), slice_.now)
+    changed += _change(connection, order.verb, mine, recipient.c.owner == slice_.worker, slice_.now)
+    if order.verb is Verb.DELETE:
+        drop_bodies(connection, sorted({one for one, _ in (*free, *mine)}))
+    late = [row.message for row in rows if row.owner is not None and (row.message, row.number) not in mine]
+    if changed < len(free) + len(mine):
+        late += _taken_meanwhile(connection, {*free, *mine})
+    order = evolve(
+        order,
+        after=(rows[-1].message, rows[-1].number) if rows else order.after,
+        changed=order.changed + changed,
+        in_flight=order.in_flight + len(late),
+        late=tuple(dict.fromkeys((*order.late, *late)))[:LATE],
+        done=len(rows) < SLICE,
+    )
+    _record(connection, order, slice_.now)
+    return order
+
+
+def _change(
+    connection: Connection, verb: Verb, keys: Collection[RecipientKey], owned: ColumnElement[bool], now: float
+) -> int:
+    """
+    Change those that are still as they were found; how many that were.
+    """
+    if not keys:
+        return 0
+    values: dict[Verb, dict[str, Any]] = {
+        Verb.RETRY: {"next_attempt": now, "due": now},
+        Verb.HOLD: {"state": HELD, "due": None},
+        Verb.RELEASE: {"state": QUEUED, "next_attempt": now, "due": now},
+        Verb.DELETE: {"state": DELETED, "next_attempt": None, "due": None, "ended_at": now},
+    }
+    # Not IN: a list cannot be given to many executions of one statement.
+    changeable = or_(*(recipient.c.state == state for state in APPLIES_TO[verb]))
+    change = update(recipient).where(*_KEY, owned, changeable)
+    named = [{"of": one, "which": number} for one, number in keys]
+    return connection.execute(change.values(owner=None, **values[verb]), named).rowcount
+
+
+def _taken_meanwhile(connection: Connection, keys: set[RecipientKey]) -> list[str]:
+    """
+    Those that a worker took between the read and the write: once for each recipient, its message.
+    """
+    messages = sorted({one for one, _ in keys})
+    query = select(recipient.c.message, recipient.c.number).where(
+        recipient.c.message.in_(messages), recipient.c.owner.is_not(None), recipient.c.state.in_(OPEN)
+    )
+    return [row.message for row in connection.execute(query) if (row.message, row.number) in keys]
+
+
+def _record(connection: Connection, order: Order, now: float) -> None:
+    after = order.after or (None, None)
+    connection.execute(
+        update(command)
+        .where(command.c.id == order.id)
+        .values(
+            after_message=after[0],
+            after_number=after[1],
+            changed=order.changed,
+            in_flight=order.in_flight,
+            late=dump(order.late),
+            done_at=now if order.done else None,
+        )
+    )
+
+
+def drop_orders(connection: Connection, items: Sequence[str]) -> list[None]:
+    """
+    Remove orders that nobody waits for any more.
+    """
+    connection.execute(delete(command).where(command.c.id.in_(list(items)), command.c.done_at.is_(None)))
+    return [None] * len(items)

@@ -1,0 +1,145 @@
+"""
+What the store knows of messages, as records for people: plain values, times in seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select
+
+from lmrelay.errors import StoreError
+from lmrelay.interfaces import RecipientKey
+from lmrelay.queue.orders import Selector
+from lmrelay.queue.schema import attempt, message, recipient
+from lmrelay.queue.selection import conditions, find_page, find_ranges, joined, within_ranges
+
+Record = dict[str, Any]
+
+_LISTED = (
+    recipient.c.message,
+    recipient.c.number,
+    recipient.c.project,
+    message.c.route,
+    recipient.c.kind,
+    message.c.tags,
+    message.c.subject,
+    message.c.size,
+    message.c.received_at.label("received"),
+    recipient.c.address.label("recipient"),
+    recipient.c.domain,
+    recipient.c.state,
+    recipient.c.attempts,
+    recipient.c.next_attempt,
+    recipient.c.last,
+)
+
+
+def list_page(
+    connection: Connection, selector: Selector, now: float, after: RecipientKey | None, limit: int
+) -> list[Record]:
+    """
+    At most C{limit} recipients behind C{after}, the oldest message first.
+    """
+    rows = find_page(connection, _LISTED, selector, now, after, limit)  # type: ignore[arg-type]
+    return [{**row._mapping, "tags": json.loads(row.tags)} for row in rows]
+
+
+def count(connection: Connection, selector: Selector, now: float) -> list[Record]:
+    """
+    Recipients counted by project, domain and state.
+    """
+    by = (recipient.c.project, recipient.c.domain, recipient.c.state)
+    query = (
+        select(
+            *by,
+            func.count().label("recipients"),
+            func.sum(message.c.size).label("octets"),
+            func.min(message.c.received_at).label("oldest"),
+        )
+        .select_from(joined)
+        .where(*conditions(selector, now), within_ranges(selector))
+        .group_by(*by)
+        .order_by(*by)
+    )
+    return [{**row._mapping, "octets": int(row.octets)} for row in connection.execute(query)]
+
+
+def find_ids(connection: Connection, beginning: str, limit: int) -> list[str]:
+    """
+    At most C{limit} ids of messages that begin so.
+    """
+    found: list[str] = []
+    for first, last in find_ranges(Selector(messages=(beginning,))):
+        query = select(message.c.id).where(message.c.id.between(first, last)).order_by(message.c.id).limit(limit)
+        found += connection.execute(query).scalars()
+    return found
+
+
+def read_head(connection: Connection, id_: str) -> bytes:
+    """
+    The header block of a message; empty where it is not kept.
+    """
+    found: bytes | None = connection.execute(select(message.c.head).where(message.c.id == id_)).scalar()
+    return found or b""
+
+
+def tell(connection: Connection, id_: str, living: Collection[str]) -> Mapping[str, Any]:
+    """
+    A message with its recipients and all their attempts; C{living} are the workers that are.
+
+    @raise StoreError: there is no such message
+    """
+    row = connection.execute(select(message).where(message.c.id == id_)).first()
+    if row is None:
+        raise StoreError(f"no message {id_!r} is known")
+    attempts: dict[int, list[Record]] = defaultdict(list)
+    made = select(attempt).where(attempt.c.message == id_).order_by(attempt.c.recipient, attempt.c.number)
+    for one in connection.execute(made):
+        attempts[one.recipient].append(_tell_attempt(one))
+    to = connection.execute(select(recipient).where(recipient.c.message == id_).order_by(recipient.c.number))
+    return {**dict(_tell_message(row)), "recipients": [_tell_recipient(one, attempts, living) for one in to]}
+
+
+_TOLD = (
+    *("project", "route", "kind", "reverse_path", "notification", "subject", "message_id", "sender", "to"),
+    *("size", "eight_bit", "utf8_head", "smtputf8", "ret", "envid"),
+)
+
+
+def _tell_message(row: Row[Any]) -> Iterator[tuple[str, Any]]:
+    yield "message", row.id
+    yield "received", row.received_at
+    for name in _TOLD:
+        yield name, row._mapping[name]
+    yield "token", row.token_id
+    for name in ("tags", "metadata", "client"):
+        yield name, json.loads(row._mapping[name])
+
+
+def _tell_recipient(row: Row[Any], attempts: Mapping[int, list[Record]], living: Collection[str]) -> Record:
+    return {
+        "number": row.number,
+        "address": row.address,
+        "domain": row.domain,
+        "state": row.state,
+        "next_attempt": row.next_attempt,
+        "in_flight": row.owner in living,
+        "ended": row.ended_at,
+        "last": row.last,
+        "attempts": attempts.get(row.number, []),
+    }
+
+
+def _tell_attempt(row: Row[Any]) -> Record:
+    names = ("number", "outcome", "status", "text", "fault", "reply", "host", "address", "tls_failure")
+    return {
+        **{name: row._mapping[name] for name in names},
+        "started": row.started_at,
+        "ended": row.ended_at,
+        "seconds": row.ended_at - row.started_at,
+        "tls": None if row.tls is None else json.loads(row.tls),
+    }

@@ -1,0 +1,66 @@
+"""
+Stand-ins for what the queue meets: delivery, settings, and a queue that can be started, crashed and stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from attrs import define, field
+
+from lmrelay.config.values import Config
+from lmrelay.interfaces import Lane, Leased, RecipientKey
+
+
+@define(eq=False)
+class Dispatch:
+    """
+    Takes what it is given, as far as it has room in all and in a lane.
+    """
+
+    room: int = 1000
+    per_lane: int = 1000
+    taken: list[Leased] = field(factory=list)
+    held: dict[Lane, int] = field(factory=dict)
+    paused: bool = False
+    pauses: int = 0
+
+    def reserve(self, lane: Lane, recipients: int) -> bool:
+        held = self.held.get(lane, 0)
+        if recipients > self.room or held + recipients > self.per_lane:
+            return False
+        self.room -= recipients
+        self.held[lane] = held + recipients
+        return True
+
+    def cancel(self, lane: Lane, recipients: int) -> None:
+        self.room += recipients
+        self.held[lane] -= recipients
+
+    def take(self, leased: Sequence[Leased]) -> None:
+        self.taken += leased
+
+    def withdraw(self, keys: Collection[RecipientKey]) -> set[RecipientKey]:
+        return set(keys)
+
+    def pause(self) -> None:
+        self.paused = True
+        self.pauses += 1
+
+    def resume(self) -> None:
+        self.paused = False
+
+    def keys(self) -> list[RecipientKey]:
+        """
+        The recipients that were handed over, in order.
+        """
+        return [(one.message_id, member.number) for one in self.taken for member in one.recipients]
+
+
+@define
+class Settings:
+    """
+    See L{lmrelay.interfaces.ISettings}.
+    """
+
+    config: Config
