@@ -95,7 +95,7 @@ def _spans(lines: Sequence[str]) -> list[tuple[int, int]]:
     """
     headers = [number for number, line in enumerate(lines) if _HEADER.match(line)]
     found = []
-    for start, following in zip(headers, [*headers[1:], len(lines)], strict=True):
+    for start, following in zip(headers, [*headers, len(lines)][1:], strict=True):
         if _TOKENS.fullmatch(lines[start].rstrip("\r\n")):
             end = following
             while _IDLE.fullmatch(lines[end - 1].rstrip("\r\n")):
