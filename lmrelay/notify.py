@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from attrs import frozen
 from twisted.logger import Logger
 
+log = Logger()
+
 
 @frozen
 class Supervisor:
@@ -25,7 +27,6 @@ class Supervisor:
 
     address: str | None = None
     watchdog: float | None = None
-    log: Logger = Logger()
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], pid: int) -> Supervisor:
@@ -77,4 +78,4 @@ class Supervisor:
                 wire.setblocking(False)
                 wire.sendto(os.fsencode(message), os.fsencode(address))
         except OSError as error:
-            self.log.warn("supervisor cannot be told", reason=str(error))
+            log.warn("supervisor cannot be told", reason=str(error))

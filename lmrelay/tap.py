@@ -7,6 +7,7 @@ Imports nothing that installs a reactor: twistd chooses it after this module is 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,14 +40,14 @@ def makeService(options: Options) -> IService:
     """
     from twisted.internet import reactor
 
-    from lmrelay.service import build
+    from lmrelay.daemon import build
 
-    parent = options.parent or {}
+    parent: Mapping[str, object] = options.parent or {}
     try:
         return build(
             Path(options["config"]),
             reactor,
-            logfile=parent.get("logfile"),
+            logfile=str(parent.get("logfile") or "") or None,
             daemon=not parent.get("nodaemon", True),
             syslog=bool(parent.get("syslog")),
         )

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "lmrelay"
 
 GROUND = {"smtp", "mail", "config", "interfaces", "errors", "ids"}
 ROOMS = {"projects", "inbound", "queue", "outbound", "events", "dns"}
-ROOF = {"tap", "service", "cli", "logs", "notify"}
+ROOF = {"tap", "service", "daemon", "reload", "server_tls", "cli", "logs", "notify"}
 
 PURE = {"smtp", "mail", "config", "errors", "ids"}
 

@@ -7,64 +7,14 @@ Records are what C{--json} shows: plain values, times in seconds since the epoch
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from attrs import frozen
+from lmrelay.queue.orders import Change, Selector, Verb
 
 if TYPE_CHECKING:
     from lmrelay.config.values import Config
-
-
-class Verb(enum.Enum):
-    """
-    What can be done with recipients that wait.
-    """
-
-    RETRY = "retry"
-    HOLD = "hold"
-    RELEASE = "release"
-    DELETE = "delete"
-
-
-@frozen
-class Selector:
-    """
-    Which recipients are meant: all that fit every field that is set; several values in one are alternatives.
-
-    C{messages} are ids or beginnings of ids, C{domains} in A-labels, ages in seconds since the
-    message was accepted. Without C{states}: those that are not final.
-    """
-
-    messages: tuple[str, ...] = ()
-    projects: tuple[str, ...] = ()
-    routes: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    domains: tuple[str, ...] = ()
-    recipients: tuple[str, ...] = ()
-    states: tuple[str, ...] = ()
-    older_than: float | None = None
-    younger_than: float | None = None
-
-    def is_empty(self) -> bool:
-        """
-        Does it mean everything?
-        """
-        return self == Selector()
-
-
-@frozen
-class Change:
-    """
-    What became of a change: recipients changed, those already in flight, which it could not reach, and
-    whether a running daemon carried it out.
-    """
-
-    changed: int
-    in_flight: int = 0
-    by_daemon: bool = False
 
 
 class Desk(Protocol):
@@ -90,7 +40,15 @@ class Desk(Protocol):
 
     def story(self, message: str) -> Mapping[str, Any]:
         """
-        A message with its recipients and all their attempts.
+        A message with its recipients and all their attempts: C{message}, C{received}, C{project}, C{route}, C{kind},
+        C{notification}, C{token}, C{client} (mapping), C{reverse_path} (None for C{<>}), C{sender}, C{to}, C{subject},
+        C{message_id}, C{size}, C{tags}, C{metadata}, C{recipients}.
+
+        A recipient: C{number}, C{address}, C{state}, C{next_attempt}, C{attempts}, and C{in_flight}: a living worker
+        owns it.
+        An attempt: C{started}, C{ended}, C{seconds}, C{outcome} (C{delivered}, C{delayed}, C{failed}), C{status},
+        C{text}, C{fault}, C{reply} (as one text, or None), C{host}, C{address}, C{tls} (a mapping of version, cipher,
+        verified, reason and policy, or None), C{tls_failure}.
         """
 
     def head(self, message: str) -> bytes:

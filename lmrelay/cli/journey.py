@@ -47,7 +47,11 @@ class Journey:
         failure = event.get("log_failure")
         if failure is not None:
             fields["error"] = f"{failure.type.__name__}: {failure.value}"
-        self._tell(event["log_time"], message, event.get("log_format") or "", _join(fields))
+        fact = event.get("log_format") or ""
+        text = _join(fields)
+        if fact == "attempt ended":
+            fact, text = str(fields.get("outcome")), _attempt(fields)
+        self._tell(event["log_time"], message, fact, text)
 
     def arrived(self, when: float, arrival: Arrival) -> None:
         """
@@ -62,6 +66,17 @@ class Journey:
         clock = datetime.fromtimestamp(when).astimezone()
         short = message[-SHORT_ID:]
         self.say(printable(f"{clock:%H:%M:%S}.{clock.microsecond // 1000:03d}  {short:{SHORT_ID}}  {fact:18} {text}"))
+
+
+def _attempt(fields: Mapping[str, object]) -> str:
+    """
+    An attempt in the order in which people ask: whom, where, how, and what was said.
+    """
+    where = f"at {fields.get('host')} [{fields.get('address')}]" if fields.get("host") else "(no host reached)"
+    how = f"over {fields['tls']}" if fields.get("tls") else "in plaintext" if fields.get("address") else ""
+    words = fields.get("reply") or f"{fields.get('status', '')} {fields.get('reason', '')}".strip()
+    way = " ".join(part for part in (str(fields.get("recipient")), where, how) if part)
+    return f"{way}: {words}"
 
 
 def _join(fields: Mapping[str, object]) -> str:

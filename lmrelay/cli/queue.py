@@ -15,12 +15,13 @@ from typing import Any
 
 import click
 
-from lmrelay.cli.desk import Change, Desk, Selector, Verb
+from lmrelay.cli.desk import Desk
 from lmrelay.cli.main import Invocation, pass_invocation
 from lmrelay.cli.output import human_duration, human_size, iso_time
 from lmrelay.cli.story import FINAL, particulars
 from lmrelay.errors import SyntaxRefused
 from lmrelay.mail.address import ascii_domain
+from lmrelay.queue.orders import Change, Selector, Verb
 
 STATES = ("queued", "deferred", "held", "delivered", "failed", "deleted", "any")
 
@@ -73,7 +74,8 @@ def selecting(command: Callable[..., None]) -> Callable[..., None]:
         chosen: dict[str, Any] = {name: options.pop(name) for name in names}
         if "any" in chosen["states"]:
             chosen["states"] = STATES[:-1]
-        command(*args, selector=Selector(messages=(*message, *ids), **chosen), **options)
+        chosen["messages"] = (*message, *ids)
+        command(*args, selector=Selector(**chosen), **options)
 
     return wrapped
 

@@ -7,6 +7,8 @@ an MX to which every domain leads, prints what to paste, and tells what happens 
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import shlex
 import socket
@@ -66,23 +68,26 @@ def quickstart(invocation: Invocation, folder: Path, ports: tuple[int, ...], liv
     """
     listeners = find_listeners(ports)
     trial, token = prepare(folder, _make_token)
-    config = evolve(invocation_config(trial), listeners=listeners)
+    config = evolve(Invocation(trial.config).load(), listeners=listeners)
     if live:
         config = evolve(config, server=evolve(config.server, hostname=_own_name(config.server.hostname)))
     sys.exit(perform(config, trial, token, invocation.output, live))
 
 
-def invocation_config(trial: Trial) -> Config:
-    """
-    The folder's configuration.
-    """
-    from lmrelay.config.load import load
-
-    return load(trial.config)
-
-
 def _make_token(config: Path) -> str:
-    raise NotImplementedError
+    """
+    A token for the demo project, made as the operator would make it.
+    """
+    from lmrelay.cli.token import token
+
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        token.main(
+            ["create", PROJECT, "--name", "quickstart"],
+            obj=Invocation(config, Output(json=True)),
+            standalone_mode=False,
+        )
+    return str(json.loads(printed.getvalue())["token"])
 
 
 def _own_name(otherwise: str) -> str:
@@ -199,7 +204,8 @@ class Stage:
         from twisted.internet.defer import maybeDeferred
 
         if self.relay is not None and self.relay.running:
-            self.output.line("Finishing what is in flight …")
+            if self.exit_code == 0:
+                self.output.line("Finishing what is in flight …")
             await maybeDeferred(self.relay.stopService)
         if self.stand_in is not None:
             await maybeDeferred(self.stand_in.stopListening)

@@ -16,6 +16,8 @@ from typing import Union
 
 from attrs import field, frozen
 
+from lmrelay.errors import Problem
+
 Network = Union[IPv4Network, IPv6Network]
 
 MIB = 1024 * 1024
@@ -354,3 +356,4 @@ class Config:
     log: Log = Log()
     projects: Mapping[str, Project] = field(factory=dict)
     token_key: bytes = field(default=b"", repr=False)
+    warnings: tuple[Problem, ...] = ()

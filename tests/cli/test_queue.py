@@ -14,9 +14,10 @@ import pytest
 from attrs import define, field
 from click.testing import CliRunner, Result
 
-from lmrelay.cli.desk import Change, Desk, Selector, Verb
+from lmrelay.cli.desk import Desk
 from lmrelay.cli.main import Invocation, cli
 from lmrelay.config.values import Config, Server
+from lmrelay.queue.orders import Change, Selector, Verb
 
 NOON = 1795262400.0
 FIRST, SECOND = "01jd3k8t5v0000000000000001", "01jd3k8t5v0000000000000002"

@@ -1,0 +1,3 @@
+"""
+How fast, and for how much CPU: lmrelay, and Postfix beside it, on loopback with a sink.
+"""

@@ -1,0 +1,63 @@
+"""
+What a server and all its children used, read from /proc.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def _stat(pid: int) -> list[str]:
+    """
+    The fields of /proc/PID/stat from the third on (the second may have spaces in it).
+    """
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def tree(root: int) -> Iterator[int]:
+    """
+    The process and all its living descendants.
+    """
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                children.setdefault(int(_stat(int(entry.name))[1]), []).append(int(entry.name))
+            except OSError:
+                continue  # it has just ended
+    waiting = [root]
+    while waiting:
+        pid = waiting.pop()
+        yield pid
+        waiting += children.get(pid, [])
+
+
+def cpu_seconds(root: int) -> float:
+    """
+    User and system time of the tree, that of its dead and reaped members included.
+    """
+    total = 0
+    for pid in tree(root):
+        try:
+            total += sum(map(int, _stat(pid)[11:15]))
+        except OSError:
+            continue
+    return total / TICKS
+
+
+def memory_mib(root: int) -> float:
+    """
+    Proportional set size of the tree: shared pages counted once.
+    """
+    total = 0
+    for pid in tree(root):
+        try:
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        except OSError:
+            continue
+        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return total / 1024

@@ -1,0 +1,240 @@
+"""
+What a value must be beyond its type: one table, by class and field.
+
+A check gets the value, gives it as it is to be kept, or raises C{ValueError} that says
+what was expected. C{field[]} is each item of a list.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from ipaddress import IPv4Address, ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+from attrs import frozen
+
+from lmrelay.config import values as v
+from lmrelay.config.durations import size
+from lmrelay.errors import SyntaxRefused
+from lmrelay.mail.address import ascii_domain, parse_address
+
+SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+SLUG_FORM = "lower-case letters, digits and hyphens, at most 63, beginning and ending with a letter or digit"
+LEVELS = ("debug", "info", "warn", "error", "critical")
+
+
+@frozen
+class Check:
+    """
+    C{replaces}: it gets the raw value instead of one already read by its type.
+    """
+
+    run: Callable[[Any], Any]
+    replaces: bool = False
+
+
+def check_slug(text: object) -> str:
+    """
+    A slug of a project or a route.
+    """
+    if not isinstance(text, str) or not SLUG.fullmatch(text):
+        raise ValueError(f"expected a slug: {SLUG_FORM}")
+    return text
+
+
+def _hostname(text: str) -> str:
+    try:
+        name = ascii_domain(text)
+    except SyntaxRefused as error:
+        raise ValueError(f"expected a host name: {error}") from error
+    if name.startswith("[") or not name:
+        raise ValueError('expected a host name such as "mail.example.com"')
+    return name
+
+
+def _sending_domain(text: object) -> str:
+    if not isinstance(text, str):
+        raise ValueError('expected a domain, a domain with a dot before it, or "*"')
+    if text == "*":
+        return text
+    dot = "." if text.startswith(".") else ""
+    return dot + _hostname(text[len(dot) :])
+
+
+def _interface(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError as error:
+        raise ValueError('expected an IP address such as "::" or "127.0.0.1"') from error
+
+
+def _between(low: int, high: int) -> Callable[[int], int]:
+    def check(number: int) -> int:
+        if not low <= number <= high:
+            raise ValueError(f"expected a number from {low} to {high}")
+        return number
+
+    return check
+
+
+def _positive(number: float) -> float:
+    if number <= 0:
+        raise ValueError("expected more than 0")
+    return number
+
+
+def _positive_size(value: object) -> int:
+    octets = size(value)
+    if octets <= 0:
+        raise ValueError("expected more than 0 octets")
+    return octets
+
+
+def _not_empty(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not items:
+        raise ValueError("expected at least one")
+    return items
+
+
+def _delays(items: tuple[float, ...]) -> tuple[float, ...]:
+    for item in _not_empty(items):
+        _positive(item)
+    return items
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"expected one of {', '.join(map(repr, words))}")
+        return text
+
+    return check
+
+
+def _pattern(pattern: str, form: str) -> Callable[[str], str]:
+    compiled = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if not compiled.fullmatch(text):
+            raise ValueError(f"expected {form}")
+        return text
+
+    return check
+
+
+def _workers(number: int) -> int:
+    if number != 1:
+        raise ValueError("expected 1: more workers are not carried out by this version")
+    return number
+
+
+def _queue_url(text: str) -> str:
+    if text.startswith(("postgresql://", "postgres://")):
+        raise ValueError('expected "sqlite": PostgreSQL is not carried out by this version')
+    return _one_of("sqlite")(text)
+
+
+def _name_server(text: object) -> v.NameServer:
+    form = 'an address such as "127.0.0.1", "127.0.0.1:5353" or "[::1]:5353"'
+    if not isinstance(text, str):
+        raise ValueError(f"expected {form}")
+    host, port = split_port(text, 53, form)
+    return v.NameServer(host, port)
+
+
+def split_port(text: str, otherwise: int, form: str) -> tuple[str, int]:
+    """
+    C{ADDRESS}, C{ADDRESS:PORT} or C{[ADDRESS]:PORT}, with C{otherwise} for a missing port.
+    """
+    match = re.fullmatch(r"\[([^\]]+)\](?::([0-9]{1,5}))?|([^:]+):([0-9]{1,5})|(.+)", text)
+    host = (match[1] or match[3] or match[5]) if match else ""
+    port = (match[2] or match[4]) if match else None
+    try:
+        return str(ip_address(host)), _between(1, 65535)(int(port)) if port else otherwise
+    except ValueError as error:
+        raise ValueError(f"expected {form}") from error
+
+
+def _listen(text: str) -> str:
+    host, port = split_port(text, 0, 'an address and a port such as "127.0.0.1:9100"')
+    if not port:
+        raise ValueError('expected an address and a port such as "127.0.0.1:9100"')
+    return f"{host}:{port}" if isinstance(ip_address(host), IPv4Address) else f"[{host}]:{port}"
+
+
+def _mailbox(text: str) -> str:
+    if "@" not in text:
+        text = f"{text}@placeholder.invalid"
+    try:
+        parse_address(text, smtputf8=False)
+    except SyntaxRefused as error:
+        raise ValueError(f"expected an address: {error}") from error
+    return text.removesuffix("@placeholder.invalid")
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError('expected a URL such as "https://example.com/hooks"')
+    return text
+
+
+def _domains(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {_hostname(name): value for name, value in table.items()}
+
+
+_TIME = Check(_positive)
+_COUNT = Check(_between(1, 1_000_000))
+_PORT = _between(1, 65535)
+
+CHECKS: Mapping[tuple[type, str], Check] = {
+    (v.Server, "hostname"): Check(_hostname),
+    (v.Server, "workers"): Check(_workers),
+    (v.ServerTls, "minimum"): Check(_one_of("TLSv1.2", "TLSv1.3")),
+    (v.Listener, "port"): Check(_between(0, 65535)),
+    (v.Listener, "interface"): Check(_interface),
+    (v.Auth, "usernames"): Check(_not_empty),
+    (v.Auth, "usernames[]"): Check(_pattern(r"[\x21-\x7e]{1,255}", "a word of printable characters")),
+    (v.Auth, "forms"): Check(_not_empty),
+    (v.Auth, "token_prefix"): Check(_pattern(r"[A-Za-z0-9_-]{1,32}", "1 to 32 letters, digits, _ and -")),
+    (v.Auth, "max_failures"): Check(_between(1, 1000)),
+    (v.Limits, "message_size"): Check(_positive_size, replaces=True),
+    (v.Limits, "recipients"): _COUNT,
+    (v.Limits, "connections"): _COUNT,
+    (v.Limits, "connections_per_address"): _COUNT,
+    (v.Limits, "received_headers"): _COUNT,
+    (v.Timeouts, "command"): _TIME,
+    (v.Timeouts, "data"): _TIME,
+    (v.Timeouts, "session"): _TIME,
+    (v.Queue, "url"): Check(_queue_url),
+    (v.Queue, "retention"): _TIME,
+    (v.Delivery, "retry"): Check(_delays),
+    (v.Delivery, "expire"): _TIME,
+    (v.Delivery, "connections_per_site"): _COUNT,
+    (v.Delivery, "messages_per_connection"): _COUNT,
+    (v.Delivery, "port"): Check(_PORT),
+    (v.Delivery, "bounce_from"): Check(_mailbox),
+    (v.DeliveryTimeouts, "connect"): _TIME,
+    (v.DeliveryTimeouts, "command"): _TIME,
+    (v.DeliveryTimeouts, "data"): _TIME,
+    (v.Dns, "servers[]"): Check(_name_server, replaces=True),
+    (v.Webhooks, "retry"): Check(_delays),
+    (v.Webhooks, "timeout"): _TIME,
+    (v.Webhooks, "header_prefix"): Check(_pattern(r"[A-Za-z][A-Za-z0-9-]{0,63}", "the beginning of a header name")),
+    (v.Http, "listen"): Check(_listen),
+    (v.Log, "level"): Check(_one_of(*LEVELS)),
+    (v.Token, "name"): Check(_pattern(r"[^\x00-\x1f\x7f]{1,255}", "1 to 255 printable characters")),
+    (v.Token, "id"): Check(_pattern(r"[A-Za-z0-9]{12}", "12 letters and digits")),
+    (v.Token, "sha256"): Check(_pattern(r"[0-9a-f]{64}", "64 lower-case hexadecimal digits")),
+    (v.Token, "cram"): Check(_pattern(r"[A-Za-z0-9+/=]*", "base64")),
+    (v.Project, "domains[]"): Check(_sending_domain),
+    (v.Project, "default_route"): Check(check_slug),
+    (v.Webhook, "url"): Check(_url),
+    (v.Webhook, "secret"): Check(_pattern(r"whsec_[A-Za-z0-9+/=_-]{8,}", "whsec_ and at least 8 letters and digits")),
+    (v.Webhook, "events"): Check(_not_empty),
+    (v.Webhook, "events[]"): Check(
+        _pattern(r"\*|[a-z_]+\.(?:\*|[a-z_]+)", 'an event or a pattern such as "message.*"')
+    ),
+}

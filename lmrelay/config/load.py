@@ -1,0 +1,301 @@
+"""
+Files to a L{Config}: the main one, and one a project.
+
+All that is wrong in all of them is told at once (L{ConfigError}). What a later version
+carries out is refused where security or safety hangs on it, and else warned of.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import tomllib
+from collections import Counter
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve
+
+from lmrelay.config.checks import SLUG, SLUG_FORM, check_slug
+from lmrelay.config.reader import Reader
+from lmrelay.config.values import (
+    OUTGOING,
+    Config,
+    DomainDelivery,
+    Project,
+    Route,
+    Security,
+    ServerTls,
+)
+from lmrelay.errors import ConfigError, Problem
+
+TOKEN_KEY = "token.key"
+KEY_LENGTH = 32
+
+NOT_YET = "is not carried out by this version; remove it"
+NOT_YET_PROJECT = ("max_messages_per_hour", "max_messages_per_day", "max_recipients", "max_size", "max_connections")
+NOT_YET_ROUTE = (*NOT_YET_PROJECT, "return_path", "unsubscribe_url", "redact")
+"""
+Keys of later versions: each limits or protects something, so ignoring one would break a promise.
+"""
+
+
+def load(path: Path) -> Config:
+    """
+    The configuration at C{path}, with its projects and the key that unseals their tokens.
+
+    @raise ConfigError: all that is wrong
+    """
+    path = path.absolute()
+    reader = Reader(str(path), path.parent)
+    config = _read_main(reader, path)
+    problems = list(reader.problems)
+    folder = config.server.read_projects if config else path.parent / "projects.d"
+    projects, more = _read_projects(folder, needed=config is not None and _is_set(path, "read_projects"))
+    problems += more
+    if config is not None:
+        problems += _check(config)
+        try:
+            config = evolve(config, projects=projects, token_key=read_token_key(config.server.state_dir))
+        except ConfigError as error:
+            problems += error.problems
+    if problems or config is None:
+        raise ConfigError(*problems)
+    return evolve(config, warnings=tuple(_warn(config)))
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    """
+    @raise ConfigError: it cannot be read, or is not TOML
+    """
+    try:
+        return tomllib.loads(path.read_bytes().decode("utf-8"))
+    except OSError as error:
+        raise ConfigError(Problem(str(path), "", f"cannot be read: {error.strerror}")) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(Problem(str(path), "", "is not UTF-8")) from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(Problem(str(path), "", f"is not TOML: {error}")) from error
+
+
+def _is_set(path: Path, key: str) -> bool:
+    return key in _read_toml(path).get("server", {})
+
+
+def _read_main(reader: Reader, path: Path) -> Config | None:
+    try:
+        table = _read_toml(path)
+    except ConfigError as error:
+        reader.problems += error.problems
+        return None
+    delivery = table.get("delivery")
+    domains: dict[str, DomainDelivery] = {}
+    if isinstance(delivery, dict) and "domains" in delivery:
+        domains = _read_domains(reader, delivery["domains"])
+        table = {**table, "delivery": {key: value for key, value in delivery.items() if key != "domains"}}
+    config = reader.table(Config, table, path=path, projects={}, token_key=b"", warnings=())
+    if config is None:
+        return None
+    server = evolve(
+        config.server,
+        state_dir=reader.folder / config.server.state_dir,
+        read_projects=reader.folder / config.server.read_projects,
+    )
+    return evolve(config, server=server, delivery=evolve(config.delivery, domains=domains))
+
+
+def _read_domains(reader: Reader, table: object) -> dict[str, DomainDelivery]:
+    from lmrelay.errors import SyntaxRefused
+    from lmrelay.mail.address import ascii_domain
+
+    found: dict[str, DomainDelivery] = {}
+    if not isinstance(table, dict):
+        reader.complain("delivery.domains", "expected a table")
+        return found
+    for name, value in table.items():
+        key = f'delivery.domains."{name}"'
+        try:
+            domain = ascii_domain(name)
+        except SyntaxRefused as error:
+            reader.complain(key, str(error))
+            continue
+        read = reader.table(DomainDelivery, value, key)
+        if read is not None:
+            found[domain] = read
+    return found
+
+
+def _read_projects(folder: Path, *, needed: bool) -> tuple[dict[str, Project], list[Problem]]:
+    projects: dict[str, Project] = {}
+    problems: list[Problem] = []
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.suffix == ".toml" and not path.name.startswith("."))
+    except FileNotFoundError:
+        return projects, [Problem(str(folder), "", "there is no such folder")] if needed else []
+    except OSError as error:
+        return projects, [Problem(str(folder), "", f"cannot be read: {error.strerror}")]
+    for path in paths:
+        try:
+            projects[path.stem] = read_project(path)
+        except ConfigError as error:
+            problems += error.problems
+    owners: dict[str, str] = {}
+    for slug, project in projects.items():
+        for number, token in enumerate(project.tokens):
+            if token.id in owners:
+                reason = f"the id is that of a token of project {owners[token.id]} too"
+                problems.append(Problem(str(folder / f"{slug}.toml"), f"tokens[{number}].id", reason))
+            owners[token.id] = slug
+    return projects, problems
+
+
+def read_project(path: Path) -> Project:
+    """
+    The project in the file at C{path}, whose stem is its slug.
+
+    @raise ConfigError: all that is wrong with it
+    """
+    reader = Reader(str(path), path.parent)
+    table = _read_toml(path)
+    if not SLUG.fullmatch(path.stem):
+        reader.complain("", f"the file's name is the project's slug: expected {SLUG_FORM}")
+    table = _refuse_later(reader, table, NOT_YET_PROJECT, "")
+    routes = _read_routes(reader, table.pop("routes", {}))
+    project = reader.table(Project, table, slug=path.stem, routes=routes)
+    if project is not None:
+        if project.default_route not in routes:
+            reader.complain("default_route", f"there is no route {project.default_route!r}")
+        if project.mode.value != "live":
+            reader.complain("mode", f"{project.mode.value!r} {NOT_YET}: its mail would go to real recipients")
+        names = Counter(token.name for token in project.tokens)
+        for name, number in names.items():
+            if number > 1:
+                reader.complain("tokens", f"{number} tokens are named {name!r}")
+    if reader.problems or project is None:
+        raise ConfigError(*reader.problems)
+    return project
+
+
+def _refuse_later(reader: Reader, table: Mapping[str, Any], keys: tuple[str, ...], where: str) -> dict[str, Any]:
+    for key in keys:
+        if key in table:
+            reader.complain(f"{where}{key}", NOT_YET)
+    return {key: value for key, value in table.items() if key not in keys}
+
+
+def _read_routes(reader: Reader, table: object) -> dict[str, Route]:
+    routes = {OUTGOING: Route(OUTGOING)}
+    if not isinstance(table, dict):
+        reader.complain("routes", "expected a table of routes")
+        return routes
+    for slug, value in table.items():
+        key = f"routes.{slug}"
+        try:
+            check_slug(slug)
+        except ValueError as error:
+            reader.complain(key, str(error))
+            continue
+        if isinstance(value, dict):
+            value = _refuse_later(reader, value, NOT_YET_ROUTE, f"{key}.")
+        route = reader.table(Route, value, key, slug=slug)
+        # Even a route with something wrong exists, else the default would seem to be missing too.
+        routes[slug] = route or Route(slug)
+    return routes
+
+
+def _check(config: Config) -> list[Problem]:
+    """
+    What no key shows by itself.
+    """
+    problems: list[Problem] = []
+
+    def complain(key: str, reason: str) -> None:
+        problems.append(Problem(str(config.path), key, reason))
+
+    seen: dict[tuple[str, int], int] = {}
+    enabled = [one for one in config.listeners if one.enabled]
+    for number, listener in enumerate(config.listeners):
+        if listener.security is Security.PLAIN and not ip_address(listener.interface).is_loopback:
+            complain(
+                f"listeners[{number}].security",
+                '"plain" would send tokens in clear: expected a loopback interface such as "127.0.0.1"',
+            )
+        place = (listener.interface, listener.port)
+        if listener.enabled and listener.port and place in seen:
+            complain(f"listeners[{number}].port", f"is that of listeners[{seen[place]}] too")
+        seen.setdefault(place, number)
+    if any(one.security is not Security.PLAIN for one in enabled):
+        problems += _need_certificate(config.tls, str(config.path))
+    return problems
+
+
+def _need_certificate(tls: ServerTls, file: str) -> list[Problem]:
+    return [
+        Problem(file, f"tls.{key}", "is required while a listener with TLS is on")
+        for key, value in (("certificate", tls.certificate), ("private_key", tls.private_key))
+        if value is None
+    ]
+
+
+def _warn(config: Config) -> list[Problem]:
+    warnings = []
+    if config.http.listen:
+        warnings.append(Problem(str(config.path), "http.listen", "metrics and health are not served by this version"))
+    for slug, project in config.projects.items():
+        file = str(config.server.read_projects / f"{slug}.toml")
+        if project.webhooks:
+            warnings.append(Problem(file, "webhooks", "events are recorded, but not sent by this version"))
+        if not project.domains:
+            warnings.append(Problem(file, "domains", "is empty: the project can send from no address"))
+    return warnings
+
+
+def read_token_key(state_dir: Path) -> bytes:
+    """
+    The key under which tokens are sealed, empty where there is none yet.
+
+    @raise ConfigError: others could read it, or it is no key
+    """
+    path = state_dir / TOKEN_KEY
+    try:
+        mode = path.stat().st_mode
+        key = path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise ConfigError(Problem(str(path), "", f"cannot be read: {error.strerror}")) from error
+    if stat.S_IMODE(mode) & 0o077:
+        raise ConfigError(Problem(str(path), "", "others could read it: expected mode 0600 (chmod 600)"))
+    if len(key) != KEY_LENGTH:
+        raise ConfigError(Problem(str(path), "", f"expected a key of {KEY_LENGTH} octets"))
+    return key
+
+
+def ensure_token_key(state_dir: Path) -> bytes:
+    """
+    The key under which tokens are sealed, made where there is none: for its first user only.
+
+    @raise ConfigError: as L{read_token_key}, or it cannot be made
+    """
+    key = read_token_key(state_dir)
+    if key:
+        return key
+    path = state_dir / TOKEN_KEY
+    draft = state_dir / f".{TOKEN_KEY}.{os.getpid()}"
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(os.urandom(KEY_LENGTH))
+            stream.flush()
+            os.fsync(stream.fileno())
+        # A link appears whole, and fails if another was faster: then theirs is the key.
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+        draft.unlink()
+    except OSError as error:
+        raise ConfigError(Problem(str(path), "", f"cannot be made: {error.strerror}")) from error
+    return read_token_key(state_dir)

@@ -1,0 +1,132 @@
+"""
+The relay under twistd: its log, its signals, its supervisor, and how it ends when it cannot start.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from lmrelay.config.load import load
+from lmrelay.config.values import Config
+from lmrelay.errors import ConfigError, LmrelayError, Problem
+from lmrelay.logs import LogObserver, install, open_log
+from lmrelay.notify import Supervisor
+from lmrelay.service import Relay
+
+log = Logger()
+
+
+class Daemon(Service):
+    """
+    The service that twistd runs.
+    """
+
+    def __init__(self, relay: Relay, reactor: Any, supervisor: Supervisor, observer: LogObserver | None) -> None:
+        self.relay, self.reactor, self.supervisor, self.observer = relay, reactor, supervisor, observer
+        self._watchdog: LoopingCall | None = None
+
+    def setServiceParent(self, parent: Any) -> None:
+        """
+        Bring the log along, before twistd begins one of its own.
+        """
+        if self.observer is not None:
+            install(parent, self.observer)
+        Service.setServiceParent(self, parent)
+
+    def privilegedStartService(self) -> None:
+        """
+        Take the ports, while there may be the privilege for it; if that fails, say why and exit.
+        """
+        try:
+            self.relay.bind()
+        except ConfigError as error:
+            complain(error)
+            raise SystemExit(1) from error
+
+    def startService(self) -> None:
+        """
+        Start the relay; if that fails, say why and exit.
+        """
+        Service.startService(self)
+        signal.signal(signal.SIGHUP, lambda *_: self.reactor.callFromThread(self._hang_up))
+        if self.supervisor.watchdog is not None:
+            self._watchdog = LoopingCall(self.supervisor.alive)
+            self._watchdog.clock = self.reactor
+            self._watchdog.start(self.supervisor.watchdog / 3)
+        Deferred.fromCoroutine(self._start())
+
+    async def _start(self) -> None:
+        try:
+            await self.relay.startService()
+        except (LmrelayError, OSError) as error:
+            self._give_up(error)
+        except Exception as error:  # noqa: BLE001 - a start that broke must end the process
+            log.failure("start failed")
+            self._give_up(error)
+        else:
+            self.supervisor.ready()
+
+    def _give_up(self, error: Exception) -> None:
+        complain(error)
+        # twistd has no exit code of its own for a service that fails once the reactor runs.
+        self.reactor.addSystemEventTrigger("after", "shutdown", _exit)
+        self.reactor.callWhenRunning(self.reactor.stop)
+
+    def _hang_up(self) -> None:
+        self.supervisor.reloading()
+        self.relay.reload().addBoth(lambda _: self.supervisor.ready())
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Stop the relay in order.
+        """
+        self.supervisor.stopping()
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self.relay.running:
+            await self.relay.stopService()
+        if self._watchdog is not None and self._watchdog.running:
+            self._watchdog.stop()
+
+
+def build(path: Path, reactor: Any, *, logfile: str | None, daemon: bool, syslog: bool) -> Daemon:
+    """
+    The service for the configuration at C{path}; the other arguments are twistd's options.
+
+    @raise ConfigError: all that is wrong with it
+    """
+    config = load(path)
+    observer = open_log(config.log, logfile=logfile, daemon=daemon, syslog=syslog)
+
+    def adopted(config: Config) -> None:
+        observer.change(config.log)
+
+    relay = Relay(config, reactor, adopted=adopted)
+    return Daemon(relay, reactor, Supervisor.from_environment(os.environ, os.getpid()), observer)
+
+
+def complain(error: Exception) -> None:
+    """
+    Say why there is no start, a line a reason, where the operator looks.
+    """
+    problems = error.problems if isinstance(error, ConfigError) else (Problem("lmrelay", "", str(error)),)
+    for problem in problems:
+        log.error("cannot start", file=problem.file, key=problem.key, reason=problem.reason)
+        print(problem, file=sys.stderr, flush=True)  # noqa: T201 - nobody may be reading the log yet
+
+
+def _exit() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)

@@ -1,0 +1,99 @@
+"""
+How long a client may take: idle, over content, and in all. Pure but for the clock, which is given.
+
+Nothing runs while the relay itself works: a slow commit must never end in a 421 after the message was taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import define, field
+
+from lmrelay.config.values import Timeouts
+from lmrelay.smtp import replies
+from lmrelay.smtp.reply import Reply
+
+SLOWEST = 500
+"""
+Octets of content a second, on the average.
+"""
+GRACE = 60.0
+"""
+Seconds of content before its average counts, and between two looks at it.
+"""
+
+
+@define(eq=False)
+class Patience:
+    """
+    Of one session. C{heard}: the client said something.
+
+    Noting costs a look at the clock; a timer asks L{judge} now and then, so none is reset by a segment.
+    """
+
+    clock: Callable[[], float]
+    heard: bool = False
+    _began: float = field()
+    _last: float = field()
+    _work: float | None = None
+    _content: float | None = None
+    _octets: int = 0
+
+    @_began.default
+    def _start(self) -> float:
+        return self.clock()
+
+    @_last.default
+    def _start_idle(self) -> float:
+        return self._began
+
+    def hear(self, octets: int) -> None:
+        """
+        So much came.
+        """
+        self._last = self.clock()
+        self._octets += octets
+
+    def note_content(self, reading: bool) -> None:
+        """
+        Is the client in the middle of content?
+        """
+        if not reading:
+            self._content = None
+        elif self._content is None:
+            self._content, self._octets = self._last, 0
+
+    def begin_work(self) -> None:
+        """
+        From here on the client waits for the relay.
+        """
+        self._work = self.clock()
+
+    def end_work(self) -> None:
+        """
+        From here on it is the client's turn.
+        """
+        now = self.clock()
+        if self._content is not None and self._work is not None:
+            self._content += now - self._work
+        self._last, self._work = now, None
+
+    def judge(self, timeouts: Timeouts) -> Reply | float:
+        """
+        The reply that ends the session, or in how many seconds to look again.
+        """
+        now = self.clock()
+        if self._work is not None:
+            return timeouts.command
+        deadline = self._last + (timeouts.command if self._content is None else timeouts.data)
+        if timeouts.session is not None:
+            deadline = min(deadline, self._began + timeouts.session)
+        if now >= deadline:
+            return replies.TIMEOUT
+        if self._content is None:
+            return deadline - now
+        spent = now - self._content
+        if spent > GRACE and self._octets < SLOWEST * spent:
+            return replies.TOO_SLOW
+        return min(deadline - now, GRACE)

@@ -1,0 +1,126 @@
+"""
+The content of one message on its way in: octets of DATA or BDAT become a prepared head and a body.
+
+What is wrong with it is found as early as can be, and from then on nothing of it is kept;
+but it is told only at the end, else the rest of the content would become commands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+
+from lmrelay.config.values import BareNewlines
+from lmrelay.errors import Refused
+from lmrelay.interfaces import IBody
+from lmrelay.mail.head import Head, HeadReader
+from lmrelay.mail.prepare import Prepared
+from lmrelay.smtp import replies
+from lmrelay.smtp.data import ChunkReader, DataReader
+from lmrelay.smtp.reply import Reply
+
+EXCESS = 2
+"""
+A client that goes on after so many times the limit is cut off.
+"""
+
+
+@define(eq=False)
+class Content:
+    """
+    C{prepare} checks and completes a head, or raises Refused. C{size} counts content octets.
+    C{refusal} is the first thing that was wrong.
+    """
+
+    reader: DataReader | ChunkReader
+    limit: int
+    bare_newlines: BareNewlines
+    prepare: Callable[[Head], Prepared]
+    open_body: Callable[[], IBody]
+    size: int = 0
+    refusal: Reply | None = None
+    prepared: Prepared | None = None
+    body: IBody | None = None
+    _head: HeadReader = field(factory=HeadReader)
+
+    @property
+    def body_eight_bit(self) -> bool:
+        """
+        Has the body octets beyond ASCII? (Or, where both are in one block, the head.)
+        """
+        return self.reader.eight_bit
+
+    @property
+    def is_excessive(self) -> bool:
+        """
+        So far over the limit that reading on is no use?
+        """
+        return self.size > EXCESS * self.limit
+
+    def feed(self, block: bytes) -> Deferred[None] | None:
+        """
+        Take a block from the wire. A Deferred: wait for it before the next.
+        """
+        octets = self.reader.read(block)
+        self.size += len(octets)
+        if self.size > self.limit:
+            self.refuse(replies.TOO_LARGE)
+        elif self.reader.nul:
+            self.refuse(replies.NUL_IN_CONTENT)
+        elif self.reader.bare_newline and self.bare_newlines is BareNewlines.REJECT:
+            self.refuse(replies.BARE_NEWLINES)
+        return self._keep(octets) if octets and self.refusal is None else None
+
+    def finish(self) -> Deferred[None] | None:
+        """
+        The content ended: C{refusal}, or C{prepared} and C{body}, are there. A Deferred as in L{feed}.
+        """
+        waits = []
+        if isinstance(self.reader, ChunkReader):
+            octets = self.reader.finish()
+            self.size += len(octets)
+            if octets and self.refusal is None:
+                waits.append(self._keep(octets))
+        if self.refusal is None and self.prepared is None:
+            self._guard(lambda: self._read_head(self._head.finish(), waits))
+        return next((wait for wait in waits if wait is not None), None)
+
+    def refuse(self, reply: Reply) -> None:
+        """
+        The message will not be taken, for this reason unless there is one already.
+        """
+        if self.refusal is None:
+            self.refusal = reply
+            self.discard()
+
+    def discard(self) -> None:
+        """
+        Keep nothing.
+        """
+        body, self.body = self.body, None
+        self._head = HeadReader()
+        if body is not None:
+            body.discard()
+
+    def _keep(self, octets: bytes) -> Deferred[None] | None:
+        if self.body is not None:
+            return self.body.write(octets)
+        waits: list[Deferred[None] | None] = []
+        self._guard(lambda: self._read_head(self._head.feed(octets), waits))
+        return waits[0] if waits else None
+
+    def _read_head(self, rest: bytes, waits: list[Deferred[None] | None]) -> None:
+        if self._head.head is None:
+            return
+        self.prepared = self.prepare(Head.parse(self._head.head))
+        self.body = self.open_body()
+        if rest:
+            waits.append(self.body.write(rest))
+
+    def _guard(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Refused as error:
+            self.refuse(error.reply)

@@ -1,0 +1,140 @@
+"""
+AUTH within one session (RFC 4954): exchanges, the portal's answer, and the price of failing.
+
+A user name may be a token, so neither is ever logged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import define
+from twisted.cred.error import UnauthorizedLogin
+from twisted.logger import Logger
+
+from lmrelay.errors import Refused
+from lmrelay.inbound import sasl
+from lmrelay.inbound.services import Services, Step
+from lmrelay.interfaces import ISubmitter
+from lmrelay.smtp import replies
+from lmrelay.smtp.commands import Auth
+from lmrelay.smtp.framing import AUTH_LIMIT, Flaw, Line
+from lmrelay.smtp.reply import Reply
+
+AUTH_LINE_LIMIT = AUTH_LIMIT + 64
+"""
+Room for the longest response behind C{AUTH MECHANISM}.
+"""
+
+
+@define(eq=False)
+class Login:
+    """
+    C{submitter} is there once a login succeeded.
+    """
+
+    services: Services
+    log: Logger
+    address: str
+    submitter: ISubmitter | None = None
+    _exchange: sasl.Exchange | None = None
+    _failures: int = 0
+    _logout: Callable[[], object] | None = None
+    _closed: bool = False
+
+    @property
+    def is_waiting(self) -> bool:
+        """
+        Is the next line a response?
+        """
+        return self._exchange is not None
+
+    def mechanisms(self) -> list[str]:
+        """
+        What is offered now.
+        """
+        return ["PLAIN", "LOGIN", *(["CRAM-MD5"] if self.services.offer_cram() else [])]
+
+    def begin(self, command: Auth) -> Step:
+        """
+        Carry out AUTH.
+
+        @raise Refused: it is not valid (501, 504)
+        """
+        if command.mechanism not in self.mechanisms():
+            return replies.AUTH_UNKNOWN_MECHANISM
+        initial = sasl.decode_initial(command.initial)
+        exchange = self._open(command.mechanism)
+        return self._advance(exchange, lambda: exchange.begin(initial))
+
+    def respond(self, line: Line) -> Step:
+        """
+        Go on with a response.
+
+        @raise Refused: it is not valid (501)
+        """
+        exchange, self._exchange = self._exchange, None
+        if exchange is None:
+            return replies.BAD_SEQUENCE
+        if line.flaw is not None:
+            return replies.AUTH_LINE_TOO_LONG if line.flaw is Flaw.TOO_LONG else replies.AUTH_NOT_BASE64
+        response = sasl.decode(line.octets)
+        return self._advance(exchange, lambda: exchange.respond(response))
+
+    def close(self) -> None:
+        """
+        The session ended.
+        """
+        self._closed = True
+        logout, self._logout = self._logout, None
+        if logout is not None:
+            logout()
+
+    def _open(self, mechanism: str) -> sasl.Exchange:
+        if mechanism == "PLAIN":
+            return sasl.Plain(self.address)
+        if mechanism == "LOGIN":
+            return sasl.Login(self.address)
+        services = self.services
+        hostname = services.config.server.hostname
+        return sasl.CramMd5(self.address, sasl.make_challenge(hostname, services.wall(), services.entropy))
+
+    def _advance(self, exchange: sasl.Exchange, advance: Callable[[], sasl.Step]) -> Step:
+        try:
+            step = advance()
+        except Refused as error:
+            if error.reply.code != 535:
+                raise
+            return self._fail(error.reply)
+        if isinstance(step, sasl.Challenge):
+            self._exchange = exchange
+            return replies.auth_challenge(sasl.encode(step.octets))
+        return self._ask(step)
+
+    async def _ask(self, credentials: sasl.Credentials) -> Reply:
+        try:
+            _, avatar, logout = await self.services.portal.login(credentials, None, ISubmitter)
+        except Refused as error:
+            return await self._fail(error.reply)
+        except UnauthorizedLogin:
+            return await self._fail(replies.AUTH_INVALID)
+        except Exception:  # noqa: BLE001 our own fault is temporary for the client, and logged
+            self.log.failure("login could not be checked", peer=self.address)
+            return replies.AUTH_UNAVAILABLE
+        if self._closed:
+            logout()
+        else:
+            submitter = ISubmitter(avatar)
+            self.submitter, self._logout = submitter, logout
+            self.log.info("login", peer=self.address, project=submitter.slug, token=submitter.token_id)
+        return replies.AUTHENTICATED
+
+    async def _fail(self, refusal: Reply) -> Reply:
+        if refusal.code != 535:
+            return refusal
+        self._failures += 1
+        self.log.info("login failed", peer=self.address, failures=self._failures, reply=str(refusal))
+        await self.services.sleep(self.services.failures.note(self.address))
+        if self._failures >= self.services.config.auth.max_failures:
+            return replies.TOO_MANY_AUTH_FAILURES
+        return refusal

@@ -1,0 +1,310 @@
+"""
+The protocol of a submission port: moves bytes, owns the timers, and holds input while a reply is pending.
+
+It keeps the frame of C{twisted.mail.smtp.ESMTP} (factory, portal, C{extensions}, C{timeoutConnection}) and
+replaces its door: framing, commands, AUTH, STARTTLS and content are the L{Session}'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IHandshakeListener, IPushProducer
+from twisted.logger import Logger
+from twisted.mail.smtp import ESMTP
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from lmrelay.config.values import Listener, Security
+from lmrelay.inbound.auto import PATIENCE, is_tls, waits_for_client
+from lmrelay.inbound.clock import Patience
+from lmrelay.inbound.limits import unmap
+from lmrelay.inbound.services import Client, Services
+from lmrelay.inbound.session import Next, Session
+from lmrelay.inbound.table import NO_TLS, TLS_FIRST
+from lmrelay.smtp import replies
+from lmrelay.smtp.reply import Reply
+
+HIGH_WATER = 64 * 1024
+LINGER = 10.0
+"""
+Seconds that a client has to close after the last reply.
+"""
+
+
+@implementer(IHandshakeListener, IPushProducer)
+class SubmissionProtocol(ESMTP):
+    """
+    One connection.
+    """
+
+    log = Logger()
+    transport: Any
+
+    def __init__(self, services: Services, listener: Listener, name: str, gone: Callable[[SubmissionProtocol], None]):
+        ESMTP.__init__(self)
+        self._services, self._listener, self._name, self._gone = services, listener, name, gone
+        self._out: list[bytes] = []
+        self._counted = self._greeted = self._handshaking = False
+        self._advancing = self._waiting = self._full = self._paused = self._closing = False
+        self._opening: IDelayedCall | None = None
+        self._timer: IDelayedCall | None = None
+
+    # --- the connection begins and ends --------------------------------------------------
+
+    def connectionMade(self) -> None:
+        """
+        Count the connection, and begin as the port's security says.
+        """
+        services, security = self._services, self._listener.security
+        address = unmap(self.transport.getPeer().host)
+        self.session = Session(services, Client(address, self._name, security), self.log)
+        self._patience = Patience(services.reactor.seconds)
+        self._counted = services.connections.enter(address)
+        if not self._counted:
+            self.log.info("connection refused", reason="too many connections", peer=address, listener=self._name)
+            self._end(replies.TOO_MANY_CONNECTIONS if security is not Security.IMPLICIT else None)
+            return
+        self.transport.setTcpNoDelay(True)
+        self.transport.registerProducer(self, True)
+        self._check_time()
+        if security is Security.IMPLICIT:
+            self._start_tls()
+        elif waits_for_client(security):
+            self._opening = services.reactor.callLater(PATIENCE, self._greet)
+        else:
+            self._greet()
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        """
+        Give back all that the session held.
+        """
+        self._closing = True
+        for call in (self._opening, self._timer):
+            if call is not None and call.active():
+                call.cancel()
+        self.session.lost()
+        if self._counted:
+            self._counted = False
+            self._services.connections.leave(self.session.client.address)
+        self._gone(self)
+
+    def drain(self) -> None:
+        """
+        End when the message that is under way is done, at once if there is none.
+        """
+        self.session.draining = True
+        if self._closing:
+            return
+        if not self._greeted:
+            self._end(None)
+        elif not self._waiting:
+            self._advance()
+
+    def extensions(self) -> dict[bytes, list[bytes] | None]:
+        """
+        What EHLO offers now, in C{ESMTP}'s shape.
+        """
+        offers = (offer.encode("ascii").split(b" ") for offer in self.session.extensions())
+        return {keyword: parameters or None for keyword, *parameters in offers}
+
+    def _greet(self) -> None:
+        self._opening = None
+        self._greeted = True
+        self._out.append(self.session.greet().to_wire())
+        self._flush()
+
+    # --- TLS -----------------------------------------------------------------------------
+
+    def _start_tls(self) -> None:
+        context = self._services.context()
+        if context is None:
+            self.log.warn("no certificate for TLS", listener=self._name)
+            self._end(None)
+            return
+        self._handshaking = True
+        self.transport.startTLS(context)
+
+    def handshakeCompleted(self) -> None:
+        """
+        TLS is up.
+        """
+        if not self._handshaking:
+            return
+        self._handshaking = False
+        handle: Any = self.transport.getHandle()
+        self.session.secured(handle.get_protocol_version_name(), handle.get_cipher_name())
+        if not self._greeted:
+            self._greet()
+
+    def _open_with(self, block: bytes) -> bool:
+        """
+        The client's first octets, before the banner or right behind it. Was that all that is to be done with them?
+        """
+        if not is_tls(block):
+            if self._opening is not None:
+                self._opening.cancel()
+                self._greet()
+            return False
+        if self._opening is not None:
+            self._opening.cancel()
+            self._opening = None
+            self._start_tls()
+            # The record that was read belongs to TLS, which now lies between the transport and this.
+            if self._handshaking:
+                self.transport.protocol.dataReceived(block)
+        else:
+            self.log.info("TLS on a port that begins in clear", peer=self.session.client.address)
+            self._end(NO_TLS if self._listener.security is Security.PLAIN else TLS_FIRST)
+        return True
+
+    # --- input ---------------------------------------------------------------------------
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Carry out what arrived, or hold it while a reply is pending.
+        """
+        if self._closing:
+            return
+        patience, session = self._patience, self.session
+        if not patience.heard and not session.client.tls_version and not self._handshaking:
+            patience.heard = True
+            if self._open_with(data):
+                return
+        session.buffer.feed(data)
+        patience.hear(len(data))
+        if self._waiting or self._full:
+            if session.buffer.pending > HIGH_WATER and not self._paused:
+                self._paused = True
+                self.transport.pauseProducing()
+        else:
+            self._advance()
+
+    def _advance(self) -> None:
+        if self._advancing:
+            return
+        self._advancing = True
+        try:
+            while not (self._waiting or self._full or self._closing or self._handshaking):
+                step = self.session.step()
+                if step is None:
+                    break
+                if isinstance(step, Reply):
+                    self._answer(step)
+                else:
+                    self._wait_for(step)
+        finally:
+            self._advancing = False
+        self._patience.note_content(self.session.is_reading_content)
+        self._flush()
+        if self._paused and not (self._waiting or self._full or self._closing):
+            self._paused = False
+            self.transport.resumeProducing()
+
+    def _wait_for(self, step: Any) -> None:
+        self._waiting = True
+        self._patience.begin_work()
+        Deferred.fromCoroutine(step).addCallbacks(self._resume, self._fail)
+
+    def _resume(self, reply: Reply | None) -> None:
+        self._waiting = False
+        self._patience.end_work()
+        if self._closing:
+            return
+        if reply is not None:
+            self._answer(reply)
+        self._advance()
+
+    def _fail(self, failure: Failure) -> None:
+        self.log.failure("fault in a session", failure, peer=self.session.client.address)
+        self._waiting = False
+        self._end(replies.STORE_FAILED)
+
+    # --- output --------------------------------------------------------------------------
+
+    def _answer(self, reply: Reply) -> None:
+        self._out.append(reply.to_wire())
+        if self.session.next is Next.CLOSE:
+            self._end(None)
+        elif self.session.next is Next.START_TLS:
+            self._flush()
+            self._start_tls()
+        elif len(self._out) > 100:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._out:
+            block = b"".join(self._out)
+            self._out.clear()
+            self.transport.write(block)
+
+    def _end(self, last: Reply | None) -> None:
+        if self._closing:
+            return
+        if last is not None:
+            self._out.append(last.to_wire())
+        self._flush()
+        self._closing = True
+        # Under TLS a registered producer would hold the goodbye back.
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+        self._schedule(LINGER)
+
+    def pauseProducing(self) -> None:
+        """
+        The client does not read its replies: carry out no more commands.
+        """
+        self._full = True
+        self.transport.pauseProducing()
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """
+        It reads again.
+        """
+        self._full = False
+        if self._closing:
+            return
+        if self._paused and not self._waiting:
+            self._paused = False
+            self.transport.resumeProducing()
+        self._advance()
+
+    def stopProducing(self) -> None:
+        """
+        The connection is lost; L{connectionLost} says so too.
+        """
+
+    # --- time ----------------------------------------------------------------------------
+
+    def _schedule(self, seconds: float) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = self._services.reactor.callLater(seconds, self._check_time)
+
+    def _check_time(self) -> None:
+        if self._closing:
+            self.transport.abortConnection()
+            return
+        verdict = self._patience.judge(self._services.config.timeouts)
+        if isinstance(verdict, Reply):
+            self._time_out(verdict)
+        else:
+            self._schedule(verdict)
+
+    def timeoutConnection(self) -> None:
+        """
+        Say so and close.
+        """
+        self._time_out(replies.TIMEOUT)
+
+    def _time_out(self, reply: Reply) -> None:
+        self.log.info("timeout", peer=self.session.client.address, reply=str(reply))
+        self.session.lost()
+        if self._full or self._handshaking:
+            self._closing = True
+            self.transport.abortConnection()
+        else:
+            self._end(reply if self._greeted else None)

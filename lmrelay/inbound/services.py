@@ -1,0 +1,105 @@
+"""
+What a session is given, and what it knows of its client: the values of this room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Union
+
+from attrs import field, frozen
+from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+
+from lmrelay.config.values import Config, Security
+from lmrelay.inbound.limits import ConnectionLimits, LoginFailures
+from lmrelay.interfaces import IAcceptance, ISettings
+from lmrelay.smtp.reply import Reply
+
+Step = Union[Reply, Awaitable[Union[Reply, None]], None]
+"""
+What a session does next: say this; await this and say its result, if any; or read more.
+"""
+
+
+@frozen(eq=False)
+class Services:
+    """
+    What all sessions share, whatever port they came by.
+
+    C{context} gives the TLS context factory in force, or None where there is no
+    certificate; C{offer_cram} says whether CRAM-MD5 is offered now. C{wall} is seconds since the
+    epoch, C{entropy(n)} n random octets.
+    """
+
+    reactor: IReactorTime
+    settings: ISettings
+    portal: Portal
+    acceptance: IAcceptance
+    wall: Callable[[], float]
+    entropy: Callable[[int], bytes]
+    context: Callable[[], Any]
+    offer_cram: Callable[[], bool]
+    connections: ConnectionLimits = field()
+    failures: LoginFailures = field()
+
+    @connections.default
+    def _make_connections(self) -> ConnectionLimits:
+        return ConnectionLimits(lambda: self.settings.config.limits)
+
+    @failures.default
+    def _make_failures(self) -> LoginFailures:
+        return LoginFailures(self.reactor.seconds)
+
+    @property
+    def config(self) -> Config:
+        """
+        The configuration in force.
+        """
+        config: Config = self.settings.config
+        return config
+
+    def sleep(self, seconds: float) -> Deferred[None]:
+        """
+        Fires after so long.
+        """
+        return deferLater(self.reactor, seconds)
+
+
+@frozen
+class Client:
+    """
+    What is known of a client. C{address} is its IP address, IPv4-mapped ones unmapped;
+    C{tls_version} is empty in clear.
+    """
+
+    address: str
+    listener: str
+    security: Security
+    helo: str = ""
+    esmtp: bool = False
+    tls_version: str = ""
+    tls_cipher: str = ""
+
+    @property
+    def is_secure(self) -> bool:
+        """
+        May a token be said here?
+        """
+        return bool(self.tls_version) or self.security is Security.PLAIN
+
+    @property
+    def tls(self) -> str:
+        """
+        Version and cipher, or empty.
+        """
+        return f"{self.tls_version} {self.tls_cipher}" if self.tls_version else ""
+
+    def facts(self) -> dict[str, str]:
+        """
+        For those who ask later how a message came in.
+        """
+        facts = {"helo": self.helo, "address": self.address, "listener": self.listener, "tls": self.tls}
+        return {key: value for key, value in facts.items() if value}

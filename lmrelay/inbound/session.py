@@ -1,0 +1,396 @@
+"""
+One SMTP session without I/O: octets in through C{buffer}, one reply at a time out of L{Session.step}.
+
+Commands are a table: verb, phase, parser, method. What takes time is an awaitable; until it is done
+nothing more is read, so that replies leave in order. RSET, EHLO and STARTTLS drop the transaction.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Awaitable, Callable
+
+from attrs import define, evolve, field
+from twisted.logger import Logger
+
+from lmrelay.config.values import Security
+from lmrelay.errors import Refused
+from lmrelay.inbound.content import EXCESS
+from lmrelay.inbound.intake import Intake, blame
+from lmrelay.inbound.login import AUTH_LINE_LIMIT, Login
+from lmrelay.inbound.services import Client, Services, Step
+from lmrelay.inbound.submission import open_content
+from lmrelay.inbound.table import FLAWS, HTTP_METHODS, INJECTION, NOT_HTTP, Phase, Row, anything, no_argument, say
+from lmrelay.inbound.transaction import Transaction
+from lmrelay.interfaces import ISubmitter
+from lmrelay.smtp import commands, replies
+from lmrelay.smtp.data import ChunkReader, DataReader
+from lmrelay.smtp.framing import COMMAND_LIMIT, InputBuffer
+from lmrelay.smtp.reply import Reply
+
+MAX_ERRORS = 20
+
+
+class Next(enum.Enum):
+    """
+    What follows the reply.
+    """
+
+    GO_ON = "go on"
+    START_TLS = "start TLS"
+    CLOSE = "close"
+
+
+@define(eq=False)
+class Session:
+    """
+    C{next} is what the protocol has to do once the last reply is out.
+    """
+
+    services: Services
+    client: Client
+    log: Logger
+    buffer: InputBuffer = field(factory=InputBuffer)
+    next: Next = Next.GO_ON
+    draining: bool = False
+    transaction: Transaction | None = None
+    intake: Intake | None = None
+    login: Login = field()
+    _read: Callable[[], Step] = field()
+    _errors: int = 0
+    _left: int = 0
+    _refusal: Reply = replies.MAIL_FIRST
+
+    @login.default
+    def _make_login(self) -> Login:
+        return Login(self.services, self.log, self.client.address)
+
+    @_read.default
+    def _begin(self) -> Callable[[], Step]:
+        return self._read_command
+
+    # --- what the protocol calls ---------------------------------------------------------
+
+    def greet(self) -> Reply:
+        """
+        The banner.
+        """
+        return replies.greeting(self.services.config.server.hostname)
+
+    def step(self) -> Step:
+        """
+        Carry out what has arrived, up to the next reply.
+
+        A reply is to be sent; an awaitable to be awaited, its result then to be sent
+        (None: nothing is to be said yet); None means that more must arrive.
+        """
+        if self.next is Next.CLOSE:
+            return None
+        if self.draining and self.is_idle:
+            return self._end(replies.SHUTTING_DOWN)
+        try:
+            result = self._read()
+        except Refused as error:
+            result = error.reply
+        except Exception as error:  # noqa: BLE001 our own fault is temporary for the client, and logged
+            result = blame(error, self.log, self.client.address)
+        return self._weigh(result) if result is None or isinstance(result, Reply) else self._conclude(result)
+
+    async def _conclude(self, awaited: Awaitable[Reply | None]) -> Reply | None:
+        try:
+            return self._weigh(await awaited)
+        except Exception as error:  # noqa: BLE001 our own fault is temporary for the client, and logged
+            return self._weigh(blame(error, self.log, self.client.address))
+
+    def secured(self, version: str, cipher: str) -> None:
+        """
+        TLS is up: everything learnt before it is forgotten (RFC 3207 §4.2).
+        """
+        self._drop()
+        self.buffer.clear()
+        self.next = Next.GO_ON
+        self.client = Client(
+            self.client.address, self.client.listener, self.client.security, tls_version=version, tls_cipher=cipher
+        )
+
+    def lost(self) -> None:
+        """
+        The connection is gone.
+        """
+        if self.intake is not None:
+            self.intake.abandon()
+        self._end(replies.BYE)
+        self.login.close()
+
+    @property
+    def is_idle(self) -> bool:
+        """
+        Between messages, and nothing half said?
+        """
+        return self.transaction is None and self._read == self._read_command
+
+    @property
+    def is_reading_content(self) -> bool:
+        """
+        Is the client in the middle of DATA or of a chunk?
+        """
+        return self._read in (self._read_data, self._read_chunk)
+
+    @property
+    def offers_tls(self) -> bool:
+        """
+        Is STARTTLS offered now?
+        """
+        security = self.client.security in (Security.STARTTLS, Security.AUTO)
+        return security and not self.client.tls_version and self.services.context() is not None
+
+    def extensions(self) -> list[str]:
+        """
+        What EHLO offers now, keyword and parameters each.
+        """
+        offered = ["PIPELINING", f"SIZE {self.services.config.limits.message_size}", "8BITMIME", "SMTPUTF8"]
+        offered += ["ENHANCEDSTATUSCODES", "CHUNKING", "DSN"]
+        if self.client.is_secure:
+            offered.append(f"AUTH {' '.join(self.login.mechanisms())}")
+        if self.offers_tls:
+            offered.append("STARTTLS")
+        return offered
+
+    def _read_command(self) -> Step:
+        may_login = self.submitter is None and self.client.is_secure
+        line = self.buffer.next_line(AUTH_LINE_LIMIT if may_login else COMMAND_LIMIT)
+        if line is None:
+            return None
+        if line.flaw is not None:
+            return FLAWS[line.flaw]
+        if len(line.octets) > COMMAND_LIMIT - 2 and line.octets[:5].upper() != b"AUTH ":
+            return replies.COMMAND_TOO_LONG
+        command = commands.parse_command(line.octets)
+        row = _COMMANDS.get(command.verb)
+        if row is None:
+            return self._end(NOT_HTTP) if command.verb in HTTP_METHODS else replies.UNKNOWN_COMMAND
+        self._check_phase(row.phase)
+        return row.carry_out(self, row.parse(command.argument))
+
+    def _check_phase(self, phase: Phase) -> None:
+        if phase is Phase.ANY:
+            return
+        if phase is Phase.MESSAGE:
+            if self.transaction is None:
+                raise Refused(replies.MAIL_FIRST)
+        elif not self.client.helo:
+            raise Refused(replies.HELO_FIRST)
+        elif phase is Phase.LOGGED_IN and self.submitter is None:
+            raise Refused(replies.AUTH_REQUIRED)
+
+    def _weigh(self, result: Reply | None) -> Reply | None:
+        """
+        Count errors: before login every refusal, after it nonsense only.
+        """
+        if result is None:
+            return None
+        if result.code == 421:
+            return self._end(result)
+        if result.is_permanent() and (self.submitter is None or result.code in (500, 501, 502, 504)):
+            self._errors += 1
+            if self._errors >= MAX_ERRORS:
+                self.log.info("too many errors", peer=self.client.address)
+                return self._end(replies.TOO_MANY_ERRORS)
+        return result
+
+    def _end(self, last: Reply) -> Reply:
+        self.next = Next.CLOSE
+        self._drop()
+        return last
+
+    def _drop(self) -> None:
+        transaction, self.transaction = self.transaction, None
+        if transaction is not None:
+            self.intake = None
+            transaction.drop()
+
+    def _helo(self, name: str) -> Step:
+        self._drop()
+        self.client = evolve(self.client, helo=name, esmtp=False)
+        return replies.helo(self.services.config.server.hostname)
+
+    def _ehlo(self, name: str) -> Step:
+        self._drop()
+        self.client = evolve(self.client, helo=name, esmtp=True)
+        return replies.ehlo(self.services.config.server.hostname, self.extensions())
+
+    def _rset(self, _: None) -> Step:
+        self._drop()
+        return replies.OK
+
+    def _quit(self, _: None) -> Step:
+        return self._end(replies.BYE)
+
+    def _starttls(self, _: None) -> Step:
+        if self.client.tls_version:
+            return replies.TLS_ACTIVE
+        if self.client.security is Security.PLAIN:
+            return replies.NOT_IMPLEMENTED
+        if not self.offers_tls:
+            return replies.TLS_UNAVAILABLE
+        if self.buffer.pending:
+            # Carried out inside TLS, it would pass for something the client said there.
+            self.log.warn("octets behind STARTTLS", peer=self.client.address)
+            return self._end(INJECTION)
+        self.next = Next.START_TLS
+        return replies.START_TLS
+
+    # --- AUTH ----------------------------------------------------------------------------
+
+    def _auth(self, command: commands.Auth) -> Step:
+        if not self.client.is_secure:
+            return replies.STARTTLS_FIRST
+        if not self.client.helo:
+            return replies.HELO_FIRST
+        if self.transaction is not None:
+            return replies.AUTH_IN_TRANSACTION
+        if self.submitter is not None:
+            return replies.AUTH_AGAIN
+        return self._continue_login(lambda: self.login.begin(command))
+
+    def _read_response(self) -> Step:
+        line = self.buffer.next_line(AUTH_LINE_LIMIT)
+        if line is None:
+            return None
+        self._read = self._read_command
+        return self._continue_login(lambda: self.login.respond(line))
+
+    def _continue_login(self, advance: Callable[[], Step]) -> Step:
+        result = advance()
+        if self.login.is_waiting:
+            self._read = self._read_response
+        return result
+
+    @property
+    def submitter(self) -> ISubmitter | None:
+        """
+        Who logged in, if anybody did.
+        """
+        return self.login.submitter
+
+    def _mail(self, mail: commands.Mail) -> Step:
+        if self.transaction is not None:
+            return replies.NESTED_MAIL
+        submitter, config = self._submitter(), self.services.config
+        project = submitter.project()
+        if mail.size is not None and mail.size > config.limits.message_size:
+            return replies.TOO_LARGE
+        if mail.reverse_path is not None:
+            submitter.check_sender(mail.reverse_path.domain)
+        self.services.acceptance.check_room(mail.size)
+        self.transaction = Transaction(mail, project, config.limits.recipients)
+        return replies.SENDER_OK
+
+    def _rcpt(self, argument: str) -> Step:
+        transaction = self._transaction()
+        if transaction.chunked:
+            return replies.BAD_SEQUENCE
+        transaction.add(commands.parse_rcpt(argument, smtputf8=transaction.mail.smtputf8))
+        return replies.RECIPIENT_OK
+
+    def _submitter(self) -> ISubmitter:
+        if self.submitter is None:
+            raise Refused(replies.AUTH_REQUIRED)
+        return self.submitter
+
+    def _transaction(self) -> Transaction:
+        if self.transaction is None:
+            raise Refused(replies.MAIL_FIRST)
+        return self.transaction
+
+    def _data(self, _: None) -> Step:
+        transaction = self._transaction()
+        if transaction.chunked:
+            return replies.BAD_SEQUENCE
+        if not transaction.recipients:
+            return replies.NO_VALID_RECIPIENTS
+        self._open_content(transaction, DataReader())
+        self._read = self._read_data
+        return replies.GO_AHEAD
+
+    def _bdat(self, argument: str) -> Step:
+        try:
+            chunk = commands.parse_bdat(argument)
+        except Refused as error:
+            # Where the next command begins is not known.
+            return self._end(error.reply)
+        refusal = self._refuse_chunk(chunk)
+        if chunk.size > EXCESS * self.services.config.limits.message_size:
+            return self._end(refusal or replies.TOO_LARGE)
+        if refusal is not None:
+            self._drop()
+            self._left, self._refusal, self._read = chunk.size, refusal, self._read_refused
+        elif self.intake is not None:
+            self.intake.open_chunk(chunk)
+            self._read = self._read_chunk
+        return self._read()
+
+    def _refuse_chunk(self, chunk: commands.Bdat) -> Reply | None:
+        transaction = self.transaction
+        if transaction is None:
+            return replies.MAIL_FIRST
+        if not transaction.recipients:
+            return replies.NO_VALID_RECIPIENTS
+        try:
+            if transaction.content is None:
+                self._open_content(transaction, ChunkReader())
+        except Refused as error:
+            return error.reply
+        content = transaction.content
+        if content is not None and content.size + chunk.size > content.limit:
+            return replies.TOO_LARGE
+        return None
+
+    def _open_content(self, transaction: Transaction, reader: DataReader | ChunkReader) -> None:
+        submitter = self._submitter()
+        content = open_content(self.services, transaction, submitter, reader)
+        transaction.content = content
+        self.intake = Intake(self.services, self.log, self.client, submitter, self.buffer, transaction, content)
+
+    def _read_data(self) -> Step:
+        return self._take_in(lambda intake: intake.read_data())
+
+    def _read_chunk(self) -> Step:
+        return self._take_in(lambda intake: intake.read_chunk())
+
+    def _take_in(self, read: Callable[[Intake], Step]) -> Step:
+        intake = self.intake
+        if intake is None:
+            return self._end(replies.STORE_FAILED)
+        result = read(intake)
+        if intake.paused:
+            self._read = self._read_command
+        if intake.is_over:
+            # From here on the transaction is the intake's: it is stored, or dropped.
+            self.transaction, self._errors = None, 0
+        return result
+
+    def _read_refused(self) -> Step:
+        self._left -= len(self.buffer.take(min(self._left, self.buffer.pending)))
+        if self._left:
+            return None
+        self._read = self._read_command
+        return self._refusal
+
+
+_COMMANDS = {
+    "EHLO": Row(Phase.ANY, commands.parse_helo, Session._ehlo),
+    "HELO": Row(Phase.ANY, commands.parse_helo, Session._helo),
+    "STARTTLS": Row(Phase.ANY, no_argument, Session._starttls),
+    "AUTH": Row(Phase.ANY, commands.parse_auth, Session._auth),
+    "MAIL": Row(Phase.LOGGED_IN, commands.parse_mail, Session._mail),
+    "RCPT": Row(Phase.MESSAGE, anything, Session._rcpt),
+    "DATA": Row(Phase.MESSAGE, no_argument, Session._data),
+    "BDAT": Row(Phase.ANY, anything, Session._bdat),
+    "RSET": Row(Phase.ANY, no_argument, Session._rset),
+    "NOOP": Row(Phase.ANY, anything, say(replies.OK)),
+    "HELP": Row(Phase.ANY, anything, say(replies.HELP)),
+    "VRFY": Row(Phase.ANY, anything, say(replies.CANNOT_VRFY)),
+    "EXPN": Row(Phase.ANY, anything, say(replies.NOT_IMPLEMENTED)),
+    "QUIT": Row(Phase.ANY, no_argument, Session._quit),
+}

@@ -1,0 +1,75 @@
+"""
+What the table of commands is made of: phases, rows, small parsers, and the last words of a session.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Any
+
+from attrs import frozen
+
+from lmrelay.errors import Refused
+from lmrelay.inbound.services import Step
+from lmrelay.smtp import replies
+from lmrelay.smtp.framing import Flaw
+from lmrelay.smtp.reply import Reply, reply
+
+INJECTION = reply(421, "4.7.0", "Nothing may follow STARTTLS before its reply, closing connection")
+NOT_HTTP = reply(421, "4.7.0", "This is SMTP, not HTTP; closing connection")
+TLS_FIRST = reply(421, "4.7.0", "This port begins in clear: connect without TLS and use STARTTLS")
+NO_TLS = reply(421, "4.7.0", "This port takes no TLS, closing connection")
+
+FLAWS = {
+    Flaw.TOO_LONG: replies.COMMAND_TOO_LONG,
+    Flaw.BARE_NEWLINE: replies.BARE_NEWLINE_IN_COMMAND,
+    Flaw.NUL: replies.BAD_COMMAND,
+}
+
+# A web page can make a browser post commands here: the first line of its request ends the session.
+HTTP_METHODS = frozenset({"GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "DELETE", "PATCH", "TRACE"})
+
+
+class Phase(enum.Enum):
+    """
+    What must have happened before a command.
+    """
+
+    ANY = "any"
+    GREETED = "greeted"
+    LOGGED_IN = "logged in"
+    MESSAGE = "message"
+
+
+@frozen
+class Row:
+    """
+    A command: when it is allowed, how its argument is read, what it does with the session.
+    """
+
+    phase: Phase
+    parse: Callable[[str], Any]
+    carry_out: Callable[[Any, Any], Step]
+
+
+def no_argument(argument: str) -> None:
+    """
+    @raise Refused: there is one (501)
+    """
+    if argument:
+        raise Refused(replies.BAD_ARGUMENT)
+
+
+def anything(argument: str) -> str:
+    """
+    The argument as it is.
+    """
+    return argument
+
+
+def say(answer: Reply) -> Callable[[Any, Any], Step]:
+    """
+    A command that only has an answer.
+    """
+    return lambda session, argument: answer

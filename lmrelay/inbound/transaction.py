@@ -1,0 +1,73 @@
+"""
+One message under way: what MAIL and RCPT said, and the content as it comes (RFC 5321 §3.3).
+
+It is dropped by RSET, EHLO, STARTTLS and the end of the session; nothing of it stays stored then.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import define, field
+
+from lmrelay.config.values import Project
+from lmrelay.errors import Refused
+from lmrelay.inbound.content import Content
+from lmrelay.mail.envelope import Envelope, Recipient
+from lmrelay.smtp import replies
+from lmrelay.smtp.commands import Mail
+
+
+@define(eq=False)
+class Transaction:
+    """
+    C{project} is as it was configured at MAIL. C{chunked}: its content comes by BDAT.
+    """
+
+    mail: Mail
+    project: Project
+    recipient_limit: int
+    recipients: dict[str, Recipient] = field(factory=dict)
+    content: Content | None = None
+    chunked: bool = False
+    id: str = ""
+    received_at: float = 0.0
+
+    def add(self, recipient: Recipient) -> None:
+        """
+        Add a recipient. A mailbox named twice gets the message once, as it was named first.
+
+        @raise Refused: there are too many (452 4.5.3), or it is an address literal (550 5.1.2)
+        """
+        if recipient.address.is_literal:
+            raise Refused(replies.LITERAL_RECIPIENT)
+        key = recipient.address.key
+        if key in self.recipients:
+            return
+        if len(self.recipients) >= self.recipient_limit:
+            raise Refused(replies.TOO_MANY_RECIPIENTS)
+        self.recipients[key] = recipient
+
+    def envelope(self) -> Envelope:
+        """
+        What was said so far.
+        """
+        mail = self.mail
+        # Any: mypy cannot see through a field whose converter is the class tuple.
+        recipients: Any = self.recipients.values()
+        return Envelope(
+            mail.reverse_path,
+            recipients,
+            eight_bit=mail.eight_bit,
+            smtputf8=mail.smtputf8,
+            size=mail.size,
+            ret=mail.ret,
+            envid=mail.envid,
+        )
+
+    def drop(self) -> None:
+        """
+        Forget it, and what of it is stored.
+        """
+        if self.content is not None:
+            self.content.discard()

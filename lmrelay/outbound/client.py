@@ -1,0 +1,399 @@
+"""
+The SMTP client protocol: one connection, one dialogue at a time, pipelined where offered.
+
+It moves octets, keeps the time and holds back content that the receiver does not take. What
+a reply means is decided elsewhere; whatever is out of order ends the connection for good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Union
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHandshakeListener,
+    IPushProducer,
+    IReactorTime,
+)
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from lmrelay.config.values import DeliveryTimeouts
+from lmrelay.errors import SyntaxRefused
+from lmrelay.interfaces import IContent, Leased
+from lmrelay.mail.outcome import Tls
+from lmrelay.outbound.exchange import Exchange, IClientTransport
+from lmrelay.outbound.handshake import Handshake, tell_loss
+from lmrelay.outbound.steps import Step
+from lmrelay.outbound.tls import Level, proved_by
+from lmrelay.outbound.transaction import Transaction
+from lmrelay.outbound.verdicts import Cause, Trouble, Verdict
+from lmrelay.smtp.extensions import Extensions
+from lmrelay.smtp.reply import Reply
+from lmrelay.smtp.reply_reader import ReplyReader
+from lmrelay.smtp.stuffing import Stuffer
+
+FAREWELL = 10.0
+"""
+Seconds that a receiver has to take leave; then the connection is dropped.
+"""
+
+
+Dialogue = Union[Transaction, Exchange]
+
+_CLOSED = Trouble(Cause.LOST, "the connection had been closed")
+
+
+@implementer(IHandshakeListener, IPushProducer)
+class Connection(Protocol):
+    """
+    A connection to one MX host that greeted us and answered EHLO: ready for transactions.
+
+    Made by L{lmrelay.outbound.connect.Connector}. C{host} is the MX's name, C{address} its IP
+    address. C{tls} is None for plaintext; C{tls_failure} says why TLS that was offered is not
+    used. C{transactions} counts those begun.
+    """
+
+    log = Logger()
+    transport: IClientTransport
+
+    def __init__(self, host: str, address: str, clock: IReactorTime, timeouts: DeliveryTimeouts) -> None:
+        self.host = host
+        self.address = address
+        self.tls: Tls | None = None
+        self.tls_failure = ""
+        self.extensions: Extensions = {}
+        self.transactions = 0
+        self._clock = clock
+        self._timeouts = timeouts
+        self._reader = ReplyReader()
+        self._dialogue: Dialogue | None = None
+        self._handshake: Handshake | None = None
+        self._needs_reset = False
+        self._connected = False
+        self._over = False
+        self._leaving = False
+        self._paused = False
+        self._producing = False
+        self._turn: Deferred[None] | None = None
+        self._drained: Deferred[None] | None = None
+        self._deadline = 0.0
+        self._timer: IDelayedCall | None = None
+        self._lost: Callable[[Connection], None] | None = None
+
+    @property
+    def proved(self) -> Level:
+        """
+        The security the connection proved; compare with L{Demand.allows}.
+        """
+        return proved_by(self.tls)
+
+    @property
+    def is_usable(self) -> bool:
+        """
+        Can it take a transaction now? Once False after a transaction, it stays False.
+        """
+        return self._connected and not self._over and self._dialogue is None
+
+    async def deliver(self, leased: Leased, content: IContent) -> dict[int, Verdict]:
+        """
+        One transaction: the message to these recipients (at most 100). Never raises.
+
+        The answer has a verdict for every recipient, by number. The connection is usable
+        afterwards only if C{is_usable}; what is not usable has closed itself.
+        """
+        reused = self.transactions > 0
+        transaction = Transaction(leased, self.extensions, reset=self._needs_reset, reused=reused)
+        if transaction.is_over:
+            return transaction.verdicts
+        if not self.is_usable:
+            transaction.end(_CLOSED)
+            return transaction.verdicts
+        self.transactions += 1
+        self._begin(transaction)
+        try:
+            await self._until_turn(transaction)
+            if transaction.wants_content:
+                await self._send_content(transaction, content)
+                await self._until_turn(transaction)
+        except CancelledError:
+            self.abort("the delivery was cancelled")
+        self._stop_producing()
+        self._needs_reset = transaction.needs_reset
+        return transaction.verdicts
+
+    def notify_lost(self, lost: Callable[[Connection], None]) -> None:
+        """
+        Call C{lost}, once, when the connection ends or stops being usable while idle
+        (the receiver closed it or said something unasked); at once if it already did.
+        """
+        self._lost = lost
+        if self._over:
+            self._tell_lost()
+
+    def close(self) -> None:
+        """
+        Say QUIT and close, without waiting for the answer. For idle connections.
+        """
+        if self._over:
+            return
+        if self._dialogue is not None:
+            self.abort()
+            return
+        self.transport.write(b"QUIT\r\n")
+        self._leave()
+
+    def abort(self, reason: str = "the relay is stopping") -> None:
+        """
+        Drop it at once. A C{deliver} under way ends with L{Delayed} for all unanswered.
+        """
+        self._drop(Trouble(Cause.OURS, reason))
+
+    async def exchange(self, step: Step, command: bytes = b"") -> Reply | Trouble:
+        """
+        Send one command of the set-up and get its one reply.
+        """
+        exchange = Exchange(step)
+        if not self.is_usable:
+            return _CLOSED
+        self._begin(exchange)
+        if command:
+            self.transport.write(command)
+        await self._until_over(exchange)
+        return exchange.result or _CLOSED
+
+    async def start_tls(self, handshake: Handshake) -> Trouble | None:
+        """
+        The handshake, after the 220 to STARTTLS. None: the connection is encrypted.
+        """
+        exchange = Exchange(Step.HANDSHAKE)
+        if not self.is_usable:
+            return _CLOSED
+        self._handshake = handshake
+        self._begin(exchange)
+        self.transport.startTLS(handshake)
+        await self._until_over(exchange)
+        return exchange.result if isinstance(exchange.result, Trouble) else None
+
+    async def _until_over(self, exchange: Exchange) -> None:
+        try:
+            await self._until_turn(exchange)
+        except CancelledError:
+            self.abort("the connecting was cancelled")
+            raise
+
+    def _begin(self, dialogue: Dialogue) -> None:
+        self._dialogue = dialogue
+        self._await_progress(dialogue)
+        if isinstance(dialogue, Transaction):
+            self.transport.write(dialogue.take_octets())
+
+    async def _until_turn(self, dialogue: Dialogue) -> None:
+        """
+        Until it is our turn to act: the content is wanted, or the dialogue is over.
+        """
+        if not (dialogue.is_over or (isinstance(dialogue, Transaction) and dialogue.wants_content)):
+            self._turn = Deferred()
+            try:
+                await self._turn
+            finally:
+                self._turn = None
+
+    def dataReceived(self, data: bytes) -> None:
+        dialogue = self._dialogue
+        if self._over:
+            return
+        if dialogue is None:
+            self._drop(Trouble(Cause.NONSENSE, "the server said something unasked"))
+            return
+        try:
+            for reply in self._reader.feed(data):
+                dialogue.answer(reply)
+                if not dialogue.is_over:
+                    # Only whole replies count: one octet now and then would hold us for ever.
+                    self._await_progress(dialogue)
+        except SyntaxRefused as error:
+            dialogue.end(Trouble(Cause.NONSENSE, f"the server's reply cannot be understood ({error})"))
+            self._drop(Trouble(Cause.NONSENSE, str(error)))
+            return
+        self._proceed(dialogue)
+
+    def _proceed(self, dialogue: Dialogue) -> None:
+        if dialogue.is_over and not dialogue.is_broken and self._reader.pending:
+            dialogue.answer(Reply(0, None, ("",)))
+        if dialogue.is_broken:
+            self._drop(Trouble(Cause.NONSENSE, "the dialogue is out of order"))
+            return
+        if dialogue.is_over:
+            self._dialogue = None
+            self._take_turn()
+            return
+        if isinstance(dialogue, Transaction):
+            if octets := dialogue.take_octets():
+                self._await_progress(dialogue)
+                self.transport.write(octets)
+            if dialogue.wants_content:
+                self._take_turn()
+
+    def _take_turn(self) -> None:
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            turn.callback(None)
+
+    async def _send_content(self, transaction: Transaction, content: IContent) -> None:
+        """
+        One block ahead, so that the end of a small message leaves with its content.
+
+        A content that cannot be read to its end is never ended: the connection is dropped.
+        """
+        stuffer = Stuffer()
+        try:
+            octets = stuffer.stuff(await content.read())
+            while block := await content.read():
+                await self._write_content(octets)
+                if transaction.is_over:
+                    return
+                octets = stuffer.stuff(block)
+        except CancelledError:
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is, the message must not leave cut short
+            self.log.failure("content could not be read", host=self.host)
+            self._drop(Trouble(Cause.OURS, "the content could not be read"))
+            return
+        if not transaction.is_over:
+            transaction.content_sent()
+            self._await_progress(transaction)
+            self.transport.write(octets + stuffer.finish())
+
+    async def _write_content(self, octets: bytes) -> None:
+        if self._over:
+            return
+        if not self._producing:
+            self._producing = True
+            self.transport.registerProducer(self, True)
+        self.transport.write(octets)
+        if self._paused and not self._over:
+            self._patience(self._timeouts.command)
+            self._drained = Deferred()
+            try:
+                await self._drained
+            finally:
+                self._drained = None
+            self._patience(None)
+
+    def pauseProducing(self) -> None:
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        self._paused = False
+        drained, self._drained = self._drained, None
+        if drained is not None:
+            drained.callback(None)
+
+    def stopProducing(self) -> None:
+        """
+        C{connectionLost} follows.
+        """
+
+    def _stop_producing(self) -> None:
+        if self._producing:
+            self._producing = self._paused = False
+            if self._connected:
+                self.transport.unregisterProducer()
+
+    def _await_progress(self, dialogue: Dialogue) -> None:
+        if dialogue.step is Step.CONTENT:
+            self._patience(None)
+        else:
+            self._patience(dialogue.step.timeout(self._timeouts))
+
+    def _patience(self, seconds: float | None) -> None:
+        """
+        From now so long; None: as long as it takes.
+
+        The timer is moved when it fires, not at each reply: that is many times cheaper.
+        """
+        if seconds is None:
+            self._deadline = float("inf")
+            return
+        now = self._clock.seconds()
+        self._deadline = now + seconds
+        if self._timer is not None and self._timer.getTime() > self._deadline:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._timer = self._clock.callLater(seconds, self._time_out)
+
+    def _time_out(self) -> None:
+        self._timer = None
+        if self._leaving:
+            self.transport.abortConnection()
+        elif self._dialogue is not None and self._deadline != float("inf"):
+            left = self._deadline - self._clock.seconds()
+            if left > 0:
+                self._timer = self._clock.callLater(left, self._time_out)
+            else:
+                self._drop(Trouble(Cause.SILENT, "the server was silent for too long"))
+
+    def _stop_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
+    def connectionMade(self) -> None:
+        self._connected = True
+
+    def handshakeCompleted(self) -> None:
+        """
+        Only once: a renegotiation changes nothing of what was decided.
+        """
+        dialogue, handshake = self._dialogue, self._handshake
+        if handshake is not None and isinstance(dialogue, Exchange) and dialogue.step is Step.HANDSHAKE:
+            self.tls = handshake.finish()
+            dialogue.is_over = True
+            self._dialogue = None
+            self._take_turn()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._connected = False
+        self._finish(Trouble(Cause.LOST, tell_loss(reason.value)))
+        self._stop_timer()
+
+    def _leave(self) -> None:
+        """
+        Close in order, but do not wait for ever.
+        """
+        self._leaving = True
+        self._finish(Trouble(Cause.OURS, "the connection was closed"))
+        self._stop_timer()
+        self._timer = self._clock.callLater(FAREWELL, self._time_out)
+        self.transport.loseConnection()
+
+    def _drop(self, trouble: Trouble) -> None:
+        if not self._over:
+            self._finish(trouble)
+            self._stop_timer()
+            self.transport.abortConnection()
+
+    def _finish(self, trouble: Trouble) -> None:
+        """
+        From here on nothing is sent, and nothing that comes is believed.
+        """
+        if self._over:
+            return
+        self._over = True
+        dialogue, self._dialogue = self._dialogue, None
+        if dialogue is not None:
+            dialogue.end(trouble)
+        self.resumeProducing()
+        self._take_turn()
+        self._tell_lost()
+
+    def _tell_lost(self) -> None:
+        lost, self._lost = self._lost, None
+        if lost is not None:
+            lost(self)

@@ -1,0 +1,154 @@
+"""
+From an address of an MX host to a L{Connection} that is ready for mail, or to why not.
+
+What goes wrong is a value. With opportunistic TLS a handshake that fails is followed by a
+plaintext connection of its own, for nothing of the broken one can be used.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from attrs import define, field, frozen
+from OpenSSL import SSL
+from twisted.internet.defer import CancelledError
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.error import ConnectionRefusedError, NoRouteError, TCPTimedOutError, TimeoutError
+from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+
+from lmrelay.interfaces import ISettings
+from lmrelay.mail.outcome import Delayed, Fault
+from lmrelay.outbound.client import Connection
+from lmrelay.outbound.handshake import make_context
+from lmrelay.outbound.opening import Opening, TlsFailed
+from lmrelay.outbound.tls import Demand, Level
+
+
+@frozen
+class Target:
+    """
+    One address of one MX host. C{host} is what a certificate must be valid for.
+    """
+
+    host: str
+    address: str
+    port: int = 25
+
+
+@frozen
+class HostFailure:
+    """
+    Why there is no connection. Always temporary: another host or a later time may do.
+
+    C{of_host}: it is the host that speaks (its greeting, EHLO, TLS), so its other addresses
+    need not be asked; else only this address did not answer. C{slow_down}: it asks for less at a time.
+    """
+
+    target: Target
+    outcome: Delayed
+    of_host: bool
+    slow_down: bool = False
+    tls_failure: str = ""
+
+
+@define(eq=False)
+class Connector:
+    """
+    Opens connections, each within the timeouts of the configuration in force.
+    """
+
+    reactor: Any
+    clock: IReactorTime
+    settings: ISettings
+    _contexts: dict[tuple[Path | None, int, bool], SSL.Context] = field(factory=dict, init=False)
+
+    async def connect(self, target: Target, demand: Demand) -> Connection | HostFailure:
+        """
+        Connect, greet, STARTTLS as C{demand} says. Never raises, but when it is cancelled. With
+        opportunistic TLS a failed handshake is followed by a plaintext connection in the same call.
+        """
+        result = await self._connect(target, demand, "")
+        if not isinstance(result, TlsFailed):
+            return result
+        if demand.required > Level.NONE:
+            text = f"TLS is required ({demand.policy}), but {result.reason}"
+            return HostFailure(target, Delayed("4.7.5", text, Fault.POLICY), of_host=True, tls_failure=result.reason)
+        plain = await self._connect(target, _WITHOUT_TLS, result.reason)
+        return plain if not isinstance(plain, TlsFailed) else _unreachable(target, plain.reason)
+
+    async def _connect(self, target: Target, demand: Demand, tls_failure: str) -> Connection | HostFailure | TlsFailed:
+        config = self.settings.config
+        connection = Connection(target.host, target.address, self.clock, config.delivery.timeouts)
+        connection.tls_failure = tls_failure
+        try:
+            await self._endpoint(target).connect(_Once(connection))
+        except CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever kept us from connecting, this address is not to be had now
+            return _unreachable(target, _reason(error), tls_failure)
+        opening = Opening(connection, demand, config.server.hostname, self._context)
+        result = await opening.run()
+        if result is None:
+            return connection
+        connection.close()
+        if isinstance(result, TlsFailed):
+            return result
+        return HostFailure(target, result.outcome, True, result.slow_down, connection.tls_failure)
+
+    def _endpoint(self, target: Target) -> IStreamClientEndpoint:
+        timeout = self.settings.config.delivery.timeouts.connect
+        endpoint = TCP4ClientEndpoint if ip_address(target.address).version == 4 else TCP6ClientEndpoint
+        return endpoint(self.reactor, target.address, target.port, timeout=timeout)
+
+    def _context(self, strict: bool) -> SSL.Context:
+        """
+        Reading the CAs takes milliseconds, so it is done again only for a changed file.
+        """
+        ca_file = self.settings.config.delivery.ca_file
+        changed = ca_file.stat().st_mtime_ns if ca_file is not None else 0
+        key = (ca_file, changed, strict)
+        if key not in self._contexts:
+            if len(self._contexts) >= 4:
+                self._contexts.clear()
+            self._contexts[key] = make_context(ca_file, strict=strict)
+        return self._contexts[key]
+
+
+_WITHOUT_TLS = Demand(Level.NONE, starttls=False, policy="opportunistic")
+
+
+class _Once(Factory):
+    """
+    A factory of one connection.
+    """
+
+    noisy = False
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def buildProtocol(self, addr: IAddress | None) -> Connection:
+        return self._connection
+
+
+def _unreachable(target: Target, reason: str, tls_failure: str = "") -> HostFailure:
+    text = f"cannot connect to {target.host} [{target.address}]: {reason}"
+    return HostFailure(target, Delayed("4.4.1", text, Fault.NETWORK), of_host=False, tls_failure=tls_failure)
+
+
+def _reason(error: Exception) -> str:
+    for kind, words in _REASONS:
+        if isinstance(error, kind):
+            return words
+    return str(error) or type(error).__name__
+
+
+_REASONS = (
+    (ConnectionRefusedError, "the connection was refused"),
+    (TimeoutError, "no answer in time"),
+    (TCPTimedOutError, "no answer"),
+    (NoRouteError, "there is no route"),
+)

@@ -1,0 +1,139 @@
+"""
+The TLS handshake with an MX host: it always goes through, and what it proved is recorded.
+
+Whether that is enough is for the caller to say, before anything else is sent.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+
+import service_identity
+from attrs import define, field
+from OpenSSL import SSL, crypto
+from service_identity.pyopenssl import extract_patterns, verify_hostname
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from zope.interface import implementer
+
+from lmrelay.mail.outcome import Tls
+
+_WORDS = {
+    9: "the certificate is not valid yet",
+    10: "the certificate has expired",
+    18: "the certificate is self-signed",
+    19: "a self-signed certificate is in the chain",
+    20: "the certificate's issuer is not known",
+    21: "the certificate's issuer is not known",
+    23: "the certificate was revoked",
+    26: "the certificate is not meant for a server",
+    62: "the certificate is for another host",
+    66: "the certificate's key is too small",
+    68: "the certificate's signature is too weak",
+}
+"""
+OpenSSL's X509_V_ERR_* that matter.
+"""
+
+
+def make_context(ca_file: Path | None, *, strict: bool) -> SSL.Context:
+    """
+    A context that trusts the CAs in C{ca_file}, or the system's.
+
+    @param strict: TLS 1.2 at least; else what OpenSSL allows
+    @raise SSL.Error: the file cannot be used
+    """
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    if strict:
+        context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    if ca_file is None:
+        context.set_default_verify_paths()
+    else:
+        context.load_verify_locations(str(ca_file))
+    return context
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+@define(eq=False)
+class Handshake:
+    """
+    One handshake with C{host}; a bad certificate is noted, not refused.
+    """
+
+    host: str
+    policy: str
+    context: SSL.Context
+    _connection: SSL.Connection | None = None
+    _errors: list[int] = field(factory=list)
+
+    def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        """
+        With SNI, for hosts that choose their certificate by it.
+        """
+        connection = SSL.Connection(self.context, None)
+        connection.set_verify(SSL.VERIFY_PEER, self._note)
+        if not _is_address(self.host):
+            connection.set_tlsext_host_name(self.host.encode("ascii"))
+        self._connection = connection
+        return connection
+
+    def _note(self, connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int) -> bool:
+        if error:
+            self._errors.append(error)
+        return True
+
+    def finish(self) -> Tls:
+        """
+        What the finished handshake proved.
+        """
+        connection = self._connection
+        if connection is None:
+            return Tls("", "", False, "there was no handshake", self.policy)
+        reason = self._mistrust(connection)
+        version = connection.get_protocol_version_name()
+        return Tls(version, connection.get_cipher_name() or "", not reason, reason, self.policy)
+
+    def _mistrust(self, connection: SSL.Connection) -> str:
+        """
+        Why the certificate is not that of the host, as far as any known CA says; empty: it is.
+        """
+        if self._errors:
+            return _WORDS.get(self._errors[0], f"the certificate did not verify (OpenSSL error {self._errors[0]})")
+        certificate = connection.get_peer_certificate()
+        if certificate is None:
+            return "the server showed no certificate"
+        try:
+            verify_hostname(connection, self.host)
+        except service_identity.VerificationError:
+            names = ", ".join(sorted(str(pattern.pattern, "ascii") for pattern in _names(certificate))[:5])
+            return f"the certificate is for {names or 'no host'}, not for {self.host}"
+        except (service_identity.CertificateError, ValueError) as error:
+            return f"the certificate is for no host ({error})"
+        return ""
+
+
+def _names(certificate: crypto.X509) -> list[service_identity.hazmat.DNSPattern]:
+    patterns = extract_patterns(certificate)
+    return [pattern for pattern in patterns if isinstance(pattern, service_identity.hazmat.DNSPattern)]
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def tell_loss(error: BaseException | None) -> str:
+    """
+    How a connection ended, in words.
+    """
+    if isinstance(error, SSL.Error):
+        entries = error.args[0] if error.args and isinstance(error.args[0], list) else []
+        return f"the connection was lost (TLS: {', '.join(str(entry[-1]) for entry in entries) or 'broken off'})"
+    if error is None or isinstance(error, ConnectionDone):
+        return "the connection was lost"
+    return f"the connection was lost ({error})"

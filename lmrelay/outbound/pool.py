@@ -1,0 +1,197 @@
+"""
+Connections to MX hosts: those that idle for their next message, and hosts lately found dead.
+
+The caller opens them; the pool says when one may be used again, for whom, and closes what has
+idled for some seconds or stands in the way of a new one.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from attrs import define, field, frozen
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from lmrelay.outbound.client import Connection
+from lmrelay.outbound.connect import HostFailure, Target
+from lmrelay.outbound.route import Site
+from lmrelay.outbound.tls import Demand
+
+IDLE = 5.0
+"""
+Seconds; long enough for the next message of a burst, too short for a receiver to mind.
+"""
+
+DEAD = 30.0
+"""
+Seconds for which a host that did not answer is passed over.
+"""
+
+MAX_DEAD = 5_000
+
+
+@frozen(eq=False)
+class Idle:
+    """
+    An idle connection, for what it was opened, and since when.
+    """
+
+    connection: Connection
+    site: Site
+    demand: Demand
+    since: float
+
+    def serves(self, demand: Demand, hosts: Sequence[str]) -> bool:
+        """
+        May it carry a message with that demand, to one of these hosts? One in plaintext only
+        if it was opened for the same demand: STARTTLS was then tried as this one wants it.
+        """
+        connection = self.connection
+        if connection.host not in hosts or not demand.allows(connection.proved):
+            return False
+        same = self.demand == demand
+        return same or (demand.starttls and connection.tls is not None)
+
+
+@define(eq=False)
+class Pool:
+    """
+    All connections that exist, by the site whose budget they count for.
+    """
+
+    clock: IReactorTime
+    idle_seconds: float = IDLE
+    dead_seconds: float = DEAD
+    _idle: OrderedDict[Connection, Idle] = field(factory=OrderedDict, init=False)
+    _of_site: dict[tuple[tuple[str, ...], ...], OrderedDict[Connection, Idle]] = field(factory=dict, init=False)
+    _used: dict[Connection, None] = field(factory=dict, init=False)
+    _dead: OrderedDict[tuple[str, str], tuple[float, HostFailure]] = field(factory=OrderedDict, init=False)
+    _sweep: IDelayedCall | None = field(default=None, init=False)
+
+    @property
+    def idle(self) -> int:
+        """
+        How many idle.
+        """
+        return len(self._idle)
+
+    def add(self, connection: Connection) -> None:
+        """
+        A new connection, in use from now on. Its host is not dead.
+        """
+        self._used[connection] = None
+        self._dead.pop((connection.host, ""), None)
+        self._dead.pop((connection.host, connection.address), None)
+        connection.notify_lost(self._lose)
+
+    def take(self, site: Site, demand: Demand, hosts: Sequence[str]) -> Connection | None:
+        """
+        An idle connection that may carry such a message, now in use.
+        """
+        for idle in reversed(self._of_site.get(site.groups, {}).values()):
+            if idle.connection.is_usable and idle.serves(demand, hosts):
+                self._drop(idle.connection)
+                self._used[idle.connection] = None
+                return idle.connection
+        return None
+
+    def put(self, connection: Connection, site: Site, demand: Demand, most_messages: int) -> None:
+        """
+        It is not in use any more: idle, or closed if it served long enough.
+        """
+        self._used.pop(connection, None)
+        if not connection.is_usable:
+            return
+        if connection.transactions >= most_messages:
+            connection.close()
+            return
+        idle = Idle(connection, site, demand, self.clock.seconds())
+        self._idle[connection] = idle
+        self._of_site.setdefault(site.groups, OrderedDict())[connection] = idle
+        if self._sweep is None:
+            self._sweep = self.clock.callLater(self.idle_seconds, self._close_old)
+
+    def make_room(self, site: Site, most: int) -> None:
+        """
+        Close the oldest that idle for the site until at most C{most} do.
+        """
+        idle = self._of_site.get(site.groups, OrderedDict())
+        while len(idle) > max(0, most):
+            self._close(next(iter(idle)))
+
+    def limit(self, most: int) -> None:
+        """
+        Close the oldest that idle, of any site, until at most C{most} do.
+        """
+        while len(self._idle) > max(0, most):
+            self._close(next(iter(self._idle)))
+
+    def _close_old(self) -> None:
+        self._sweep = None
+        horizon = self.clock.seconds() - self.idle_seconds
+        while self._idle:
+            oldest = next(iter(self._idle.values()))
+            if oldest.since > horizon:
+                self._sweep = self.clock.callLater(oldest.since - horizon, self._close_old)
+                return
+            self._close(oldest.connection)
+
+    def _close(self, connection: Connection) -> None:
+        self._drop(connection)
+        connection.close()
+
+    def _drop(self, connection: Connection) -> None:
+        idle = self._idle.pop(connection, None)
+        if idle is None:
+            return
+        of_site = self._of_site[idle.site.groups]
+        del of_site[connection]
+        if not of_site:
+            del self._of_site[idle.site.groups]
+
+    def _lose(self, connection: Connection) -> None:
+        self._drop(connection)
+        self._used.pop(connection, None)
+
+    def close_idle(self) -> None:
+        """
+        QUIT on all that idle.
+        """
+        self.limit(0)
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+
+    def abort_used(self) -> None:
+        """
+        Drop all that are in use.
+        """
+        for connection in list(self._used):
+            connection.abort()
+
+    def mark_dead(self, failure: HostFailure) -> None:
+        """
+        Pass it over for a while, unless another connection to it works right now.
+        """
+        target = failure.target
+        if any(c.host == target.host and c.address == target.address for c in (*self._used, *self._idle)):
+            return
+        key = (target.host, "" if failure.of_host else target.address)
+        self._dead[key] = (self.clock.seconds() + self.dead_seconds, failure)
+        self._dead.move_to_end(key)
+        while len(self._dead) > MAX_DEAD:
+            self._dead.popitem(last=False)
+
+    def find_dead(self, target: Target) -> HostFailure | None:
+        """
+        Why it is passed over, if it is.
+        """
+        return self._find_dead(target.host, "") or self._find_dead(target.host, target.address)
+
+    def _find_dead(self, host: str, address: str) -> HostFailure | None:
+        entry = self._dead.get((host, address))
+        if entry is None or entry[0] <= self.clock.seconds():
+            self._dead.pop((host, address), None)
+            return None
+        return entry[1]

@@ -1,0 +1,215 @@
+"""
+Where mail for a domain goes: its MX hosts in order, and their addresses (RFC 5321 §5.1).
+
+The rules are pure; L{Router} asks the resolver for them. What cannot be routed is an outcome:
+for good where the DNS says so, for now where it says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from itertools import chain, zip_longest
+from random import Random
+from typing import Union
+
+from attrs import define, frozen
+from twisted.internet.defer import Deferred, DeferredList
+
+from lmrelay.config.values import Network
+from lmrelay.errors import DnsError
+from lmrelay.interfaces import Answer, IResolver, MxRecord
+from lmrelay.mail.outcome import Delayed, Failed, Fault
+
+A, MX, AAAA = 1, 15, 28
+
+MAX_HOSTS = 10
+MAX_ADDRESSES = 6
+"""
+Of a domain and of a host: a zone with hundreds must not hold an attempt for hours.
+"""
+
+IPAddress = Union[IPv4Address, IPv6Address]
+
+_NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
+_COMPATIBLE = IPv6Network("::/96")
+
+
+@frozen
+class Site:
+    """
+    The hosts that serve a domain: groups of equal preference, the best first.
+
+    Domains with the same groups share the site. C{authenticated}: the DNS vouched for it.
+    C{implicit}: there was no MX record, the domain is its own host.
+    """
+
+    groups: tuple[tuple[str, ...], ...]
+    authenticated: bool = False
+    implicit: bool = False
+
+    @property
+    def name(self) -> str:
+        """
+        For people: the first of its hosts.
+        """
+        return self.groups[0][0]
+
+    def order(self, random: Random) -> list[str]:
+        """
+        The hosts to try, equal preference at random so that the load spreads.
+        """
+        hosts = chain.from_iterable(random.sample(group, len(group)) for group in self.groups)
+        return list(hosts)[:MAX_HOSTS]
+
+
+def choose_site(domain: str, answer: Answer, own_name: str) -> Site | Failed:
+    """
+    What the MX records of C{domain} say; without any, the domain is its own host.
+    """
+    records = [record for record in answer.records if isinstance(record, MxRecord)]
+    if not answer.exists:
+        return Failed("5.1.2", f"the domain {domain} does not exist", Fault.RECIPIENT)
+    if not records:
+        if domain == own_name:
+            return _loops(domain)
+        return Site(((domain,),), answer.authenticated, implicit=True)
+    hosts = [record for record in records if record.host]
+    if not hosts:
+        return Failed("5.1.10", f"the domain {domain} accepts no mail (null MX)", Fault.RECIPIENT)
+    ours = [record.preference for record in hosts if record.host == own_name]
+    if ours:
+        hosts = [record for record in hosts if record.preference < min(ours)]
+    if not hosts:
+        return _loops(domain)
+    return Site(_group(hosts), answer.authenticated)
+
+
+def _loops(domain: str) -> Failed:
+    return Failed("5.4.6", f"the best mail exchanger of {domain} is this server", Fault.RECEIVER)
+
+
+def _group(records: Sequence[MxRecord]) -> tuple[tuple[str, ...], ...]:
+    groups: dict[int, set[str]] = {}
+    seen: set[str] = set()
+    for record in sorted(records, key=lambda record: (record.preference, record.host)):
+        if record.host not in seen:
+            seen.add(record.host)
+            groups.setdefault(record.preference, set()).add(record.host)
+    return tuple(tuple(sorted(group)) for group in groups.values())
+
+
+def is_allowed(address: str, networks: Sequence[Network] = ()) -> bool:
+    """
+    May the relay connect there: is it public, or in one of these networks?
+
+    Else any domain's owner could make the relay knock on doors behind the firewall.
+    """
+    try:
+        seen = ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    forms = _forms(seen)
+    if any(form in network for form in forms for network in networks if form.version == network.version):
+        return True
+    return all(form.is_global and not form.is_multicast and not _is_reserved(form) for form in forms)
+
+
+def _is_reserved(address: IPAddress) -> bool:
+    if isinstance(address, IPv6Address):
+        return address.is_unspecified or address.is_site_local
+    return address.is_unspecified or address.is_reserved
+
+
+def _forms(address: IPAddress) -> list[IPAddress]:
+    """
+    What an address comes out as: itself, or the IPv4 address a translator or tunnel takes it for.
+    """
+    if isinstance(address, IPv4Address):
+        return [address]
+    low = IPv4Address(int(address) & 0xFFFFFFFF)
+    if address.ipv4_mapped is not None:
+        return [address.ipv4_mapped]
+    if any(address in network for network in _NAT64):
+        return [low]
+    if address.sixtofour is not None:
+        return [address.sixtofour]
+    if address.teredo is not None:
+        return list(address.teredo)
+    if address in _COMPATIBLE and int(address) > 1:
+        return [address, low]
+    return [address]
+
+
+def order_addresses(ipv6: Sequence[str], ipv4: Sequence[str], *, ipv6_last: bool = False) -> list[str]:
+    """
+    Both families in turn, IPv6 first (RFC 8305 §4), or last where it lately led nowhere.
+    """
+    if ipv6_last:
+        ordered = [*ipv4, *ipv6]
+    else:
+        ordered = [address for pair in zip_longest(ipv6, ipv4) for address in pair if address is not None]
+    return ordered[:MAX_ADDRESSES]
+
+
+@frozen
+class Addresses:
+    """
+    What a host's name led to. C{barred}: it has addresses, none of which may be connected to.
+    """
+
+    addresses: tuple[str, ...] = ()
+    barred: bool = False
+
+
+@define(eq=False)
+class Router:
+    """
+    The rules above, with the resolver's answers.
+    """
+
+    resolver: IResolver
+    random: Random
+
+    async def find_site(self, domain: str, own_name: str) -> Site | Failed | Delayed:
+        """
+        Where mail for C{domain} (A-labels) goes. Never fails.
+        """
+        if domain.startswith("["):
+            return Failed("5.1.2", "mail to address literals is not relayed", Fault.RECIPIENT)
+        try:
+            answer = await self.resolver.query(domain, MX)
+        except DnsError as error:
+            return dns_trouble(error)
+        return choose_site(domain, answer, own_name.lower())
+
+    async def find_addresses(
+        self, host: str, networks: Sequence[Network], *, ipv6_last: bool = False
+    ) -> Addresses | Delayed:
+        """
+        Where C{host} can be connected to. A family without an answer is passed over as long
+        as the other has one. Never fails.
+        """
+        questions: list[Deferred[Answer]] = [self.resolver.query(host, type) for type in (AAAA, A)]
+        answers = await DeferredList(questions, consumeErrors=True)
+        families: list[list[str]] = []
+        trouble: Delayed | None = None
+        for success, answer in answers:
+            if success and isinstance(answer, Answer):
+                records = list(map(str, answer.records))
+                families.append(self.random.sample(records, len(records)))
+            else:
+                trouble = dns_trouble(getattr(answer, "value", answer))
+                families.append([])
+        found = list(chain.from_iterable(families))
+        good = [[address for address in family if is_allowed(address, networks)] for family in families]
+        if trouble is not None and not any(good):
+            return trouble
+        return Addresses(tuple(order_addresses(*good, ipv6_last=ipv6_last)), barred=bool(found) and not any(good))
+
+
+def dns_trouble(error: object) -> Delayed:
+    """
+    The outcome of a question without an answer.
+    """
+    return Delayed("4.4.3", f"the DNS gave no answer: {error}", Fault.DNS)

@@ -1,0 +1,221 @@
+"""
+One site: whose mail waits for it, in fair order, and how many connections it bears.
+
+Pure. Work comes out transactional 9 to broadcast 1, of a kind round robin over the projects,
+so that nobody's backlog is before anybody else's next message.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+
+from attrs import define, field
+
+from lmrelay.config.values import Kind, TlsPolicy
+from lmrelay.interfaces import Leased, LeasedRecipient, RecipientKey
+from lmrelay.outbound.route import Site
+
+MAX_RECIPIENTS = 100
+"""
+Of a transaction: what every receiver has to take (RFC 5321 §4.5.3.1.8).
+"""
+
+SHARE = 9
+"""
+Transactional transactions to one of broadcast, where both wait.
+"""
+
+
+@define(eq=False)
+class Held:
+    """
+    A recipient that dispatch has. C{work} is the transaction it waits in, if there is one.
+    """
+
+    leased: Leased
+    recipient: LeasedRecipient
+    work: Work | None = None
+
+    @property
+    def key(self) -> RecipientKey:
+        """
+        The message's id and the recipient's number.
+        """
+        return self.leased.message_id, self.recipient.number
+
+
+@define(eq=False)
+class Work:
+    """
+    A transaction to be made: recipients of one message that need the same TLS, by number.
+    """
+
+    leased: Leased
+    policy: TlsPolicy
+    held: dict[int, Held] = field(factory=dict)
+
+
+@define(eq=False)
+class Ring:
+    """
+    Work in order of arrival within a project, the projects in turn.
+    """
+
+    _projects: OrderedDict[str, deque[Work]] = field(factory=OrderedDict, init=False)
+
+    def add(self, work: Work) -> None:
+        """
+        Behind all else of its project.
+        """
+        self._projects.setdefault(work.leased.lane.project, deque()).append(work)
+
+    def pop(self) -> Work | None:
+        """
+        The next one; its project then waits for the others.
+        """
+        if not self._projects:
+            return None
+        project, queue = self._projects.popitem(last=False)
+        work = queue.popleft()
+        if queue:
+            self._projects[project] = queue
+        return work
+
+    def remove(self, work: Work) -> None:
+        """
+        Take it out of the middle.
+        """
+        project = work.leased.lane.project
+        queue = self._projects[project]
+        queue.remove(work)
+        if not queue:
+            del self._projects[project]
+
+    def __len__(self) -> int:
+        return sum(map(len, self._projects.values()))
+
+    def __bool__(self) -> bool:
+        return bool(self._projects)
+
+
+@define(eq=False)
+class Budget:
+    """
+    How many connections at a time: half as many at once where the site says "slow down", one
+    more for each full window of successes.
+    """
+
+    most: int
+    _allowed: int = field(init=False)
+    _successes: int = field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._allowed = self.most
+
+    @property
+    def allowed(self) -> int:
+        """
+        At least one, at most what is configured now.
+        """
+        return max(1, min(self._allowed, self.most))
+
+    def slow_down(self) -> None:
+        """
+        The site asked for less.
+        """
+        self._allowed = max(1, self.allowed // 2)
+        self._successes = 0
+
+    def succeed(self) -> None:
+        """
+        A transaction went well.
+        """
+        if self._allowed >= self.most:
+            return
+        self._successes += 1
+        if self._successes >= self._allowed:
+            self._allowed += 1
+            self._successes = 0
+
+
+@define(eq=False)
+class SiteQueue:
+    """
+    The work that waits for a site. C{running} transactions are under way.
+    """
+
+    site: Site
+    budget: Budget
+    running: int = 0
+    _rings: dict[Kind, Ring] = field(init=False)
+    _open: dict[tuple[str, TlsPolicy], Work] = field(factory=dict, init=False)
+    _turn: int = field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._rings = {kind: Ring() for kind in Kind}
+
+    @property
+    def is_ready(self) -> bool:
+        """
+        Does work wait, with a connection to spare for it?
+        """
+        return self.running < self.budget.allowed and any(self._rings.values())
+
+    @property
+    def is_quiet(self) -> bool:
+        """
+        Neither waiting nor under way: it may be forgotten.
+        """
+        return not self.running and not any(self._rings.values())
+
+    def add(self, held: Held, policy: TlsPolicy) -> None:
+        """
+        The recipient joins what waits of its message, or waits on its own.
+        """
+        key = (held.leased.message_id, policy)
+        work = self._open.get(key)
+        if work is None or len(work.held) >= MAX_RECIPIENTS:
+            work = self._open[key] = Work(held.leased, policy)
+            self._rings[held.leased.lane.kind].add(work)
+        work.held[held.recipient.number] = held
+        held.work = work
+
+    def remove(self, held: Held) -> None:
+        """
+        It waits no longer.
+        """
+        work = held.work
+        if work is None or work.held.pop(held.recipient.number, None) is None:
+            return
+        held.work = None
+        if not work.held:
+            self._close(work)
+            self._rings[work.leased.lane.kind].remove(work)
+
+    def pop(self) -> Work | None:
+        """
+        The transaction whose turn it is.
+        """
+        transactional, broadcast = self._rings[Kind.TRANSACTIONAL], self._rings[Kind.BROADCAST]
+        if broadcast and (self._turn >= SHARE or not transactional):
+            work = broadcast.pop()
+            self._turn = 0
+        else:
+            work = transactional.pop()
+            self._turn += bool(broadcast)
+        if work is not None:
+            self._close(work)
+        return work
+
+    def _close(self, work: Work) -> None:
+        key = (work.leased.message_id, work.policy)
+        if self._open.get(key) is work:
+            del self._open[key]
+
+    def waiting(self) -> Iterator[Work]:
+        """
+        Take out all that waits.
+        """
+        while (work := self.pop()) is not None:
+            yield work

@@ -1,0 +1,66 @@
+"""
+The steps of a delivery dialogue, each with its words for the operator and its timeout.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from lmrelay.config.values import DeliveryTimeouts
+
+
+class Step(enum.Enum):
+    """
+    What the client waits for. The value: how a reply to it and a silence in it are told.
+    """
+
+    GREETING = ("in its greeting", "waiting for its greeting")
+    EHLO = ("in reply to EHLO", "waiting for the reply to EHLO")
+    HELO = ("in reply to HELO", "waiting for the reply to HELO")
+    STARTTLS = ("in reply to STARTTLS", "waiting for the reply to STARTTLS")
+    HANDSHAKE = ("in the TLS handshake", "performing the TLS handshake")
+    RSET = ("in reply to RSET", "waiting for the reply to RSET")
+    MAIL = ("in reply to MAIL FROM", "waiting for the reply to MAIL FROM")
+    RCPT = ("in reply to RCPT TO", "waiting for the reply to RCPT TO")
+    DATA = ("in reply to DATA", "waiting for the reply to DATA")
+    CONTENT = ("while the content was being sent", "sending the content")
+    END_OF_DATA = (
+        "in reply to the end of data",
+        "waiting for the reply to the end of data (the message may be sent more than once)",
+    )
+
+    @property
+    def replied(self) -> str:
+        """
+        When a reply came: C{in reply to RCPT TO}.
+        """
+        return self.value[0]
+
+    @property
+    def doing(self) -> str:
+        """
+        What the client was at: C{waiting for the reply to RCPT TO}.
+        """
+        return self.value[1]
+
+    def timeout(self, timeouts: DeliveryTimeouts) -> float:
+        """
+        Seconds of patience (RFC 5321 §4.5.3.2).
+        """
+        return timeouts.data if self is Step.END_OF_DATA else timeouts.command
+
+    def is_answered_by(self, code: int) -> bool:
+        """
+        Is this a code that lets the dialogue go on?
+        """
+        if self is Step.DATA:
+            return code == 354
+        if self in (Step.GREETING, Step.STARTTLS):
+            return code == 220
+        return 200 <= code < 300
+
+
+IN_TRANSACTION = frozenset({Step.MAIL, Step.RCPT, Step.DATA, Step.CONTENT, Step.END_OF_DATA})
+"""
+Where a 421 says something of the mail that is being sent, not of a connection that idled.
+"""

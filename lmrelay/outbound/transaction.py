@@ -1,0 +1,269 @@
+"""
+One message to some recipients over one connection: two cursors over one list of steps.
+
+Pure. C{take_octets} moves the sent cursor, C{answer} the answered one; neither goes back. At
+the end every recipient has a verdict, whatever came or did not come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import evolve, frozen
+
+from lmrelay.errors import SyntaxRefused
+from lmrelay.interfaces import Leased, LeasedRecipient
+from lmrelay.mail.address import Address
+from lmrelay.outbound.steps import Step
+from lmrelay.outbound.verdicts import Cause, Trouble, Verdict, judge, judge_trouble, lacks
+from lmrelay.smtp.client_commands import build_mail, build_rcpt
+from lmrelay.smtp.extensions import Extensions, size_limit
+from lmrelay.smtp.reply import Reply
+
+LONE_DOT = b".\r\n"
+
+
+@frozen
+class _Command:
+    step: Step
+    octets: bytes
+    number: int = -1
+
+
+class Transaction:
+    """
+    C{verdicts} are by recipient number. C{is_over}: nothing is left to send or to wait for.
+
+    C{is_broken}: the connection is not to be used again. C{wants_content}: 354 came, and
+    somebody is to get it. C{needs_reset}: the next transaction must begin with RSET.
+    """
+
+    def __init__(self, leased: Leased, extensions: Extensions, *, reset: bool = False, reused: bool = False) -> None:
+        self.verdicts: dict[int, Verdict] = {}
+        self.is_over = False
+        self.is_broken = False
+        self.wants_content = False
+        self.needs_reset = reset
+        self._reused = reused
+        self._pipelining = "PIPELINING" in extensions
+        self._relayed = "DSN" not in extensions
+        self._accepted: list[int] = []
+        self._sent = self._answered = 0
+        self._numbers = [leased_recipient.number for leased_recipient in leased.recipients]
+        self._commands = self._plan(leased, extensions, reset)
+        if not self._commands:
+            self.is_over = True
+
+    def _plan(self, leased: Leased, extensions: Extensions, reset: bool) -> list[_Command]:
+        if not (message_lacks := unfit_message(leased, extensions)):
+            smtputf8 = "SMTPUTF8" in extensions and _uses_utf8(leased)
+            try:
+                mail = build_mail(
+                    leased.reverse_path,
+                    extensions,
+                    size=leased.size,
+                    eight_bit=_is_eight_bit(leased),
+                    smtputf8=smtputf8,
+                    ret=leased.ret,
+                    envid=leased.envid,
+                )
+            except SyntaxRefused as error:
+                message_lacks = lacks("5.6.7", f"the sender's address cannot be sent: {error}")
+        if message_lacks:
+            self._decide(message_lacks)
+            return []
+        recipients = [command for one in leased.recipients if (command := self._rcpt(one, extensions, smtputf8))]
+        if not recipients:
+            return []
+        first = [_Command(Step.RSET, b"RSET\r\n")] if reset else []
+        return [*first, _Command(Step.MAIL, mail), *recipients, _Command(Step.DATA, b"DATA\r\n")]
+
+    def _rcpt(self, leased: LeasedRecipient, extensions: Extensions, smtputf8: bool) -> _Command | None:
+        address = leased.recipient.address
+        if not smtputf8 and address.to_ascii() is None:
+            text = "the recipient's address needs SMTPUTF8, which the server does not offer"
+            self.verdicts[leased.number] = lacks("5.6.7", text)
+            return None
+        try:
+            octets = build_rcpt(leased.recipient, extensions, smtputf8=smtputf8)
+        except SyntaxRefused as error:
+            self.verdicts[leased.number] = lacks("5.6.7", f"the recipient's address cannot be sent: {error}")
+            return None
+        return _Command(Step.RCPT, octets, leased.number)
+
+    @property
+    def step(self) -> Step:
+        """
+        What is waited for: the oldest step without an answer.
+        """
+        if self.wants_content:
+            return Step.CONTENT
+        return self._commands[min(self._answered, len(self._commands) - 1)].step
+
+    def take_octets(self) -> bytes:
+        """
+        What is to be sent now, once. Nothing goes past DATA before its answer.
+        """
+        if self.is_over or self._sent == len(self._commands):
+            return b""
+        if self._pipelining or self._commands[self._sent].step is Step.END_OF_DATA:
+            commands = self._commands[self._sent :]
+        elif self._sent == self._answered:
+            commands = self._commands[self._sent : self._sent + 1]
+        else:
+            return b""
+        self._sent += len(commands)
+        return b"".join([command.octets for command in commands])
+
+    def answer(self, reply: Reply) -> None:
+        """
+        The next reply came.
+        """
+        if self.is_over:
+            self.is_broken = True
+            return
+        if self.wants_content:
+            self._answer_early(reply)
+            return
+        if self._answered == self._sent:
+            self.end(Trouble(Cause.NONSENSE, f"the server said {reply} unasked"))
+            return
+        command = self._commands[self._answered]
+        self._answered += 1
+        if reply.code == 421:
+            self._break(lambda: self._judge_leaving(command.step, reply))
+        elif not command.step.is_answered_by(reply.code) and not 400 <= reply.code < 600:
+            self._answered -= 1
+            self.end(Trouble(Cause.NONSENSE, f"the server said {reply}"))
+        else:
+            _ANSWERS[command.step](self, command, reply)
+            self._skip_pointless()
+
+    def content_sent(self) -> None:
+        """
+        The content and the final dot have been handed to the connection.
+        """
+        self.wants_content = False
+        self._commands.append(_Command(Step.END_OF_DATA, b""))
+        self._sent += 1
+
+    def end(self, trouble: Trouble) -> None:
+        """
+        The dialogue broke off: everybody without an answer gets what that means.
+        """
+        if not self.is_over:
+            step = self.step
+            verdict = judge_trouble(step, trouble)
+            self._break(lambda: evolve(verdict, stale=self._is_stale(trouble.cause is Cause.LOST)))
+
+    def _is_stale(self, closed: bool) -> bool:
+        return closed and self._reused and self._answered == 0
+
+    def _judge_leaving(self, step: Step, reply: Reply) -> Verdict:
+        """
+        421. As the first answer on a connection that had been kept, it only ends that connection.
+        """
+        verdict = judge(step, reply)
+        if self._reused and self._answered == 1:
+            return evolve(verdict, slow_down=False, stale=True)
+        return verdict
+
+    def _break(self, verdict: Callable[[], Verdict]) -> None:
+        self.is_broken = True
+        self._finish(verdict())
+
+    def _finish(self, verdict: Verdict) -> None:
+        self._decide(verdict)
+        self.wants_content = False
+        self.is_over = True
+
+    def _decide(self, verdict: Verdict) -> None:
+        for number in self._numbers:
+            self.verdicts.setdefault(number, verdict)
+
+    def _answer_rset(self, command: _Command, reply: Reply) -> None:
+        if reply.is_positive():
+            self.needs_reset = False
+        else:
+            self._break(lambda: judge(Step.RSET, reply))
+
+    def _answer_mail(self, command: _Command, reply: Reply) -> None:
+        self.needs_reset = True
+        if not reply.is_positive():
+            self._decide(judge(Step.MAIL, reply))
+
+    def _answer_rcpt(self, command: _Command, reply: Reply) -> None:
+        if command.number in self.verdicts:
+            return
+        if reply.is_positive():
+            self._accepted.append(command.number)
+        else:
+            self.verdicts[command.number] = judge(Step.RCPT, reply)
+
+    def _answer_data(self, command: _Command, reply: Reply) -> None:
+        if reply.code != 354:
+            self._finish(judge(Step.DATA, reply))
+        elif self._accepted:
+            self.wants_content = True
+        else:
+            # Pipelined, and everybody was refused: nothing may be sent but the dot (RFC 2920 §3.1).
+            self._commands.append(_Command(Step.END_OF_DATA, LONE_DOT))
+
+    def _answer_end(self, command: _Command, reply: Reply) -> None:
+        self.needs_reset = False
+        self._finish(judge(Step.END_OF_DATA, reply, relayed=self._relayed))
+
+    def _answer_early(self, reply: Reply) -> None:
+        """
+        A reply while the content goes out: nothing more is sent, for what came next would be taken as content.
+        """
+        if 400 <= reply.code < 600:
+            self._break(lambda: judge(Step.CONTENT, reply))
+        else:
+            self.end(Trouble(Cause.NONSENSE, f"the server said {reply}"))
+
+    def _skip_pointless(self) -> None:
+        """
+        Without pipelining: what is not yet sent and can no longer help is not sent.
+        """
+        if not self.is_over and self._answered == self._sent and len(self.verdicts) == len(self._numbers):
+            if self._sent < len(self._commands) and self._commands[self._sent].step is Step.END_OF_DATA:
+                return
+            self.is_over = True
+
+
+_ANSWERS: dict[Step, Callable[[Transaction, _Command, Reply], None]] = {
+    Step.RSET: Transaction._answer_rset,
+    Step.MAIL: Transaction._answer_mail,
+    Step.RCPT: Transaction._answer_rcpt,
+    Step.DATA: Transaction._answer_data,
+    Step.END_OF_DATA: Transaction._answer_end,
+}
+
+
+def unfit_message(leased: Leased, extensions: Extensions) -> Verdict | None:
+    """
+    Why a server with these extensions cannot take the message at all, or None.
+    """
+    limit = size_limit(extensions)
+    if limit and leased.size > limit:
+        return lacks("5.3.4", f"the message has {leased.size} octets, the server takes {limit}")
+    if _is_eight_bit(leased) and "8BITMIME" not in extensions:
+        return lacks("5.6.3", "the message has 8-bit content, and the server does not offer 8BITMIME")
+    if "SMTPUTF8" not in extensions:
+        if leased.smtputf8 and leased.utf8_head:
+            return lacks("5.6.7", "the message's head needs SMTPUTF8, which the server does not offer")
+        if leased.reverse_path is not None and leased.reverse_path.to_ascii() is None:
+            return lacks("5.6.7", "the sender's address needs SMTPUTF8, which the server does not offer")
+    return None
+
+
+def _is_eight_bit(leased: Leased) -> bool:
+    return leased.eight_bit or leased.utf8_head
+
+
+def _uses_utf8(leased: Leased) -> bool:
+    addresses: list[Address] = [one.recipient.address for one in leased.recipients]
+    if leased.reverse_path is not None:
+        addresses.append(leased.reverse_path)
+    return leased.smtputf8 or not all(address.is_ascii for address in addresses)

@@ -1,0 +1,176 @@
+"""
+What a reply, a silence or a lost connection means: an outcome, and how far it reaches.
+
+Pure. Anything not understood is temporary; our own faults are never permanent.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from attrs import frozen
+
+from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault, Outcome
+from lmrelay.outbound.steps import IN_TRANSACTION, Step
+from lmrelay.smtp.reply import Reply
+
+
+class Reach(enum.Enum):
+    """
+    For what a verdict counts.
+
+    C{RECIPIENT}: it is the answer for the recipient; no other host is asked in this attempt.
+    C{MESSAGE}: for this message on this host; another host of the site may take it.
+    C{HOST}: for this host, whatever the message; go on with the next MX.
+    C{SITE}: for the site; asking its other hosts now would only make it worse.
+    """
+
+    RECIPIENT = "recipient"
+    MESSAGE = "message"
+    HOST = "host"
+    SITE = "site"
+
+
+@frozen
+class Verdict:
+    """
+    How it went for one recipient.
+
+    C{slow_down}: the receiver asks for less at a time. C{stale}: a connection that had been
+    kept ended before it answered anything: a fresh one to the same host is worth a try at once.
+    """
+
+    outcome: Outcome
+    reach: Reach = Reach.RECIPIENT
+    slow_down: bool = False
+    stale: bool = False
+
+
+class Cause(enum.Enum):
+    """
+    Why a dialogue broke off without a reply.
+    """
+
+    LOST = "lost"
+    SILENT = "silent"
+    NONSENSE = "nonsense"
+    OURS = "ours"
+
+
+@frozen
+class Trouble:
+    """
+    A dialogue that broke off. C{text} says how, in words.
+    """
+
+    cause: Cause
+    text: str
+
+
+_TROUBLES = {
+    Cause.LOST: ("4.4.2", Fault.NETWORK),
+    Cause.SILENT: ("4.4.2", Fault.NETWORK),
+    Cause.NONSENSE: ("4.5.0", Fault.RECEIVER),
+    Cause.OURS: ("4.3.0", Fault.OURS),
+}
+
+SLOW_DOWN_WORDS = (
+    "concurrent connections",
+    "connection rate",
+    "rate limit",
+    "rate-limit",
+    "ratelimit",
+    "slow down",
+    "throttl",
+    "too fast",
+    "too many concurrent",
+    "too many connections",
+    "too many messages",
+    "too many sessions",
+    "too much mail",
+    "unusual rate",
+)
+"""
+In lower case. With one of these a temporary reply asks for less mail at a time.
+"""
+
+_GREYLISTING_WORDS = ("greylist", "graylist", "grey-list", "gray-list", "grey list", "gray list")
+
+_SESSION = frozenset({Step.GREETING, Step.EHLO, Step.HELO, Step.STARTTLS, Step.RSET})
+
+
+def judge(step: Step, reply: Reply, *, relayed: bool = False) -> Verdict:
+    """
+    What C{reply} at C{step} means for the recipients that wait for it.
+
+    @param relayed: a delivery is to a server without DSN
+    """
+    if step is Step.END_OF_DATA and step.is_answered_by(reply.code):
+        return Verdict(Delivered(reply, relayed))
+    if not 400 <= reply.code < 600:
+        return judge_trouble(step, Trouble(Cause.NONSENSE, f"it answered {reply.code}"))
+    slow_down = asks_to_slow_down(step, reply)
+    text = f"the server said {reply} {step.replied}"
+    if reply.is_permanent() and step not in _SESSION and not _is_too_many_recipients(step, reply):
+        return Verdict(Failed(status_of(reply, 5), text, _fault(step, reply), reply))
+    delayed = Delayed(status_of(reply, 4), text, _fault(step, reply), reply)
+    return Verdict(delayed, _reach(step, reply, slow_down), slow_down)
+
+
+def judge_trouble(step: Step, trouble: Trouble) -> Verdict:
+    """
+    What it means that the dialogue broke off at C{step}.
+
+    After the end of data no other host is asked: the message may have arrived.
+    """
+    status, fault = _TROUBLES[trouble.cause]
+    delayed = Delayed(status, f"{trouble.text} while {step.doing}", fault)
+    final = step is Step.END_OF_DATA or trouble.cause is Cause.OURS
+    return Verdict(delayed, Reach.RECIPIENT if final else Reach.HOST)
+
+
+def lacks(status: str, text: str) -> Verdict:
+    """
+    The host cannot take the message for want of an extension; another of the site may.
+    """
+    return Verdict(Failed(status, text, Fault.RECEIVER), Reach.MESSAGE)
+
+
+def asks_to_slow_down(step: Step, reply: Reply) -> bool:
+    """
+    Is the receiver overwhelmed? Greylisting is none of it: it wants time, not less.
+    """
+    if not reply.is_temporary():
+        return False
+    text = reply.text.lower()
+    if any(word in text for word in _GREYLISTING_WORDS):
+        return False
+    return (reply.code == 421 and step in IN_TRANSACTION) or any(word in text for word in SLOW_DOWN_WORDS)
+
+
+def status_of(reply: Reply, kind: int) -> str:
+    """
+    The enhanced status code of C{reply} in class C{kind}; one of the wrong class is not believed (RFC 2034 §4).
+    """
+    if reply.enhanced is None or reply.enhanced[0] != str(reply.code)[0]:
+        return f"{kind}.0.0"
+    return f"{kind}{reply.enhanced[1:]}"
+
+
+def _is_too_many_recipients(step: Step, reply: Reply) -> bool:
+    """
+    RFC 5321 §4.5.3.1.10: 552 to RCPT is what old servers say for 452.
+    """
+    return step is Step.RCPT and reply.code == 552
+
+
+def _reach(step: Step, reply: Reply, slow_down: bool) -> Reach:
+    if reply.code == 421 or step in _SESSION:
+        return Reach.SITE if slow_down and reply.code != 421 else Reach.HOST
+    return Reach.SITE if slow_down else Reach.RECIPIENT
+
+
+def _fault(step: Step, reply: Reply) -> Fault:
+    if status_of(reply, 5).startswith("5.7."):
+        return Fault.POLICY
+    return Fault.RECIPIENT if step is Step.RCPT and reply.code != 421 else Fault.RECEIVER

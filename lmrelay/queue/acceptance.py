@@ -1,0 +1,173 @@
+"""
+The queue's door: message, recipients and event in one commit, and from there straight to delivery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from attrs import define, field, frozen
+from sqlalchemy import Connection, delete, func, insert, select
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from lmrelay.config.values import MIB
+from lmrelay.errors import StoreError, StoreFull
+from lmrelay.ids import make_id
+from lmrelay.interfaces import IAcceptance, IBody, IDispatch, Lane, Submission
+from lmrelay.queue.bodies import Body, Budget
+from lmrelay.queue.contents import Cache
+from lmrelay.queue.rows import Entropy, Row, describe, event_row, make_leased, message_row, recipient_rows
+from lmrelay.queue.schema import CHUNK, chunk, event, message, recipient, upload
+from lmrelay.queue.writer import IWriter
+
+RESERVE = 64 * MIB
+"""
+Octets of disk that stay free for recording deliveries.
+"""
+
+ROOM_FOR = 1.0
+"""
+Seconds for which the free space is believed.
+"""
+
+log = Logger()
+
+
+@frozen
+class Accept:
+    """
+    The rows of one message; C{uploaded} is number and size of the chunks that went ahead.
+    """
+
+    message: Row
+    recipients: list[Row]
+    event: Row
+    chunks: list[Row]
+    uploaded: tuple[int, int] | None = None
+
+
+def write_messages(connection: Connection, items: Sequence[Accept]) -> list[None]:
+    """
+    Store messages.
+    """
+    for one in items:
+        if one.uploaded is not None:
+            _take_over(connection, one.message["body"], one.uploaded)
+    connection.execute(insert(message), [one.message for one in items])
+    chunks = [row for one in items for row in one.chunks]
+    if chunks:
+        connection.execute(insert(chunk), chunks)
+    connection.execute(insert(recipient), [row for one in items for row in one.recipients])
+    connection.execute(insert(event), [one.event for one in items])
+    return [None] * len(items)
+
+
+def _take_over(connection: Connection, body: str, expected: tuple[int, int]) -> None:
+    found = connection.execute(
+        select(func.count(), func.coalesce(func.sum(chunk.c.size), 0)).where(chunk.c.body == body)
+    ).one()
+    gone = connection.execute(delete(upload).where(upload.c.body == body)).rowcount
+    if gone != 1 or tuple(found) != expected:
+        raise StoreError("a part of the body is missing in the store")
+
+
+@implementer(IAcceptance)
+@define(eq=False)
+class Acceptance:
+    """
+    See L{IAcceptance}. C{free} gives the free octets of the disk; C{left_over} is told
+    of mail that delivery had no room for.
+    """
+
+    _writer: IWriter
+    _dispatch: IDispatch
+    _worker: str
+    _wall: Callable[[], float]
+    _monotonic: Callable[[], float]
+    _entropy: Entropy
+    _free: Callable[[], int]
+    _cache: Cache
+    _left_over: Callable[[], None]
+    _budget: Budget = field(factory=Budget)
+    _room: tuple[float, int] | None = field(default=None, init=False)
+
+    def check_room(self, declared: int | None) -> None:
+        """
+        See L{IAcceptance}.
+        """
+        now = self._monotonic()
+        if self._room is None or now - self._room[0] >= ROOM_FOR:
+            self._room = (now, self._free())
+        if self._room[1] < RESERVE + (declared or 0):
+            raise StoreFull("less than the reserve is free on the disk")
+
+    def open_body(self) -> IBody:
+        """
+        See L{IAcceptance}.
+        """
+        return Body(self._writer, self._budget, self._worker, lambda: make_id(self._wall(), self._entropy))
+
+    def accept(self, submission: Submission, body: IBody) -> Deferred[None]:
+        """
+        See L{IAcceptance}.
+        """
+        return Deferred.fromCoroutine(self._accept(submission, body))
+
+    async def _accept(self, submission: Submission, body: IBody) -> None:
+        if not isinstance(body, Body):
+            raise TypeError("the body is not one of this queue's")
+        reserved: dict[Lane, int] = {}
+        try:
+            rest = await body.close()
+            reserved = self._reserve(submission)
+            await self._writer.submit(write_messages, self._rows(submission, body, rest, reserved))
+        except BaseException:
+            for lane, number in reserved.items():
+                self._dispatch.cancel(lane, number)
+            body.reject()
+            raise
+        size = len(submission.head) + body.size
+        if not body.name:
+            self._cache.put(submission.id, submission.head, rest)
+        body.forget()
+        log.info(
+            "message accepted",
+            message=submission.id,
+            project=submission.project,
+            route=submission.route,
+            tags=submission.tags,
+            size=size,
+            recipients=len(submission.envelope.recipients),
+        )
+        if reserved:
+            self._dispatch.take(make_leased(submission, size, [lane.domain for lane in reserved]))
+        if sum(reserved.values()) < len(submission.envelope.recipients):
+            self._left_over()
+
+    def _reserve(self, submission: Submission) -> dict[Lane, int]:
+        numbers: dict[Lane, int] = {}
+        for one in submission.envelope.recipients:
+            lane = Lane(submission.project, submission.kind, one.address.ascii_domain)
+            numbers[lane] = numbers.get(lane, 0) + 1
+        return {lane: number for lane, number in numbers.items() if self._dispatch.reserve(lane, number)}
+
+    def _rows(self, submission: Submission, body: Body, rest: bytes, reserved: dict[Lane, int]) -> Accept:
+        name = body.name or submission.id
+        blocks = [rest[start : start + CHUNK] for start in range(0, len(rest), CHUNK)]
+        chunks = [
+            {"body": name, "number": number, "size": len(block), "octets": block}
+            for number, block in enumerate(blocks, body.chunks)
+        ]
+        context = (submission.project, submission.route)
+        document = describe(submission.id, submission.subject, submission.tags, submission.metadata)
+        return Accept(
+            message_row(submission, len(submission.head) + body.size, name),
+            recipient_rows(submission, {lane.domain: self._worker for lane in reserved}),
+            event_row(
+                self._entropy, "message.created", submission.received_at, context, (submission.id, None), document
+            ),
+            chunks,
+            (body.chunks, body.size - len(rest)) if body.name else None,
+        )

@@ -1,0 +1,205 @@
+"""
+Reading content back, block by block, each in a short transaction of its own; and the fresh ones from memory.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from attrs import define, field
+from sqlalchemy import Connection, Engine, select
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+from zope.interface import implementer
+
+from lmrelay.config.values import MIB
+from lmrelay.errors import StoreError
+from lmrelay.interfaces import IContent
+from lmrelay.queue.schema import CHUNK, chunk, message
+from lmrelay.queue.store import explain
+
+T = TypeVar("T")
+
+
+class IReader(Protocol):
+    """
+    Runs reads off the reactor thread.
+    """
+
+    def start(self) -> None:
+        """
+        Begin.
+        """
+
+    def run(self, read: Callable[[Connection], T]) -> Deferred[T]:
+        """
+        What C{read} gives; fails with L{StoreError}.
+        """
+
+    def stop(self) -> None:
+        """
+        End.
+        """
+
+
+def _read(engine: Engine, read: Callable[[Connection], T]) -> T:
+    try:
+        with engine.begin() as connection:
+            return read(connection)
+    except Exception as error:
+        raise explain(error) from error
+
+
+@define(eq=False)
+class InlineReader:
+    """
+    Reads at once, on the caller's thread.
+    """
+
+    _engine: Engine
+
+    def start(self) -> None:
+        """
+        Nothing to begin.
+        """
+
+    def run(self, read: Callable[[Connection], T]) -> Deferred[T]:
+        """
+        Read it now.
+        """
+        result: Deferred[T] = Deferred()
+        try:
+            result.callback(_read(self._engine, read))
+        except StoreError:
+            result.errback(Failure())
+        return result
+
+    def stop(self) -> None:
+        """
+        Close the connection.
+        """
+        self._engine.dispose()
+
+
+@define(eq=False)
+class ThreadedReader:
+    """
+    Reads on a small pool of threads.
+    """
+
+    _engine: Engine
+    _reactor: IReactorFromThreads
+    _pool: ThreadPool = field(factory=lambda: ThreadPool(1, 2, "lmrelay-reader"), init=False)
+
+    def start(self) -> None:
+        """
+        Start the threads.
+        """
+        self._pool.start()
+
+    def run(self, read: Callable[[Connection], T]) -> Deferred[T]:
+        """
+        Read it on a thread.
+        """
+        result: Deferred[T] = deferToThreadPool(self._reactor, self._pool, _read, self._engine, read)
+        return result
+
+    def stop(self) -> None:
+        """
+        End the threads.
+        """
+        self._pool.stop()
+        self._engine.dispose()
+
+
+@define(eq=False)
+class Cache:
+    """
+    Fresh small contents, so that most messages are delivered without a read; the oldest goes first.
+    """
+
+    limit: int = 32 * MIB
+    _kept: OrderedDict[str, tuple[bytes, bytes]] = field(factory=OrderedDict, init=False)
+    _size: int = field(default=0, init=False)
+
+    def put(self, message_id: str, head: bytes, body: bytes) -> None:
+        """
+        Keep head and body.
+        """
+        self.drop(message_id)
+        self._kept[message_id] = (head, body)
+        self._size += len(head) + len(body)
+        while self._size > self.limit:
+            self.drop(next(iter(self._kept)))
+
+    def get(self, message_id: str) -> tuple[bytes, bytes] | None:
+        """
+        Head and body, if they are kept.
+        """
+        return self._kept.get(message_id)
+
+    def drop(self, message_id: str) -> None:
+        """
+        Forget them.
+        """
+        found = self._kept.pop(message_id, None)
+        if found is not None:
+            self._size -= len(found[0]) + len(found[1])
+
+
+@implementer(IContent)
+@define(eq=False)
+class Content:
+    """
+    See L{IContent}.
+    """
+
+    _reader: IReader
+    _cache: Cache
+    _message: str
+    _left: list[bytes] | None = field(default=None, init=False)
+    _body: str | None = field(default=None, init=False)
+    _number: int = field(default=0, init=False)
+
+    def read(self) -> Deferred[bytes]:
+        """
+        See L{IContent}.
+        """
+        return Deferred.fromCoroutine(self._next())
+
+    async def _next(self) -> bytes:
+        if self._left is None:
+            kept = self._cache.get(self._message)
+            if kept is not None:
+                self._left = _split(b"".join(kept))
+            else:
+                head, self._body = await self._reader.run(self._open)
+                self._left = _split(head)
+        if self._left:
+            return self._left.pop(0)
+        if self._body is None:
+            return b""
+        octets = await self._reader.run(self._read_chunk)
+        self._number += 1
+        return octets
+
+    def _open(self, connection: Connection) -> tuple[bytes, str]:
+        row = connection.execute(select(message.c.head, message.c.body).where(message.c.id == self._message)).first()
+        if row is None:
+            raise StoreError("the message is gone")
+        return row.head, row.body
+
+    def _read_chunk(self, connection: Connection) -> bytes:
+        found: bytes | None = connection.execute(
+            select(chunk.c.octets).where(chunk.c.body == self._body, chunk.c.number == self._number)
+        ).scalar()
+        return found or b""
+
+
+def _split(octets: bytes) -> list[bytes]:
+    return [octets[start : start + CHUNK] for start in range(0, len(octets), CHUNK)]

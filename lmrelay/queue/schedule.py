@@ -1,0 +1,60 @@
+"""
+When a recipient is tried again, and when it is given up. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+from attrs import define, field
+
+from lmrelay.mail.outcome import Fault
+
+JITTER = 0.1
+MAX_DRIFT = 300.0
+"""
+Seconds by which the wall clock may part from the monotonic one before nothing expires.
+"""
+
+
+def delay_after(attempts: int, retry: Sequence[float], random: Random) -> float:
+    """
+    Seconds to wait after the C{attempts}th attempt (counted from 1); the last of C{retry} repeats.
+    """
+    base = retry[min(attempts, len(retry)) - 1] if retry else 60.0
+    return base * random.uniform(1 - JITTER, 1 + JITTER)
+
+
+def has_expired(received_at: float, failed_at: float, expire: float) -> bool:
+    """
+    Does an attempt that failed then end the retries? Only an attempt can: time alone never does.
+    """
+    return failed_at - received_at >= expire
+
+
+def event_at_expiry(fault: Fault) -> str:
+    """
+    What a given-up recipient is told as: a bounce where the receiver was in trouble, a failure where we were.
+    """
+    return "message.failed" if fault in (Fault.OURS, Fault.DNS) else "message.soft_bounced"
+
+
+@define(eq=False)
+class Drift:
+    """
+    How far the wall clock has parted from the monotonic one since the start: a clock that
+    was set wrong must not expire a queue at one stroke.
+    """
+
+    _wall_at_start: float
+    _monotonic_at_start: float
+    parted: bool = field(default=False, init=False)
+
+    def observe(self, wall: float, monotonic: float) -> bool:
+        """
+        Have they parted by now?
+        """
+        drift = (wall - self._wall_at_start) - (monotonic - self._monotonic_at_start)
+        self.parted = abs(drift) > MAX_DRIFT
+        return self.parted

@@ -1,0 +1,185 @@
+"""
+The tables. One schema for SQLite and PostgreSQL.
+
+Times are floats: seconds since the epoch. A recipient may be taken when C{due} is set and
+has come; C{due} is null while it is owned, held or final, so the indexes hold only work.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+QUEUED, DEFERRED, HELD = "queued", "deferred", "held"
+DELIVERED, FAILED, DELETED = "delivered", "failed", "deleted"
+OPEN = (QUEUED, DEFERRED, HELD)
+WAITING = (QUEUED, DEFERRED)
+
+CHUNK = 256 * 1024
+"""
+Octets of a body in one row, at most.
+"""
+
+metadata = MetaData(
+    naming_convention={"ix": "ix_%(table_name)s_%(column_0_name)s", "fk": "fk_%(table_name)s_%(column_0_name)s"}
+)
+
+message = Table(
+    "message",
+    metadata,
+    Column("id", String(26), primary_key=True),
+    Column("project", Text, nullable=False),
+    Column("route", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("reverse_path", Text),
+    Column("declared_eight_bit", Boolean, nullable=False),
+    Column("declared_size", Integer),
+    Column("smtputf8", Boolean, nullable=False),
+    Column("ret", Text),
+    Column("envid", Text),
+    Column("eight_bit", Boolean, nullable=False),
+    Column("utf8_head", Boolean, nullable=False),
+    Column("notification", Boolean, nullable=False),
+    Column("received_at", Double, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("message_id", Text, nullable=False),
+    Column("sender", Text, nullable=False),
+    Column("to", Text, nullable=False),
+    Column("tags", Text, nullable=False),
+    Column("metadata", Text, nullable=False),
+    Column("client", Text, nullable=False),
+    Column("token_id", Text, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("body", String(26), nullable=False),
+    Column("head", LargeBinary, nullable=False),
+)
+Index("ix_message_received_at", message.c.received_at)
+
+chunk = Table(
+    "chunk",
+    metadata,
+    Column("body", String(26), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("size", Integer, nullable=False),
+    Column("octets", LargeBinary, nullable=False),
+)
+
+upload = Table(
+    "upload",
+    metadata,
+    Column("body", String(26), primary_key=True),
+    Column("worker", String(26), nullable=False),
+)
+
+recipient = Table(
+    "recipient",
+    metadata,
+    Column("message", String(26), ForeignKey("message.id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("project", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("domain", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("notify", Text),
+    Column("orcpt_type", Text),
+    Column("orcpt", Text),
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt", Double),
+    Column("due", Double),
+    Column("owner", String(26)),
+    Column("last", Text, nullable=False),
+    Column("delay_told", Boolean, nullable=False),
+)
+_due = recipient.c.due.is_not(None)
+_owned = recipient.c.owner.is_not(None)
+_lane = (recipient.c.project, recipient.c.kind, recipient.c.domain, recipient.c.due)
+Index("ix_recipient_lane", *_lane, sqlite_where=_due, postgresql_where=_due)
+Index("ix_recipient_due", recipient.c.due, sqlite_where=_due, postgresql_where=_due)
+Index("ix_recipient_owner", recipient.c.owner, sqlite_where=_owned, postgresql_where=_owned)
+
+attempt = Table(
+    "attempt",
+    metadata,
+    Column("message", String(26), ForeignKey("message.id"), primary_key=True),
+    Column("recipient", Integer, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("started_at", Double, nullable=False),
+    Column("ended_at", Double, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("status", Text),
+    Column("text", Text, nullable=False),
+    Column("fault", Text),
+    Column("reply", Text),
+    Column("host", Text),
+    Column("address", Text),
+    Column("tls", Text),
+    Column("tls_failure", Text, nullable=False),
+)
+
+event = Table(
+    "event",
+    metadata,
+    Column("sequence", Integer, primary_key=True, autoincrement=True),
+    Column("id", String(36), nullable=False),
+    Column("type", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("project", Text, nullable=False),
+    Column("route", Text, nullable=False),
+    Column("message", String(26)),
+    Column("recipient", Integer),
+    Column("document", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("ix_event_message", event.c.message)
+
+webhook_delivery = Table(
+    "webhook_delivery",
+    metadata,
+    Column("event", Integer, ForeignKey("event.sequence"), primary_key=True),
+    Column("endpoint", Text, primary_key=True),
+    Column("attempts", Integer, nullable=False),
+    Column("due", Double),
+    Column("owner", String(26)),
+    Column("last", Text, nullable=False),
+)
+
+suppression = Table(
+    "suppression",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("route", Text, primary_key=True),
+    Column("address", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("added_at", Double, nullable=False),
+    Column("expires_at", Double),
+)
+
+worker = Table(
+    "worker",
+    metadata,
+    Column("id", String(26), primary_key=True),
+    Column("seen_at", Double, nullable=False),
+)
+
+command = Table(
+    "command",
+    metadata,
+    Column("id", String(26), primary_key=True),
+    Column("verb", Text, nullable=False),
+    Column("selector", Text, nullable=False),
+    Column("ordered_at", Double, nullable=False),
+    Column("changed", Integer),
+    Column("in_flight", Integer),
+)

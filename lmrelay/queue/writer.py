@@ -1,0 +1,195 @@
+"""
+Group commit: what waits is written in one transaction, and told only when that is on disk.
+
+A write is a function over a batch and one item of the batch. Items of one function that
+wait together are given to it together, so that a batch is a few statements, not many.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from threading import Condition, Thread
+from typing import Any, Protocol, TypeVar
+
+from attrs import define, field
+from sqlalchemy import Connection, Engine
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from lmrelay.errors import StoreError
+from lmrelay.queue.store import explain, is_busy
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+Write = Callable[[Connection, Sequence[T]], Sequence[R]]
+"""
+Writes a batch of items; one result an item. It may be run again after a failure, so it changes nothing but rows.
+"""
+
+MAX_BATCH = 200
+MAX_TRIES = 5
+
+log = Logger()
+
+
+@define(eq=False)
+class _Waiting:
+    write: Write[Any, Any]
+    item: Any
+    result: Deferred[Any] = field(factory=Deferred)
+    answer: Any = None
+
+
+class IWriter(Protocol):
+    """
+    The one that writes.
+    """
+
+    def start(self) -> None:
+        """
+        Begin.
+        """
+
+    def submit(self, write: Write[T, R], item: T) -> Deferred[R]:
+        """
+        Write it; fires with the result when it is on disk, or fails with L{StoreError} and nothing is stored.
+        """
+
+    def stop(self) -> Deferred[None]:
+        """
+        Write what waits, then end.
+        """
+
+
+def run_batch(engine: Engine, batch: Sequence[_Waiting]) -> None:
+    """
+    Write a batch in one commit; if that fails, each item in its own, so that one bad write harms nobody else.
+    """
+    try:
+        _try(engine, batch)
+    except Exception as error:  # noqa: BLE001 - whatever broke is for the callers, and the thread must live
+        if len(batch) == 1:
+            batch[0].answer = Failure(_understand(error))
+            return
+        for one in batch:
+            run_batch(engine, [one])
+
+
+def _understand(error: Exception) -> StoreError:
+    found = explain(error)
+    if not isinstance(error, StoreError):
+        log.warn("the store could not write", reason=str(found))
+    return found
+
+
+def _try(engine: Engine, batch: Sequence[_Waiting]) -> None:
+    groups: dict[Write[Any, Any], list[_Waiting]] = {}
+    for one in batch:
+        groups.setdefault(one.write, []).append(one)
+    for left in range(MAX_TRIES - 1, -1, -1):
+        try:
+            with engine.begin() as connection:
+                for write, members in groups.items():
+                    answers = write(connection, [one.item for one in members])
+                    for one, answer in zip(members, answers, strict=True):
+                        one.answer = answer
+            return
+        except Exception as error:
+            if not left or not is_busy(error):
+                raise
+
+
+def _fire(batch: Sequence[_Waiting]) -> None:
+    for one in batch:
+        one.result.callback(one.answer)
+
+
+@define(eq=False)
+class InlineWriter:
+    """
+    Writes at once, on the caller's thread: for tests and simulations that must replay exactly.
+    """
+
+    _engine: Engine
+
+    def start(self) -> None:
+        """
+        Nothing to begin.
+        """
+
+    def submit(self, write: Write[T, R], item: T) -> Deferred[R]:
+        """
+        Write it now.
+        """
+        one = _Waiting(write, item)
+        run_batch(self._engine, [one])
+        _fire([one])
+        return one.result
+
+    def stop(self) -> Deferred[None]:
+        """
+        Nothing waits.
+        """
+        self._engine.dispose()
+        done: Deferred[None] = Deferred()
+        done.callback(None)
+        return done
+
+
+@define(eq=False)
+class ThreadedWriter:
+    """
+    Writes on a thread of its own. While one commit reaches the disk the next batch gathers.
+    """
+
+    _engine: Engine
+    _reactor: IReactorFromThreads
+    _waiting: deque[_Waiting] = field(factory=deque, init=False)
+    _wake: Condition = field(factory=Condition, init=False)
+    _ended: Deferred[None] | None = field(default=None, init=False)
+
+    def start(self) -> None:
+        """
+        Start the thread.
+        """
+        Thread(target=self._run, name="lmrelay-writer", daemon=True).start()
+
+    def submit(self, write: Write[T, R], item: T) -> Deferred[R]:
+        """
+        Add it to the batch that gathers.
+        """
+        one = _Waiting(write, item)
+        with self._wake:
+            if self._ended is not None:
+                one.result.errback(StoreError("the store is closed"))
+                return one.result
+            self._waiting.append(one)
+            self._wake.notify()
+        return one.result
+
+    def stop(self) -> Deferred[None]:
+        """
+        Write what waits, then end the thread.
+        """
+        with self._wake:
+            self._ended = Deferred()
+            self._wake.notify()
+        return self._ended
+
+    def _run(self) -> None:
+        while batch := self._gather():
+            run_batch(self._engine, batch)
+            self._reactor.callFromThread(_fire, batch)
+        self._engine.dispose()
+        if self._ended is not None:
+            self._reactor.callFromThread(self._ended.callback, None)
+
+    def _gather(self) -> list[_Waiting]:
+        with self._wake:
+            while not self._waiting and self._ended is None:
+                self._wake.wait()
+            return [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_BATCH))]

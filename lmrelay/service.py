@@ -1,0 +1,185 @@
+"""
+The relay as an object graph: configuration in, a service that can be started, reloaded and stopped.
+
+Nothing here has a thread, a socket or a database before it is started, for twistd
+forks in between.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from random import Random, SystemRandom
+from typing import TYPE_CHECKING, Any, cast
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.ssl import CertificateOptions
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+
+from lmrelay.config.load import load
+from lmrelay.config.values import Config
+from lmrelay.dns.resolver import Resolver
+from lmrelay.errors import ConfigError, LmrelayError, Problem
+from lmrelay.inbound.listeners import Listeners
+from lmrelay.inbound.services import Services
+from lmrelay.interfaces import IResolver
+from lmrelay.outbound.connect import Connector
+from lmrelay.outbound.courier import Courier
+from lmrelay.projects.checkers import cram_is_offered
+from lmrelay.projects.directory import Directories
+from lmrelay.projects.portal import make_portal
+from lmrelay.queue.service import QueueService
+from lmrelay.reload import Reload, Settings
+from lmrelay.server_tls import make_context
+
+if TYPE_CHECKING:
+    from lmrelay.interfaces import IQueue
+
+log = Logger()
+
+
+class Relay(Service):
+    """
+    The whole relay in one process.
+
+    C{resolver} stands in for the DNS. C{adopted} is told of each configuration that
+    takes force, for what lies outside of the relay (the log).
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        reactor: Any,
+        *,
+        resolver: IResolver | None = None,
+        wall: Callable[[], float] = time.time,
+        entropy: Callable[[int], bytes] = os.urandom,
+        random: Random | None = None,
+        adopted: Callable[[Config], None] = lambda _: None,
+    ) -> None:
+        self.settings = settings = Settings(config)
+        self.reactor, self._adopted = reactor, adopted
+        random = random or SystemRandom()
+        self._context: CertificateOptions | None = None
+        self.courier = Courier(
+            reactor,
+            settings,
+            resolver or Resolver(reactor, settings, entropy),
+            Connector(reactor, reactor, settings),
+            wall,
+            random,
+            # Each needs the other; the queue takes this place below.
+            queue=cast("IQueue", None),
+        )
+        directories = Directories(settings)
+        self.queue = QueueService(settings, reactor, wall, entropy, random, self.courier)
+        self.courier.queue = self.queue
+        self.listeners = Listeners(
+            reactor,
+            Services(
+                reactor,
+                settings,
+                make_portal(directories, reactor, wall),
+                self.queue,
+                wall,
+                entropy,
+                context=lambda: self._context,
+                offer_cram=lambda: cram_is_offered(directories),
+            ),
+        )
+        self._reload = Reload(settings, self._read, self._adopt)
+
+    def bind(self) -> None:
+        """
+        Take the ports; who connects waits until the relay has started.
+
+        @raise ConfigError: all that is wrong with certificate and listeners
+        """
+        config = self.settings.config
+        problems = [*self._take_context(config)]
+        problems += self._change_listeners(config)
+        if problems:
+            raise ConfigError(*problems)
+        self.listeners.hold()
+
+    def startService(self) -> Deferred[None]:
+        """
+        Open the queue, and then the doors. Fires when mail is accepted.
+
+        It fails with L{LmrelayError}.
+        """
+        Service.startService(self)
+        return Deferred.fromCoroutine(self._start())
+
+    async def _start(self) -> None:
+        if not self.listeners.ports():
+            self.bind()
+        await self.queue.start()
+        self.listeners.release()
+        log.info("ready", projects=len(self.settings.config.projects), queue=self.settings.config.queue.url)
+
+    def reload(self) -> Deferred[bool]:
+        """
+        Read everything afresh; True if it took force, False if the old stays (the log says why).
+        """
+        return Deferred.fromCoroutine(self._reload.run())
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Accept no more, finish what is in flight within C{[server] drain}, and close the queue.
+        """
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        patience = self.settings.config.server.drain
+        closing = self.listeners.stop()
+        log.info("stopping", patience=patience)
+        drained = DeferredList([closing, self.courier.drain()], consumeErrors=True)
+        if not await self._within(patience, drained):
+            log.warn("stopping without what is still in flight", patience=patience)
+            self.listeners.abort()
+            self.courier.stop()
+        await self.queue.stop()
+        log.info("stopped")
+
+    async def _within(self, seconds: float, awaited: Deferred[Any]) -> bool:
+        """
+        Has it fired within that time? It is not cancelled if not.
+        """
+        late: Deferred[None] = deferLater(self.reactor, seconds)
+        _, first = await DeferredList([awaited, late], fireOnOneCallback=True, consumeErrors=True)
+        if first == 0:
+            late.cancel()
+        return first == 0
+
+    def _read(self) -> Deferred[Config]:
+        return deferToThread(load, self.settings.config.path)
+
+    def _adopt(self, config: Config) -> Deferred[None]:
+        old = self.settings.config
+        context = self._context
+        problems = self._take_context(config) or self._change_listeners(config)
+        if problems:
+            self._context = context
+            raise ConfigError(*problems)
+        # From here nothing can fail: one assignment, and every room goes by it.
+        self.settings.config = config
+        self._adopted(config)
+        if old.dns != config.dns:
+            log.info("name servers changed", servers=[server.host for server in config.dns.servers])
+        return succeed(None)
+
+    def _take_context(self, config: Config) -> list[Problem]:
+        try:
+            self._context = make_context(config.tls)
+        except (OSError, ValueError, LmrelayError) as error:
+            return [Problem(str(config.path), "tls", f"the certificate or its key cannot be used: {error}")]
+        return []
+
+    def _change_listeners(self, config: Config) -> list[Problem]:
+        return [Problem(str(config.path), "listeners", error) for error in self.listeners.change(config.listeners)]

@@ -1,0 +1,72 @@
+"""
+Every dialogue, in memory: whole, octet by octet, and cut at every boundary.
+"""
+
+from __future__ import annotations
+
+import pytest
+from attrs import evolve
+from twisted.internet.defer import fail
+
+from lmrelay.config.values import BareNewlines, Limits, Security, SubmissionRules
+from lmrelay.errors import StoreError, StoreFull
+from tests.dialogues.player import Cut, Dialogue, Player, all_dialogues, by_octets, cut_at, whole
+from tests.inbound.doubles import OFF_TOKEN, TOKEN, Relay
+from tests.inbound.peers import MemoryPeer
+
+WORDS = {"token": TOKEN, "off": OFF_TOKEN, "host": "mx.example.org"}
+MOST_CUTS = 120
+
+DIALOGUES = all_dialogues()
+CUTTABLE = [dialogue for dialogue in DIALOGUES if not dialogue.is_whole_only]
+
+
+def play(dialogue: Dialogue, cut: Cut) -> int:
+    """
+    The length of the longest block that was sent.
+    """
+    relay = Relay(Security(dialogue.security))
+    if "small" in dialogue.needs:
+        relay.settings.config = evolve(relay.config, limits=Limits(message_size=1000))
+    if "reject" in dialogue.needs:
+        relay.settings.config = evolve(relay.config, submission=SubmissionRules(bare_newlines=BareNewlines.REJECT))
+    if "full" in dialogue.needs:
+        relay.acceptance.room = StoreFull()
+    if "broken" in dialogue.needs:
+        relay.acceptance.answers = [fail(StoreError("down"))]
+    peer = MemoryPeer(relay)
+    player = Player(peer, WORDS, cut)
+    player.play(dialogue)
+    assert [line for line in peer.heard() if line] == []
+    return player.longest
+
+
+def by_name(dialogue: Dialogue) -> str:
+    return dialogue.name
+
+
+@pytest.mark.parametrize("dialogue", DIALOGUES, ids=by_name)
+def test_whole(dialogue: Dialogue) -> None:
+    """
+    The server says what the dialogue says.
+    """
+    play(dialogue, whole)
+
+
+@pytest.mark.parametrize("dialogue", CUTTABLE, ids=by_name)
+def test_by_octets(dialogue: Dialogue) -> None:
+    """
+    It says the same to a client whose octets come one at a time.
+    """
+    if play(dialogue, whole) <= 3000:
+        play(dialogue, by_octets)
+
+
+@pytest.mark.parametrize("dialogue", CUTTABLE, ids=by_name)
+def test_cut_at_every_boundary(dialogue: Dialogue) -> None:
+    """
+    It says the same wherever a segment ends.
+    """
+    longest = play(dialogue, whole)
+    for position in range(1, min(longest, MOST_CUTS)):
+        play(dialogue, cut_at(position))

@@ -1,0 +1,128 @@
+"""
+SIGHUP: everything is read again at one stroke, or nothing is changed.
+"""
+
+from __future__ import annotations
+
+import smtplib
+import socket
+import ssl
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.daemon import PROJECT, Relay, lmrelay, make_certificate
+from tests.e2e.mail import connect, login, send, submit, unverified
+from tests.e2e.world import World
+
+
+@pytest.fixture
+def own(world: World) -> Iterator[Relay]:
+    """
+    A relay of the test's own.
+    """
+    relay = world.relay().start()
+    yield relay
+    print(relay.log())  # captured, and shown only on failure
+    relay.kill()
+
+
+def switch(relay: Relay, word: str) -> None:
+    done = lmrelay(relay.config, "project", word, PROJECT)
+    assert done.returncode == 0, done.stderr
+
+
+def test_smtp_is_switched_off_and_on(world: World, own: Relay) -> None:
+    """
+    Off: new logins get 535, the open session 421 at its next MAIL, what was accepted is still delivered.
+    On: all is as before.
+    """
+    mx = world.receiver()
+    to = f"someone@{world.domain(mx)}"
+    world.names.silent.add(to.partition("@")[2])
+    session = login(own)
+    submit(session, [to])
+    switch(own, "disable")
+    assert own.reload()
+    assert session.mail("app@acme.example") == (421, b"4.7.0 SMTP was disabled for project acme")
+    session.close()
+    with pytest.raises(smtplib.SMTPAuthenticationError) as refused:
+        login(own)
+    assert refused.value.args == (535, b"5.7.8 SMTP is not enabled for project acme")
+    world.names.silent.clear()
+    mx.wait(timeout=60)
+    switch(own, "enable")
+    assert own.reload()
+    send(own, to)
+    mx.wait(2)
+
+
+def test_a_bad_configuration_is_refused(world: World, own: Relay) -> None:
+    """
+    Its errors are in the log, and the old one goes on working.
+    """
+    mx = world.receiver()
+    own.settings["limits"] = {"recipients": "many", "colour": 1}
+    own.write()
+    assert not own.reload()
+    assert "limits.recipients" in own.log()
+    assert "limits.colour" in own.log()
+    send(own, f"someone@{world.domain(mx)}")
+    mx.wait()
+
+
+def test_a_new_project_and_token_work(world: World, own: Relay) -> None:
+    """
+    What the operator's command wrote counts from the reload on, and a revoked token no more.
+    """
+    added = lmrelay(own.config, "project", "add", "other", "--domain", "other.example")
+    assert added.returncode == 0, added.stderr
+    token = own.command("token", "create", "other", "--name", "first")
+    assert own.reload()
+    with connect(own) as client:
+        client.login("lettermint", token["token"])
+        assert client.mail("a@other.example")[0] == 250
+        client.rset()
+        assert client.mail("a@acme.example") == (
+            550,
+            b"5.7.1 Sender domain acme.example is not allowed for project other",
+        )
+    revoked = lmrelay(own.config, "token", "revoke", "other", token["id"])
+    assert revoked.returncode == 0, revoked.stderr
+    assert own.reload()
+    with connect(own) as client, pytest.raises(smtplib.SMTPAuthenticationError):
+        client.login("lettermint", token["token"])
+
+
+def presented(relay: Relay) -> bytes:
+    with (
+        socket.create_connection(("127.0.0.1", relay.port("implicit")), timeout=10) as raw,
+        unverified().wrap_socket(raw) as client,
+    ):
+        return client.getpeercert(binary_form=True) or b""
+
+
+def test_the_certificate_is_read_again(own: Relay) -> None:
+    """
+    New connections get the new certificate, and a session under the old one goes on.
+    """
+    old = presented(own)
+    session = login(own, "starttls")
+    certificate, _ = make_certificate(own.folder)
+    assert own.reload()
+    assert presented(own) == ssl.PEM_cert_to_DER_cert(certificate.read_text())
+    assert presented(own) != old
+    assert session.noop()[0] == 250
+    session.quit()
+
+
+def test_a_certificate_that_does_not_match_is_refused(own: Relay) -> None:
+    """
+    A key of another certificate is refused, and the old pair stays.
+    """
+    old = presented(own)
+    key = (own.folder / "relay.key").read_bytes()
+    make_certificate(own.folder)
+    (own.folder / "relay.key").write_bytes(key)
+    assert not own.reload()
+    assert presented(own) == old

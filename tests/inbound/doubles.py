@@ -1,0 +1,190 @@
+"""
+What stands in for the other rooms: projects and the queue, with what they are to say set by the test.
+"""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+from attrs import define, field
+from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
+from zope.interface import implementer
+
+from lmrelay.config.values import Config, Limits, Listener, Project, Security, Server
+from lmrelay.errors import Refused
+from lmrelay.inbound.factory import SubmissionFactory
+from lmrelay.inbound.services import Services
+from lmrelay.interfaces import (
+    IAcceptance,
+    IBody,
+    ICramCredentials,
+    ISettings,
+    ISubmitter,
+    ITokenCredentials,
+    Submission,
+)
+from lmrelay.smtp import replies
+from lmrelay.smtp.reply import Reply
+from lmrelay.testing.certificates import Authority
+
+TOKEN = "lmr_demodemodemo_0123456789012345678901234567890123456789"
+OFF_TOKEN = "lmr_switchedoff0_0123456789012345678901234567890123456789"
+AUTHORITY = Authority.make()
+CERTIFICATE = AUTHORITY.issue("mx.example.org")
+CONTEXT = CERTIFICATE.server_context()
+
+
+@implementer(ISettings)
+@define(eq=False)
+class Settings:
+    config: Config
+
+
+@implementer(ISubmitter)
+@define(eq=False)
+class Submitter:
+    token_id: str = "demodemodemo"
+    slug: str = "acme"
+    domains: tuple[str, ...] = ("acme.example",)
+    refusal: Reply | None = None
+
+    def project(self) -> Project:
+        if self.refusal is not None:
+            raise Refused(self.refusal)
+        return Project(self.slug, domains=self.domains)
+
+    def check_sender(self, domain: str) -> None:
+        if domain.lower() not in self.domains:
+            raise Refused(replies.sender_not_allowed(domain, self.slug))
+
+    def validateFrom(self, helo: Any, origin: Any) -> Any:
+        return origin
+
+    def validateTo(self, user: Any) -> Any:
+        raise NotImplementedError
+
+    def receivedHeader(self, helo: Any, origin: Any, recipients: Any) -> bytes:
+        return b""
+
+
+@define(eq=False)
+class Realm:
+    submitter: Submitter = field(factory=Submitter)
+    logouts: int = 0
+
+    def requestAvatar(self, avatarId: object, mind: object, *interfaces: object) -> Any:
+        return ISubmitter, self.submitter, self._logout
+
+    def _logout(self) -> None:
+        self.logouts += 1
+
+
+@define(eq=False)
+class Checker:
+    """
+    C{answer} in place of a verdict, when set.
+    """
+
+    credentialInterfaces = (ITokenCredentials, ICramCredentials)
+    answer: Deferred[Any] | None = None
+    seen: list[Any] = field(factory=list)
+
+    def requestAvatarId(self, credentials: Any) -> Deferred[Any]:
+        self.seen.append(credentials)
+        if self.answer is not None:
+            return self.answer
+        if credentials.checkPassword(OFF_TOKEN.encode()):
+            return fail(Refused(replies.smtp_not_enabled("acme")))
+        known = credentials.username in (b"lettermint", b"acme")
+        if known and credentials.checkPassword(TOKEN.encode()):
+            return succeed("acme")
+        return fail(Refused(replies.AUTH_INVALID))
+
+
+@implementer(IBody)
+@define(eq=False)
+class Body:
+    size: int = 0
+    octets: bytearray = field(factory=bytearray)
+    discarded: int = 0
+    waits: list[Deferred[None] | None] = field(factory=list)
+
+    def write(self, octets: bytes) -> Deferred[None] | None:
+        self.size += len(octets)
+        self.octets += octets
+        return self.waits.pop(0) if self.waits else None
+
+    def discard(self) -> None:
+        self.discarded += 1
+        self.octets.clear()
+
+
+@implementer(IAcceptance)
+@define(eq=False)
+class Acceptance:
+    """
+    C{accepted} are submissions with their bodies' octets. C{answers}, when any, are what the next accepts give;
+    C{room} what the next look for room raises.
+    """
+
+    accepted: list[tuple[Submission, bytes]] = field(factory=list)
+    bodies: list[Body] = field(factory=list)
+    answers: list[Deferred[None]] = field(factory=list)
+    waits: list[Deferred[None] | None] = field(factory=list)
+    room: Exception | None = None
+
+    def check_room(self, declared: int | None) -> None:
+        if self.room is not None:
+            raise self.room
+
+    def open_body(self) -> Body:
+        self.bodies.append(Body(waits=self.waits))
+        return self.bodies[-1]
+
+    def accept(self, submission: Submission, body: Any) -> Deferred[None]:
+        self.accepted.append((submission, bytes(body.octets)))
+        return self.answers.pop(0) if self.answers else succeed(None)
+
+
+@define(eq=False)
+class Relay:
+    """
+    Everything a port needs, with doubles for the other rooms.
+    """
+
+    security: Security = Security.STARTTLS
+    cram: bool = True
+    config: Config = field(factory=lambda: Config(Path("/etc/lmrelay.toml"), Server("mx.example.org"), limits=Limits()))
+    clock: Clock = field(factory=Clock)
+    acceptance: Acceptance = field(factory=Acceptance)
+    realm: Realm = field(factory=Realm)
+    checker: Checker = field(factory=Checker)
+    settings: Settings = field()
+    services: Services = field()
+    factory: SubmissionFactory = field()
+
+    @settings.default
+    def _make_settings(self) -> Settings:
+        return Settings(self.config)
+
+    @services.default
+    def _make_services(self) -> Services:
+        numbers = itertools.count(1)
+        return Services(
+            self.clock,
+            self.settings,
+            Portal(self.realm, [self.checker]),
+            self.acceptance,
+            wall=lambda: 1_800_000_000.0 + self.clock.seconds(),
+            entropy=lambda count: next(numbers).to_bytes(count, "big"),
+            context=lambda: CONTEXT,
+            offer_cram=lambda: self.cram,
+        )
+
+    @factory.default
+    def _make_factory(self) -> SubmissionFactory:
+        return SubmissionFactory(self.services, Listener(587, self.security), 587)

@@ -1,0 +1,413 @@
+"""
+A port's sessions over a wire: order, time, limits, and what is handed to the queue.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+
+from attrs import evolve
+from twisted.internet.defer import Deferred, fail
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from lmrelay.config.values import Limits, Security, SubmissionRules, Timeouts
+from lmrelay.errors import StoreError, StoreFull
+from lmrelay.mail.envelope import Notify
+from lmrelay.smtp import replies
+from lmrelay.testing.wire import connect
+from tests.inbound.doubles import TOKEN, Relay
+from tests.inbound.peers import Listening, MemoryPeer
+
+AUTH = "AUTH PLAIN " + base64.b64encode(b"\0lettermint\0" + TOKEN.encode()).decode()
+ENVELOPE = ("MAIL FROM:<a@acme.example>", "RCPT TO:<b@b.example>", "DATA")
+CONTENT = ("From: a@acme.example", "Subject: hi", "", "hello", ".")
+GO_AHEAD = "354 End data with <CR><LF>.<CR><LF>"
+OK = "250 2.0.0 OK"
+
+
+class SessionTests(SynchronousTestCase):
+    """
+    On a plain port, for there TLS hides nothing.
+    """
+
+    def setUp(self) -> None:
+        self.relay = Relay(Security.PLAIN)
+        self.queue = self.relay.acceptance
+
+    def log_in(self, host: str = "192.0.2.7") -> MemoryPeer:
+        peer = MemoryPeer(self.relay, host)
+        self.assertEqual("235 2.7.0 Authentication successful", peer.say("EHLO client.example", AUTH)[-1])
+        return peer
+
+    def test_submission(self) -> None:
+        """
+        The queue gets envelope, head, body and facts as they were said.
+        """
+        peer = self.log_in()
+        peer.say("MAIL FROM:<a@acme.example> RET=HDRS ENVID=x+2By SIZE=50", "RCPT TO:<b@b.example> NOTIFY=NEVER")
+        peer.say("RCPT TO:<c@b.example>", "RCPT TO:<b@B.example>", "DATA")
+        peer.say("From: A <a@acme.example>", "To: b@b.example", "Bcc: d@b.example", "", "..caf\u00e9", ".")
+        [(submission, body)] = self.queue.accepted
+        self.assertEqual("\r\n.caf\u00e9\r\n".encode(), body)
+        self.assertEqual(["b@b.example", "c@b.example"], [str(r.address) for r in submission.envelope.recipients])
+        self.assertEqual(frozenset({Notify.NEVER}), submission.envelope.recipients[0].notify)
+        self.assertEqual(("x+y", 50), (submission.envelope.envid, submission.envelope.size))
+        self.assertEqual(
+            ("acme", "outgoing", "demodemodemo"), (submission.project, submission.route, submission.token_id)
+        )
+        self.assertTrue(submission.eight_bit)
+        self.assertFalse(submission.utf8_head)
+        self.assertTrue(submission.head.startswith(b"Received: "))
+        self.assertNotIn(b"Bcc", submission.head)
+        self.assertEqual("192.0.2.7", submission.client["address"])
+        self.assertEqual(26, len(submission.id))
+
+    def test_client_is_hidden(self) -> None:
+        """
+        Neither address nor name of the client is in the trace field, unless they are to be.
+        """
+        peer = self.log_in()
+        peer.say(*ENVELOPE)
+        peer.say(*CONTENT)
+        rules = SubmissionRules(hide_client=False)
+        self.relay.settings.config = evolve(self.relay.config, submission=rules)
+        peer.say(*ENVELOPE)
+        peer.say(*CONTENT)
+        hidden, shown = (submission.head for submission, _ in self.queue.accepted)
+        self.assertEqual((0, 0), (hidden.count(b"192.0.2.7"), hidden.count(b"client.example")))
+        self.assertEqual((1, 1), (shown.count(b"192.0.2.7"), shown.count(b"client.example")))
+
+    def test_slow_commit_keeps_the_order(self) -> None:
+        """
+        What is pipelined behind content is answered after it, in one write.
+        """
+        peer = self.log_in()
+        commit: Deferred[None] = Deferred()
+        self.queue.answers = [commit]
+        peer.say(*ENVELOPE)
+        self.assertEqual([], peer.say(*CONTENT, "NOOP", *ENVELOPE))
+        commit.callback(None)
+        peer.wire.pump()
+        answers = peer.heard()
+        self.assertEqual(5, len(answers))
+        self.assertTrue(answers[0].startswith("250 2.0.0 OK id="))
+        self.assertEqual([OK, GO_AHEAD], [answers[1], answers[-1]])
+
+    def test_slow_login_keeps_the_order(self) -> None:
+        """
+        Commands behind AUTH wait for its answer.
+        """
+        peer = MemoryPeer(self.relay)
+        peer.say("EHLO x")
+        self.relay.checker.answer = answer = Deferred()
+        self.assertEqual([], peer.say(AUTH, ENVELOPE[0]))
+        answer.callback("acme")
+        peer.wire.flush()
+        self.assertEqual(["235 2.7.0 Authentication successful", "250 2.1.0 Sender OK"], peer.heard())
+
+    def test_commit_failures(self) -> None:
+        """
+        A full store is 452, a broken one 451, a fault of ours 451 and logged; nothing stays, and the session goes on.
+        """
+        peer = self.log_in()
+        self.queue.answers = [fail(StoreFull()), fail(StoreError("down")), fail(ValueError("bug"))]
+        answers = []
+        for _ in range(4):
+            peer.say(*ENVELOPE)
+            answers.append(peer.say(*CONTENT)[0][:9])
+        self.assertEqual(["452 4.3.1", "451 4.3.0", "451 4.3.0", "250 2.0.0"], answers)
+        self.assertEqual([1, 1, 1, 0], [body.discarded for body in self.queue.bodies])
+        self.assertEqual(1, len(self.flushLoggedErrors(ValueError)))
+
+    def test_portal_failure_is_temporary(self) -> None:
+        """
+        A fault of ours never says that a token is wrong.
+        """
+        peer = MemoryPeer(self.relay)
+        self.relay.checker.answer = fail(ValueError("bug"))
+        self.assertEqual("454 4.7.0", peer.say("EHLO x", AUTH)[-1][:9])
+        self.assertEqual(1, len(self.flushLoggedErrors(ValueError)))
+
+    def test_switched_off(self) -> None:
+        """
+        A project that was switched off hears it at MAIL, and the session ends.
+        """
+        peer = self.log_in()
+        self.relay.realm.submitter.refusal = replies.smtp_disabled("acme")
+        self.assertEqual(["421 4.7.0 SMTP was disabled for project acme"], peer.say(ENVELOPE[0]))
+        self.assertTrue(peer.client.is_lost)
+        self.assertEqual(1, self.relay.realm.logouts)
+
+    def test_switched_off_within_a_transaction(self) -> None:
+        """
+        A transaction that has begun is finished.
+        """
+        peer = self.log_in()
+        peer.say(*ENVELOPE)
+        self.relay.realm.submitter.refusal = replies.smtp_disabled("acme")
+        self.assertEqual("250 2.0.0", peer.say(*CONTENT)[0][:9])
+
+    def test_recipient_limit(self) -> None:
+        """
+        One recipient too many is for now; those before it stay.
+        """
+        self.relay.settings.config = evolve(self.relay.config, limits=Limits(recipients=2))
+        peer = self.log_in()
+        answers = peer.say(ENVELOPE[0], *(f"RCPT TO:<b{n}@b.example>" for n in (1, 2, 3, 1)))
+        self.assertEqual(["250", "250", "250", "452", "250"], [answer[:3] for answer in answers])
+
+    def test_gone_before_the_end(self) -> None:
+        """
+        A client that leaves within content leaves nothing stored.
+        """
+        peer = self.log_in()
+        peer.say(*ENVELOPE)
+        peer.say(*CONTENT[:-1])
+        peer.client.transport.abortConnection()
+        peer.wire.flush()
+        self.assertEqual(([], 1), (self.queue.accepted, self.queue.bodies[0].discarded))
+        self.assertEqual((0, set()), (self.relay.services.connections.total, self.relay.factory.sessions))
+
+    def test_gone_while_committing(self) -> None:
+        """
+        A commit under way is not undone by a client that leaves, and its end harms nobody.
+        """
+        peer = self.log_in()
+        commit: Deferred[None] = Deferred()
+        self.queue.answers = [commit]
+        peer.say(*ENVELOPE)
+        peer.say(*CONTENT)
+        peer.client.transport.abortConnection()
+        peer.wire.flush()
+        commit.callback(None)
+        self.assertEqual(0, self.queue.bodies[0].discarded)
+
+    def test_slow_store_pauses_input(self) -> None:
+        """
+        While the store takes a block no more is read than fits a buffer.
+        """
+        peer = self.log_in()
+        peer.say(*ENVELOPE)
+        wait: Deferred[None] = Deferred()
+        self.queue.waits.append(None)
+        self.queue.waits.append(wait)
+        peer.say("From: a@acme.example", "", "x")
+        for _ in range(10):
+            peer.say("y" * 50_000)
+        self.assertTrue(peer.wire.server.paused)
+        self.assertGreater(len(peer.wire.client.outgoing), 250_000)
+        wait.callback(None)
+        peer.wire.flush()
+        self.assertEqual("250 2.0.0", peer.say(".")[0][:9])
+        self.assertEqual(500_000, self.queue.accepted[0][1].count(b"y"))
+
+    def test_store_that_breaks_within_content(self) -> None:
+        """
+        It is told at the end only, else the rest would be commands.
+        """
+        peer = self.log_in()
+        peer.say(*ENVELOPE)
+        self.queue.waits.append(Deferred())
+        wait = self.queue.waits[0]
+        peer.say("From: a@acme.example", "", "x")
+        assert wait is not None
+        wait.errback(Failure(StoreFull()))
+        self.assertEqual(["452 4.3.1 Insufficient system storage", OK], peer.say("QUIT", ".", "NOOP"))
+
+    def test_idle(self) -> None:
+        """
+        An idle client hears why it is closed, and one that does not close is cut off.
+        """
+        peer = self.log_in()
+        peer.wait(299)
+        self.assertEqual([], peer.heard())
+        peer.wait(2)
+        self.assertEqual([str(replies.TIMEOUT)], peer.heard())
+        self.assertTrue(peer.client.is_lost)
+
+    def test_commit_has_no_timeout(self) -> None:
+        """
+        A slow commit is no idleness: a 421 after the message was taken would send it twice.
+        """
+        peer = self.log_in()
+        commit: Deferred[None] = Deferred()
+        self.queue.answers = [commit]
+        peer.say(*ENVELOPE)
+        peer.say(*CONTENT)
+        peer.wait(5000)
+        commit.callback(None)
+        peer.wire.flush()
+        self.assertEqual("250 2.0.0", peer.heard()[0][:9])
+
+    def test_trickle(self) -> None:
+        """
+        Content that trickles is ended and nothing of it kept.
+        """
+        peer = self.log_in()
+        peer.say(*ENVELOPE)
+        peer.say("From: a@acme.example", "")
+        while not peer.client.is_lost and self.relay.clock.seconds() < 1000:
+            peer.client.transport.write(b"x")
+            peer.wait(10)
+        self.assertEqual([str(replies.TOO_SLOW)], peer.heard())
+        self.assertEqual([], self.queue.accepted)
+
+    def test_client_that_does_not_read(self) -> None:
+        """
+        Replies that nobody reads stay bounded, and the client is cut off in the end.
+        """
+        peer = self.log_in()
+        peer.wire.client.paused = True
+        for _ in range(100):
+            peer.send(b"HELP\r\n" * 1000)
+        self.assertLess(len(peer.wire.server.outgoing), 500_000)
+        peer.wait(301)
+        self.assertTrue(peer.wire.server.disconnected)
+
+    def test_endless_line(self) -> None:
+        """
+        A line without end takes no memory before login and is refused once, when it ends (S3).
+        """
+        peer = MemoryPeer(self.relay)
+        peer.heard()
+        session = next(iter(self.relay.factory.sessions)).session
+        for _ in range(200):
+            peer.send(b"x" * 16_384)
+            self.assertLess(session.buffer.pending, 40_000)
+        self.assertEqual([], peer.heard())
+        self.assertEqual(["500 5.5.6 Line too long", OK], peer.say("", "NOOP"))
+
+    def test_connection_limit(self) -> None:
+        """
+        One connection too many is told so; the others go on.
+        """
+        self.relay.settings.config = evolve(self.relay.config, limits=Limits(connections_per_address=1))
+        first = self.log_in()
+        second = MemoryPeer(self.relay)
+        self.assertEqual(["421 4.7.0 Too many connections, try again later"], second.heard())
+        self.assertTrue(second.client.is_lost)
+        self.log_in("192.0.2.8")
+        self.assertEqual([OK], first.say("NOOP"))
+
+    def test_drain(self) -> None:
+        """
+        Idle sessions end at once, busy ones when their message is through.
+        """
+        idle, busy = self.log_in(), self.log_in("192.0.2.8")
+        busy.say(*ENVELOPE)
+        drained = self.relay.factory.drain()
+        idle.wire.flush()
+        self.assertEqual([str(replies.SHUTTING_DOWN)], idle.heard())
+        self.assertNoResult(drained)
+        answers = busy.say(*CONTENT)
+        self.assertEqual(["250 2.0.0", "421 4.3.2"], [answer[:9] for answer in answers])
+        self.assertIsNone(self.successResultOf(drained))
+        self.assertIsNone(self.relay.factory.buildProtocol(None))
+
+    def test_drain_of_nobody(self) -> None:
+        """
+        Without a session it is done at once.
+        """
+        self.assertIsNone(self.successResultOf(self.relay.factory.drain()))
+
+    def test_logs_name_no_user(self) -> None:
+        """
+        A user name may be a token: it is in no event.
+        """
+        events: list[object] = []
+        peer = MemoryPeer(self.relay)
+        protocol = next(iter(self.relay.factory.sessions))
+        protocol.session.login.log = type(protocol.log)(observer=events.append)  # type: ignore[arg-type]
+        guess = base64.b64encode(b"\0secret-user\0secret-token").decode()
+        peer.say("EHLO x", f"AUTH PLAIN {guess}")
+        self.assertEqual(1, len(events))
+        self.assertNotIn("secret", repr(events))
+
+    def test_extensions_in_the_shape_of_twisted(self) -> None:
+        """
+        The frame's C{extensions} tells what EHLO offers.
+        """
+        MemoryPeer(self.relay)
+        offered = next(iter(self.relay.factory.sessions)).extensions()
+        self.assertEqual([b"PLAIN", b"LOGIN", b"CRAM-MD5"], offered[b"AUTH"])
+        self.assertIsNone(offered[b"PIPELINING"])
+
+
+class TlsTests(SynchronousTestCase):
+    """
+    What TLS changes.
+    """
+
+    def test_starttls_forgets(self) -> None:
+        """
+        The name that was said in clear is forgotten, and the new one counts (RFC 3207 §4.2).
+        """
+        relay = Relay()
+        peer = MemoryPeer(relay)
+        peer.say("EHLO before.example", "STARTTLS")
+        peer.start_tls()
+        self.assertEqual(["503 5.5.1 Send HELO or EHLO first"], peer.say(AUTH))
+        session = next(iter(relay.factory.sessions)).session
+        self.assertEqual(("", "TLSv1.3"), (session.client.helo, session.client.tls_version))
+
+    def test_auto_waits(self) -> None:
+        """
+        The banner of an auto port comes after a second, not before.
+        """
+        peer = MemoryPeer(Relay(Security.AUTO))
+        peer.wait(0.9)
+        self.assertEqual([], peer.heard())
+        peer.wait(0.2)
+        self.assertEqual(["220 mx.example.org ESMTP lmrelay"], peer.heard())
+
+    def test_auto_with_an_eager_client(self) -> None:
+        """
+        A client that speaks in clear at once gets banner and answer in order.
+        """
+        peer = MemoryPeer(Relay(Security.AUTO))
+        self.assertEqual(["220", "250"], [line[:3] for line in peer.say("NOOP")])
+
+    def test_cram_is_offered_as_told(self) -> None:
+        """
+        Where it is not offered it is not taken either.
+        """
+        relay = Relay(Security.IMPLICIT, cram=False)
+        peer = MemoryPeer(relay)
+        self.assertEqual("250 AUTH PLAIN LOGIN", peer.say("EHLO x")[-1])
+        self.assertEqual("504", peer.say("AUTH CRAM-MD5")[0][:3])
+
+    def test_cram(self) -> None:
+        """
+        CRAM-MD5 over TLS, from challenge to login.
+        """
+        peer = MemoryPeer(Relay(Security.IMPLICIT))
+        challenge = base64.b64decode(peer.say("EHLO x", "AUTH CRAM-MD5")[-1][4:])
+        digest = hmac.new(TOKEN.encode(), challenge, "md5").hexdigest()
+        answer = base64.b64encode(f"acme {digest}".encode()).decode()
+        self.assertEqual(["235 2.7.0 Authentication successful"], peer.say(answer))
+
+    def test_silent_handshake(self) -> None:
+        """
+        A client that never begins TLS is cut off.
+        """
+        relay = Relay(Security.IMPLICIT)
+        wire = connect(relay.clock, relay.factory, Listening())
+        relay.clock.advance(301)
+        wire.flush()
+        self.assertTrue(wire.server.disconnected)
+        self.assertEqual(0, relay.services.connections.total)
+
+    def test_session_timeout(self) -> None:
+        """
+        A session limit ends a busy client too.
+        """
+        relay = Relay(Security.PLAIN)
+        relay.settings.config = evolve(relay.config, timeouts=Timeouts(session=100.0))
+        peer = MemoryPeer(relay)
+        for _ in range(11):
+            peer.wait(10)
+            if not peer.client.is_lost:
+                peer.send(b"NOOP\r\n")
+        self.assertTrue(peer.client.is_lost)

@@ -1,0 +1,433 @@
+from __future__ import annotations
+
+from random import Random
+
+from attrs import evolve
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from lmrelay.config.values import Delivery, DomainDelivery, Kind, TlsPolicy
+from lmrelay.interfaces import IDispatch, Lane
+from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault
+from lmrelay.outbound.courier import Courier
+from lmrelay.outbound.dispatch import Dispatch, Windows
+from lmrelay.outbound.tls import Level
+from lmrelay.testing.name_server import FakeResolver, Said, Zone
+from tests.outbound.doubles import (
+    BUSY,
+    LOST,
+    OK,
+    SLOWER,
+    TLS,
+    TOO_BIG,
+    UNKNOWN,
+    FakeConnector,
+    MemoryQueue,
+    Settings,
+    config,
+    leased,
+)
+
+REFUSED = Delayed("4.4.1", "connection refused", Fault.NETWORK)
+
+
+def zone() -> Zone:
+    return (
+        Zone()
+        .exchanges("b.example", (10, "mx1.b.example"), (20, "mx2.b.example"))
+        .exchanges("c.example", (10, "mx1.b.example"), (20, "mx2.b.example"))
+        .addresses("mx1.b.example", "8.8.8.1")
+        .addresses("mx2.b.example", "8.8.8.2")
+    )
+
+
+class Deliveries(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.settings = Settings()
+        self.zone = zone()
+        self.resolver = FakeResolver(self.zone, self.clock)
+        self.connector = FakeConnector()
+        self.queue = MemoryQueue()
+        self.courier = Courier(
+            self.clock,
+            self.settings,
+            self.resolver,
+            self.connector,
+            lambda: 1e9 + self.clock.seconds(),
+            Random(1),
+            self.queue,
+            Dispatch(Windows(lane=10, total=20)),
+        )
+
+    def take(self, *each) -> None:
+        for one in each:
+            self.assertTrue(self.courier.reserve(one.lane, len(one.recipients)))
+        self.courier.take(each)
+
+    def outcome(self, message_id: str, number: int = 0):
+        return self.queue.settled[message_id, number].outcome
+
+
+class TestOutcomes(Deliveries):
+    def test_offers_dispatch(self) -> None:
+        """
+        The courier is what the queue expects.
+        """
+        self.assertTrue(verifyObject(IDispatch, self.courier))
+
+    def test_delivers(self) -> None:
+        """
+        A message goes to the best host, and its attempt says where.
+        """
+        self.connector.tls = TLS
+        self.take(leased("m1", 0, 3))
+        attempt = self.queue.settled["m1", 3]
+        self.assertEqual(
+            (OK.outcome, "mx1.b.example", "8.8.8.1", TLS), (attempt.outcome, attempt.host, attempt.address, attempt.tls)
+        )
+        self.assertEqual([("m1", [0, 3])], [(id, sorted(attempts)) for id, attempts in self.queue.settlements])
+        self.assertEqual(0, self.courier.dispatch.windows.used)
+
+    def test_falls_back_to_the_next_host(self) -> None:
+        """
+        A host that cannot be connected to is followed by the next in the same attempt.
+        """
+        self.connector.down["mx1.b.example"] = REFUSED
+        self.take(leased("m1"))
+        self.assertEqual(["mx1.b.example", "mx2.b.example"], self.connector.hosts())
+        self.assertEqual("mx2.b.example", self.queue.settled["m1", 0].host)
+
+    def test_every_host_down(self) -> None:
+        """
+        With no host left the recipient is delayed, and the attempt names the last host.
+        """
+        self.connector.down = {"mx1.b.example": REFUSED, "mx2.b.example": REFUSED}
+        self.take(leased("m1"))
+        self.assertEqual(REFUSED, self.outcome("m1"))
+        self.assertEqual("mx2.b.example", self.queue.settled["m1", 0].host)
+
+    def test_only_some_go_on(self) -> None:
+        """
+        Who got an answer at the first host is settled; only the others go to the second.
+        """
+        self.connector.script["mx1.b.example"] = lambda leased: {0: OK, 1: UNKNOWN, 2: BUSY}
+        self.take(leased("m1", 0, 1, 2))
+        self.assertEqual([OK.outcome, UNKNOWN.outcome, OK.outcome], [self.outcome("m1", number) for number in range(3)])
+        self.assertEqual([[0, 1, 2], [2]], [[r.number for r in c.carried[0].recipients] for c in self.connector.opened])
+
+    def test_temporary_before_permanent(self) -> None:
+        """
+        What one host refuses for good another, now down, may yet take.
+        """
+        self.connector.script["mx1.b.example"] = lambda leased: TOO_BIG
+        self.connector.down["mx2.b.example"] = REFUSED
+        self.take(leased("m1"))
+        self.assertEqual(REFUSED, self.outcome("m1"))
+
+    def test_permanent_everywhere(self) -> None:
+        """
+        Refused by every host it fails.
+        """
+        self.connector.script = dict.fromkeys(("mx1.b.example", "mx2.b.example"), lambda leased: TOO_BIG)
+        self.take(leased("m1"))
+        self.assertEqual(TOO_BIG.outcome, self.outcome("m1"))
+
+    def test_the_remotes_words_are_kept(self) -> None:
+        """
+        Of two temporary failures the one with a reply is told.
+        """
+        self.connector.script["mx1.b.example"] = lambda leased: BUSY
+        self.connector.down["mx2.b.example"] = REFUSED
+        self.take(leased("m1"))
+        self.assertEqual(BUSY.outcome, self.outcome("m1"))
+
+    def test_lost_idle_connection_is_opened_anew(self) -> None:
+        """
+        A connection that died while it idled costs nobody an attempt.
+        """
+        self.take(leased("m1"))
+        verdicts = iter([LOST, OK])
+        self.connector.script["mx1.b.example"] = lambda leased: next(verdicts)
+        self.take(leased("m2"))
+        self.assertEqual(["mx1.b.example"] * 2, self.connector.hosts())
+        self.assertEqual(OK.outcome, self.outcome("m2"))
+
+    def test_slow_down_ends_the_attempt(self) -> None:
+        """
+        "Slow down" halves the site's connections at once and is no reason to ask the next host.
+        """
+        self.connector.script["mx1.b.example"] = lambda leased: SLOWER
+        self.take(leased("m1"))
+        self.assertEqual(["mx1.b.example"], self.connector.hosts())
+        self.assertEqual(SLOWER.outcome, self.outcome("m1"))
+        [queue] = self.courier.dispatch._sites.values()
+        self.assertEqual(10, queue.budget.allowed)
+
+    def test_fault_of_ours_delays(self) -> None:
+        """
+        What breaks in the relay is logged and delays the recipient; the connection is dropped.
+        """
+        self.connector.script["mx1.b.example"] = lambda leased: ZeroDivisionError()
+        self.take(leased("m1"))
+        self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
+        self.assertEqual(Fault.OURS, self.outcome("m1").fault)
+        self.assertEqual("aborted", self.connector.opened[0].ended)
+        self.assertEqual(0, self.courier.dispatch.running)
+
+    def test_queue_that_breaks_loses_no_lease(self) -> None:
+        """
+        A settle that raises is logged, and the lease given back.
+        """
+        self.queue.broken = True
+        self.take(leased("m1"))
+        self.assertEqual(1, len(self.flushLoggedErrors(ValueError)))
+        self.assertEqual([("m1", 0)], self.queue.released)
+
+
+class TestRoutes(Deliveries):
+    def test_domain_without_mx(self) -> None:
+        """
+        Without MX the domain's own address is tried.
+        """
+        self.zone.addresses("plain.example", "8.8.4.4")
+        self.take(leased("m1", domain="plain.example"))
+        self.assertEqual(["plain.example"], self.connector.hosts())
+
+    def test_refusals(self) -> None:
+        """
+        What the DNS says decides without a connection.
+        """
+        self.zone.exchanges("null.example", (0, "")).fault("broken.example", Said(rcode=2))
+        self.zone.exchanges("loop.example", (10, "relay.example"))
+        self.zone.exchanges("inside.example", (10, "in.inside.example")).addresses("in.inside.example", "127.0.0.1")
+        self.zone.exchanges("void.example", (10, "gone.void.example")).addresses("bare.example")
+        expected = {
+            "nowhere.example": (Failed, "5.1.2"),
+            "null.example": (Failed, "5.1.10"),
+            "loop.example": (Failed, "5.4.6"),
+            "inside.example": (Failed, "5.4.4"),
+            "void.example": (Failed, "5.4.4"),
+            "bare.example": (Failed, "5.1.2"),
+            "broken.example": (Delayed, "4.4.3"),
+            "[192.0.2.1]": (Failed, "5.1.2"),
+        }
+        for number, domain in enumerate(expected):
+            self.take(leased(f"m{number}", domain=domain))
+        outcomes = [self.outcome(f"m{number}") for number in range(len(expected))]
+        self.assertEqual(list(expected.values()), [(type(outcome), outcome.status) for outcome in outcomes])
+        self.assertEqual([], self.connector.asked)
+
+    def test_two_domains_one_transaction(self) -> None:
+        """
+        Recipients of a message in two domains with the same hosts share a transaction.
+        """
+        self.resolver.zone.say("c.example", 15, evolve(self.zone.look_up("c.example", 15)))
+        self.courier.pause()
+        self.take(leased("m1", 0), leased("m1", 1, domain="c.example"))
+        self.courier.resume()
+        self.assertEqual([[0, 1]], [[r.number for r in c.carried[0].recipients] for c in self.connector.opened])
+
+    def test_domain_is_asked_for_once(self) -> None:
+        """
+        Messages for a domain whose route is being found wait for the same answer.
+        """
+        self.zone.exchanges("slow.example", (10, "mx1.b.example"))
+        self.zone.say("slow.example", 15, evolve(self.zone.look_up("slow.example", 15), delay=3.0))
+        self.take(leased("m1", domain="slow.example"))
+        self.take(leased("m2", domain="slow.example"))
+        self.take(leased("m3"))
+        self.assertEqual([("m3", 0)], list(self.queue.settled))
+        self.clock.advance(3)
+        self.assertEqual({"m1", "m2", "m3"}, {id for id, _ in self.queue.settled})
+        self.assertEqual(1, self.resolver.asked.count(("slow.example", 15)))
+
+
+class TestTls(Deliveries):
+    def test_policy_of_the_domain(self) -> None:
+        """
+        A recipient domain may raise what is asked of its hosts.
+        """
+        domains = {"b.example": DomainDelivery(TlsPolicy.ENFORCED)}
+        self.settings.config = config(delivery=Delivery(domains=domains))
+        self.take(leased("m1"))
+        self.assertEqual([Level.AUTHENTICATED], [demand.required for _, demand in self.connector.asked])
+
+    def test_plaintext_connection_is_not_for_all(self) -> None:
+        """
+        A message that demands proof never uses an idle connection that has none.
+        """
+        self.take(leased("m1"))
+        domains = {"b.example": DomainDelivery(TlsPolicy.ENFORCED)}
+        self.settings.config = config(delivery=Delivery(domains=domains))
+        self.take(leased("m2"))
+        self.assertEqual(["opportunistic", "enforced"], [demand.policy for _, demand in self.connector.asked])
+
+
+class TestConnections(Deliveries):
+    def test_reuse(self) -> None:
+        """
+        The next message uses the idle connection, until it has carried its share.
+        """
+        self.settings.config = config(delivery=Delivery(messages_per_connection=2))
+        for number in range(4):
+            self.take(leased(f"m{number}"))
+        self.assertEqual([2, 2], [connection.transactions for connection in self.connector.opened])
+        self.assertEqual(["closed", "closed"], [connection.ended for connection in self.connector.opened])
+
+    def test_idle_connections_end(self) -> None:
+        """
+        A connection idles for a few seconds, then says QUIT; no timer is left.
+        """
+        self.take(leased("m1"))
+        self.clock.advance(4)
+        self.assertEqual([""], [connection.ended for connection in self.connector.opened])
+        self.clock.advance(2)
+        self.assertEqual(["closed"], [connection.ended for connection in self.connector.opened])
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_connection_closed_by_the_receiver(self) -> None:
+        """
+        What the receiver closed while it idled is not used again.
+        """
+        self.take(leased("m1"))
+        self.connector.opened[0].drop()
+        self.take(leased("m2"))
+        self.assertEqual(2, len(self.connector.opened))
+
+    def test_budget_of_the_site(self) -> None:
+        """
+        A site never has more transactions under way than connections allowed.
+        """
+        self.settings.config = config(delivery=Delivery(connections_per_site=2))
+        self.connector.script["mx1.b.example"] = lambda leased: None
+        for number in range(4):
+            self.take(leased(f"m{number}"))
+        self.assertEqual(2, len(self.connector.opened))
+        self.connector.opened[0].answer(OK_FOR_FIRST)
+        self.assertEqual([2, 1], [connection.transactions for connection in self.connector.opened])
+
+    def test_dead_host_is_passed_over(self) -> None:
+        """
+        A host lately found dead is not tried again for a while, and the message not held up.
+        """
+        self.connector.down["mx1.b.example"] = REFUSED
+        self.take(leased("m1"))
+        self.take(leased("m2"))
+        self.assertEqual(1, self.connector.hosts().count("mx1.b.example"))
+        self.clock.advance(60)
+        self.take(leased("m3"))
+        self.assertEqual(2, self.connector.hosts().count("mx1.b.example"))
+
+    def test_dead_site_delays_nobody_else(self) -> None:
+        """
+        While one site's connections hang, another's mail goes out.
+        """
+        self.zone.exchanges("d.example", (10, "mx.d.example")).addresses("mx.d.example", "8.8.8.3")
+        self.connector.script["mx1.b.example"] = lambda leased: None
+        for number in range(10):
+            self.take(leased(f"m{number}"))
+        self.assertFalse(self.courier.reserve(Lane("acme", Kind.TRANSACTIONAL, "b.example"), 1))
+        self.take(leased("d1", domain="d.example"))
+        self.assertEqual([("d1", 0)], list(self.queue.settled))
+
+
+OK_FOR_FIRST = {0: OK}
+
+
+class TestOrders(Deliveries):
+    def test_withdraw(self) -> None:
+        """
+        What only waits can be withdrawn; what is under way cannot.
+        """
+        self.settings.config = config(delivery=Delivery(connections_per_site=1))
+        self.connector.script["mx1.b.example"] = lambda leased: None
+        self.take(leased("m1"))
+        self.take(leased("m2", 0, 1))
+        self.assertEqual({("m2", 1)}, self.courier.withdraw([("m1", 0), ("m2", 1), ("m9", 0)]))
+        self.connector.opened[0].answer({0: OK})
+        self.assertEqual([0], [each.number for each in self.connector.opened[0].carried[1].recipients])
+
+    def test_withdraw_while_routing(self) -> None:
+        """
+        A recipient whose route is being found can be withdrawn, and is not tried.
+        """
+        self.zone.fault("slow.example", Said(rcode=2, delay=3.0))
+        self.take(leased("m1", domain="slow.example"))
+        self.assertEqual({("m1", 0)}, self.courier.withdraw([("m1", 0)]))
+        self.clock.advance(3)
+        self.assertEqual({}, self.queue.settled)
+        self.assertEqual(0, self.courier.dispatch.windows.used)
+
+    def test_pause(self) -> None:
+        """
+        Paused, nothing begins; resumed, all does.
+        """
+        self.courier.pause()
+        self.take(leased("m1"))
+        self.assertEqual([], self.connector.asked)
+        self.courier.resume()
+        self.assertEqual([("m1", 0)], list(self.queue.settled))
+
+    def test_drain(self) -> None:
+        """
+        What is under way ends and is recorded, what waits is released, idle connections close.
+        """
+        self.settings.config = config(delivery=Delivery(connections_per_site=1))
+        self.connector.script["mx1.b.example"] = lambda leased: None
+        self.queue.slow = True
+        self.take(leased("m1"))
+        self.take(leased("m2"))
+        drained = self.courier.drain()
+        self.assertEqual([("m2", 0)], self.queue.released)
+        self.connector.opened[0].answer({0: OK})
+        self.assertNoResult(drained)
+        self.queue.commit()
+        self.successResultOf(drained)
+        self.assertEqual([("m1", 0)], list(self.queue.settled))
+        self.assertEqual("closed", self.connector.opened[0].ended)
+        self.assertFalse(self.courier.reserve(leased("m3").lane, 1))
+
+    def test_drain_begins_no_further_host(self) -> None:
+        """
+        While draining, a recipient that would go on to the next host is released.
+        """
+        self.connector.script["mx1.b.example"] = lambda leased: None
+        self.take(leased("m1"))
+        drained = self.courier.drain()
+        self.connector.opened[0].answer({0: BUSY})
+        self.successResultOf(drained)
+        self.assertEqual(([("m1", 0)], {}), (self.queue.released, self.queue.settled))
+
+    def test_stop(self) -> None:
+        """
+        Stopped, transactions under way are dropped, and their recipients not lost.
+        """
+        self.connector.script["mx1.b.example"] = lambda leased: None
+        self.take(leased("m1"))
+        drained = self.courier.drain()
+        self.connector.opened[0].waiting.addCallback(lambda verdict: {0: verdict})
+        self.courier.stop()
+        self.successResultOf(drained)
+        self.assertEqual([("m1", 0)], self.queue.released)
+
+    def test_room_is_free_once_recorded(self) -> None:
+        """
+        A recipient takes room until its outcome is on disk.
+        """
+        self.queue.slow = True
+        self.take(leased("m1", *range(10)))
+        self.assertFalse(self.courier.reserve(leased("m2").lane, 1))
+        self.queue.commit()
+        self.assertTrue(self.courier.reserve(leased("m2").lane, 1))
+        self.courier.cancel(leased("m2").lane, 1)
+        self.assertEqual(0, self.courier.dispatch.windows.used)
+
+    def test_delivered_is_a_delivery(self) -> None:
+        """
+        The attempt's time is that of the wall clock.
+        """
+        self.take(leased("m1"))
+        attempt = self.queue.settled["m1", 0]
+        self.assertEqual((1e9, True), (attempt.started_at, isinstance(attempt.outcome, Delivered)))

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+from itertools import islice
+
+import pytest
+
+from lmrelay.config.values import Kind, TlsPolicy
+from lmrelay.interfaces import Lane
+from lmrelay.outbound.dispatch import Dispatch, Windows
+from lmrelay.outbound.route import Site
+from lmrelay.outbound.sites import Budget, SiteQueue, Work
+from tests.outbound.doubles import leased
+
+SITE = Site((("mx.b.example",),))
+OTHER = Site((("mx.d.example",),))
+BROADCAST = Kind.BROADCAST
+ANY = TlsPolicy.OPPORTUNISTIC
+
+
+def add(dispatch: Dispatch, message, site: Site = SITE, policy: TlsPolicy = ANY, connections: int = 1) -> None:
+    assert dispatch.windows.reserve(message.lane, len(message.recipients))
+    for held in dispatch.admit([message]):
+        dispatch.place(held, site, policy, connections)
+
+
+def served(dispatch: Dispatch, count: int) -> list[Work]:
+    """
+    The transactions in the order in which a site with one connection makes them.
+    """
+
+    def each():
+        while (due := dispatch.begin()) is not None:
+            queue, work = due
+            yield work
+            dispatch.forget(work.held.values())
+            dispatch.free(work.held.values())
+            dispatch.end(queue)
+
+    return list(islice(each(), count))
+
+
+def big() -> Dispatch:
+    return Dispatch(Windows(1000, 10000))
+
+
+def test_nine_to_one() -> None:
+    """
+    Where both kinds wait, one transaction in ten is broadcast.
+    """
+    dispatch = big()
+    for number in range(100):
+        add(dispatch, leased(f"b{number}", kind=BROADCAST))
+        add(dispatch, leased(f"t{number}"))
+    kinds = "".join(work.leased.message_id[0] for work in served(dispatch, 30))
+    assert "tttttttttb" * 3 == kinds
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_unused_share(kind: Kind) -> None:
+    """
+    What one kind does not use the other gets.
+    """
+    dispatch = big()
+    for number in range(30):
+        add(dispatch, leased(f"m{number}", kind=kind))
+    assert [f"m{number}" for number in range(30)] == [work.leased.message_id for work in served(dispatch, 30)]
+
+
+def test_projects_in_turn() -> None:
+    """
+    A project's backlog is not before another's first message.
+    """
+    dispatch = big()
+    for number in range(50):
+        add(dispatch, leased(f"a{number}", project="acme"))
+    for number in range(2):
+        add(dispatch, leased(f"o{number}", project="other"))
+    assert ["a0", "o0", "a1", "o1", "a2"] == [work.leased.message_id for work in served(dispatch, 5)]
+
+
+def test_sites_in_turn() -> None:
+    """
+    Where all connections are scarce, sites take turns.
+    """
+    dispatch = Dispatch(Windows(1000, 10000), max_running=1)
+    for number in range(5):
+        add(dispatch, leased(f"b{number}"), SITE, connections=5)
+    add(dispatch, leased("d0", domain="d.example"), OTHER, connections=5)
+    assert ["b0", "d0", "b1"] == [work.leased.message_id for work in served(dispatch, 3)]
+
+
+def test_recipients_share_up_to_a_hundred() -> None:
+    """
+    Recipients of a message share a transaction, at most a hundred, and only with one policy.
+    """
+    dispatch = big()
+    add(dispatch, leased("m", *range(250)))
+    add(dispatch, leased("m", 300), policy=TlsPolicy.ENFORCED)
+    assert [100, 100, 50, 1] == [len(work.held) for work in served(dispatch, 9)]
+
+
+def test_budget_of_connections() -> None:
+    """
+    No more transactions at a time than the site's and the process's budgets allow.
+    """
+    dispatch = Dispatch(Windows(100, 100), max_running=3)
+    for number in range(5):
+        add(dispatch, leased(f"b{number}"), SITE, connections=2)
+        add(dispatch, leased(f"d{number}", domain="d.example"), OTHER, connections=2)
+    begun = [dispatch.begin() for _ in range(5)]
+    assert [True, True, True, False, False] == [due is not None for due in begun]
+    assert 2 >= max(queue.running for queue, _ in filter(None, begun))
+
+
+def test_budget_halves_and_grows() -> None:
+    """
+    "Slow down" halves at once, to no less than one; a full window of successes adds one.
+    """
+    budget = Budget(20)
+    allowed = []
+    for _ in range(5):
+        budget.slow_down()
+        allowed.append(budget.allowed)
+    assert [10, 5, 2, 1, 1] == allowed
+    grown = []
+    for _ in range(6):
+        budget.succeed()
+        grown.append(budget.allowed)
+    assert [2, 2, 3, 3, 3, 4] == grown
+
+
+def test_budget_follows_the_settings() -> None:
+    """
+    A reload that lowers the number counts at once, and successes never exceed it.
+    """
+    budget = Budget(20)
+    budget.most = 5
+    assert 5 == budget.allowed
+    for _ in range(100):
+        budget.succeed()
+    assert 5 == budget.allowed
+
+
+def test_windows() -> None:
+    """
+    A full lane refuses, another has room until all of it is taken, and what is freed is room.
+    """
+    windows = Windows(lane=3, total=5)
+    first, second = Lane("a", Kind.TRANSACTIONAL, "b.x"), Lane("a", Kind.BROADCAST, "b.x")
+    assert [True, False, True, False] == [
+        windows.reserve(first, 3),
+        windows.reserve(first, 1),
+        windows.reserve(second, 2),
+        windows.reserve(second, 1),
+    ]
+    windows.free(first, 3)
+    windows.free(second, 2)
+    assert 0 == windows.used
+    assert {} == windows._lanes
+
+
+def test_message_larger_than_a_window() -> None:
+    """
+    A message of more recipients than fit passes when it is alone, else it never would.
+    """
+    windows = Windows(lane=3, total=5)
+    lane = Lane("a", Kind.TRANSACTIONAL, "b.x")
+    assert [True, False] == [windows.reserve(lane, 9), windows.reserve(lane, 1)]
+
+
+def test_taken_twice() -> None:
+    """
+    A recipient that is already held is not tried twice, and takes room once.
+    """
+    dispatch = big()
+    add(dispatch, leased("m"))
+    add(dispatch, leased("m"))
+    assert 1 == len(served(dispatch, 9))
+    assert 0 == dispatch.windows.used
+
+
+def test_withdrawn_work_leaves_no_trace() -> None:
+    """
+    A site whose work was withdrawn begins nothing and can be forgotten.
+    """
+    dispatch = big()
+    add(dispatch, leased("m", 0, 1))
+    assert {("m", 0), ("m", 1)} == dispatch.withdraw([("m", 0), ("m", 1), ("m", 2)])
+    assert dispatch.begin() is None
+    assert [True] == [queue.is_quiet for queue in dispatch._sites.values()]
+    assert 0 == dispatch.windows.used == len(dispatch._queues)
+
+
+def test_sites_are_bounded() -> None:
+    """
+    Quiet sites are forgotten, the oldest first; busy ones stay.
+    """
+    dispatch = Dispatch(Windows(1000, 10000), max_sites=3)
+    for number in range(10):
+        add(dispatch, leased(f"m{number}", domain=f"d{number}.x"), Site(((f"mx{number}.x",),)))
+        if number:
+            dispatch.withdraw([(f"m{number}", 0)])
+    assert len(dispatch._sites) <= 4
+    assert (("mx0.x",),) in dispatch._sites
+
+
+def test_site_queue_drains_in_order() -> None:
+    """
+    Everything that waits at a site comes out once.
+    """
+    queue = SiteQueue(SITE, Budget(1))
+    dispatch = big()
+    for number in range(5):
+        [held] = dispatch.admit([leased(f"m{number}")])
+        queue.add(held, ANY)
+    assert [f"m{number}" for number in range(5)] == [work.leased.message_id for work in queue.waiting()]
+    assert queue.is_quiet

@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+from ipaddress import ip_network
+from itertools import product
+from random import Random
+
+import pytest
+
+from lmrelay.config.values import Project, Route, TlsPolicy
+from lmrelay.interfaces import Answer, MxRecord
+from lmrelay.mail.outcome import Failed
+from lmrelay.outbound.requirement import choose_policy, find_policy
+from lmrelay.outbound.route import MAX_HOSTS, Site, choose_site, is_allowed, order_addresses
+from tests.outbound.doubles import config
+
+NONE, OPPORTUNISTIC, ENFORCED = TlsPolicy.NONE, TlsPolicy.OPPORTUNISTIC, TlsPolicy.ENFORCED
+
+
+def answer(*records: tuple[int, str], exists: bool = True) -> Answer:
+    return Answer(tuple(MxRecord(*record) for record in records), exists)
+
+
+@pytest.mark.parametrize(
+    ("records", "expected"),
+    [
+        ([(10, "a.x")], (("a.x",),)),
+        ([(20, "b.x"), (10, "a.x")], (("a.x",), ("b.x",))),
+        ([(10, "c.x"), (10, "a.x"), (5, "b.x")], (("b.x",), ("a.x", "c.x"))),
+        ([(10, "a.x"), (20, "a.x")], (("a.x",),)),
+        ([(10, "a.x"), (20, "relay.x"), (20, "b.x"), (30, "c.x")], (("a.x",),)),
+        ([(0, ""), (10, "a.x")], (("a.x",),)),
+        ([], (("d.x",),)),
+    ],
+)
+def test_site(records: list[tuple[int, str]], expected: tuple[tuple[str, ...], ...]) -> None:
+    """
+    Hosts come in groups of preference; this server and what is no better than it is dropped.
+    """
+    site = choose_site("d.x", answer(*records), "relay.x")
+    assert isinstance(site, Site)
+    assert expected == site.groups
+
+
+@pytest.mark.parametrize(
+    ("domain", "said", "status"),
+    [
+        ("d.x", answer(exists=False), "5.1.2"),
+        ("d.x", answer((0, "")), "5.1.10"),
+        ("d.x", answer((10, "relay.x"), (10, "b.x")), "5.4.6"),
+        ("relay.x", answer(), "5.4.6"),
+    ],
+)
+def test_no_site(domain: str, said: Answer, status: str) -> None:
+    """
+    What the DNS refuses for good fails with its own code.
+    """
+    failed = choose_site(domain, said, "relay.x")
+    assert isinstance(failed, Failed)
+    assert status == failed.status
+
+
+def test_same_hosts_same_site() -> None:
+    """
+    The preferences' values and the order of the records make no other site.
+    """
+    first = choose_site("a.x", answer((10, "m1.x"), (20, "m2.x")), "relay.x")
+    assert first == choose_site("b.x", answer((7, "m2.x"), (1, "m1.x")), "relay.x")
+
+
+def test_order_spreads_the_load() -> None:
+    """
+    Equal preference comes in every order, a worse one always later; the number is bounded.
+    """
+    site = Site((("a", "b"), ("c",)))
+    orders = {tuple(site.order(Random(seed))) for seed in range(20)}
+    assert {("a", "b", "c"), ("b", "a", "c")} == orders
+    many = Site((tuple(f"m{number}" for number in range(50)),))
+    assert MAX_HOSTS == len(many.order(Random(0)))
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["8.8.8.8", "2a00:1450::1", "::ffff:8.8.8.8", "64:ff9b::808:808", "64:ff9b:1::808:808", "2002:808:808::1"],
+)
+def test_public_address(address: str) -> None:
+    """
+    A public address is connected to, whatever the form.
+    """
+    assert is_allowed(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "127.255.0.9",
+        "0.0.0.0",
+        "10.1.2.3",
+        "172.16.0.1",
+        "192.168.1.1",
+        "100.64.0.1",
+        "169.254.169.254",
+        "224.0.0.1",
+        "239.1.1.1",
+        "255.255.255.255",
+        "240.0.0.1",
+        "192.0.2.1",
+        "198.18.0.1",
+        "::",
+        "::1",
+        "fe80::1",
+        "fe80::1%eth0",
+        "fec0::1",
+        "fc00::1",
+        "fd12::1",
+        "ff02::1",
+        "ff0e::1",
+        "2001:db8::1",
+        "::ffff:127.0.0.1",
+        "::ffff:10.0.0.1",
+        "::127.0.0.1",
+        "64:ff9b::7f00:1",
+        "64:ff9b::a00:1",
+        "64:ff9b:1::a9fe:a9fe",
+        "2002:7f00:1::1",
+        "2002:a00:1::",
+        "2001:0:808:808:0:0:80ff:fffe",
+        "not an address",
+        "",
+    ],
+)
+def test_address_that_is_not_public(address: str) -> None:
+    """
+    Nothing inside is connected to, nor through a translator or a tunnel.
+    """
+    assert not is_allowed(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "network", "expected"),
+    [
+        ("10.1.2.3", "10.0.0.0/8", True),
+        ("::ffff:10.1.2.3", "10.0.0.0/8", True),
+        ("127.0.0.1", "127.0.0.0/8", True),
+        ("fd12::1", "fd00::/8", True),
+        ("192.168.1.1", "10.0.0.0/8", False),
+    ],
+)
+def test_allowed_network(address: str, network: str, expected: bool) -> None:
+    """
+    A listed network is connected to, and no other.
+    """
+    assert expected == is_allowed(address, [ip_network(network)])
+
+
+@pytest.mark.parametrize(
+    ("ipv6", "ipv4", "last", "expected"),
+    [
+        (["a6", "b6"], ["a4", "b4"], False, ["a6", "a4", "b6", "b4"]),
+        (["a6"], ["a4", "b4"], True, ["a4", "b4", "a6"]),
+        ([], ["a4"], False, ["a4"]),
+        (["a6"], [], True, ["a6"]),
+        ([str(number) for number in range(9)], [], False, ["0", "1", "2", "3", "4", "5"]),
+    ],
+)
+def test_address_order(ipv6: list[str], ipv4: list[str], last: bool, expected: list[str]) -> None:
+    """
+    The families take turns, or IPv6 comes last; the number is bounded.
+    """
+    assert expected == order_addresses(ipv6, ipv4, ipv6_last=last)
+
+
+@pytest.mark.parametrize(
+    ("server", "project", "route", "domain", "expected"),
+    [
+        (OPPORTUNISTIC, None, None, None, OPPORTUNISTIC),
+        (OPPORTUNISTIC, ENFORCED, None, None, ENFORCED),
+        (ENFORCED, OPPORTUNISTIC, None, None, OPPORTUNISTIC),
+        (ENFORCED, ENFORCED, NONE, None, NONE),
+        (NONE, None, OPPORTUNISTIC, None, OPPORTUNISTIC),
+        (OPPORTUNISTIC, None, None, NONE, NONE),
+        (OPPORTUNISTIC, None, ENFORCED, NONE, ENFORCED),
+        (OPPORTUNISTIC, ENFORCED, None, OPPORTUNISTIC, ENFORCED),
+        (NONE, None, None, OPPORTUNISTIC, NONE),
+    ],
+)
+def test_policy(
+    server: TlsPolicy,
+    project: TlsPolicy | None,
+    route: TlsPolicy | None,
+    domain: TlsPolicy | None,
+    expected: TlsPolicy,
+) -> None:
+    """
+    The most specific setting counts, and the recipient's domain as far as it may.
+    """
+    assert expected is choose_policy(server, project, route, domain)
+
+
+@pytest.mark.parametrize(("server", "project", "route"), list(product(TlsPolicy, *[[None, *TlsPolicy]] * 2)))
+def test_domain_and_promise(server: TlsPolicy, project: TlsPolicy | None, route: TlsPolicy | None) -> None:
+    """
+    A domain's C{enforced} always holds; its C{none} never breaks a promise of C{enforced}.
+    """
+    assert ENFORCED is choose_policy(server, project, route, ENFORCED)
+    promised = choose_policy(server, project, route)
+    assert (ENFORCED if promised is ENFORCED else NONE) is choose_policy(server, project, route, NONE)
+
+
+def test_policy_of_the_configuration() -> None:
+    """
+    Route, project and server are looked up by name; a project that is gone leaves the server's.
+    """
+    settings = config()
+    routes = {"outgoing": Route("outgoing"), "strict": Route("strict", tls=ENFORCED)}
+    settings.projects["acme"] = Project("acme", tls=NONE, routes=routes)  # type: ignore[index]
+    found = [find_policy(settings, *where, "b.example") for where in (("acme", "strict"), ("acme", ""), ("x", "y"))]
+    assert [ENFORCED, NONE, OPPORTUNISTIC] == found

@@ -1,0 +1,160 @@
+"""
+What replies and troubles mean, case by case.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from lmrelay.config.values import TlsPolicy
+from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault, Tls
+from lmrelay.outbound.steps import Step
+from lmrelay.outbound.tls import Level, configured, proved_by, strictest
+from lmrelay.outbound.verdicts import Cause, Reach, Trouble, judge, judge_trouble
+from lmrelay.smtp.reply import reply
+
+IN_SESSION = [Step.GREETING, Step.EHLO, Step.HELO, Step.STARTTLS, Step.RSET]
+IN_MESSAGE = [Step.MAIL, Step.RCPT, Step.DATA, Step.CONTENT, Step.END_OF_DATA]
+
+
+@pytest.mark.parametrize("step", IN_MESSAGE)
+def test_5xx_in_a_transaction_is_final_for_the_recipient(step: Step) -> None:
+    """
+    No other host is asked, and it is not tried again.
+    """
+    verdict = judge(step, reply(550, "5.1.1", "No such user"))
+    assert (Failed, "5.1.1", Reach.RECIPIENT) == (type(verdict.outcome), verdict.outcome.status, verdict.reach)
+
+
+@pytest.mark.parametrize("step", IN_SESSION)
+@pytest.mark.parametrize("code", [421, 450, 500, 554])
+def test_refusal_of_the_session_is_the_hosts_trouble(step: Step, code: int) -> None:
+    """
+    Whatever the code: the next MX, or later.
+    """
+    verdict = judge(step, reply(code, None, "No"))
+    assert (Delayed, "4.0.0", Reach.HOST) == (type(verdict.outcome), verdict.outcome.status, verdict.reach)
+    assert not verdict.slow_down
+
+
+@pytest.mark.parametrize("step", IN_MESSAGE)
+def test_4xx_is_temporary(step: Step) -> None:
+    """
+    For the recipient alone, and nothing is slowed down.
+    """
+    verdict = judge(step, reply(451, "4.7.1", "Greylisted, too many messages unseen, come back"))
+    assert (Delayed, "4.7.1", Reach.RECIPIENT, False) == (
+        type(verdict.outcome),
+        verdict.outcome.status,
+        verdict.reach,
+        verdict.slow_down,
+    )
+
+
+@pytest.mark.parametrize("step", IN_MESSAGE)
+def test_421_in_a_transaction_asks_for_less(step: Step) -> None:
+    """
+    The host leaves; another may take it.
+    """
+    verdict = judge(step, reply(421, "4.3.2", "Bye"))
+    assert (Delayed, Reach.HOST, True) == (type(verdict.outcome), verdict.reach, verdict.slow_down)
+
+
+@pytest.mark.parametrize("text", ["Too many connections from your IP", "message rate limit exceeded", "THROTTLED"])
+def test_words_that_ask_for_less(text: str) -> None:
+    """
+    They are for the whole site.
+    """
+    verdict = judge(Step.MAIL, reply(450, "4.7.0", text))
+    assert (verdict.reach, verdict.slow_down) == (Reach.SITE, True)
+    refused = judge(Step.MAIL, reply(550, "5.7.0", text))
+    assert not refused.slow_down
+
+
+@pytest.mark.parametrize(
+    ("step", "code", "enhanced", "kind", "status"),
+    [
+        (Step.RCPT, 552, "5.5.3", Delayed, "4.5.3"),
+        (Step.RCPT, 552, None, Delayed, "4.0.0"),
+        (Step.MAIL, 552, "5.3.4", Failed, "5.3.4"),
+        (Step.END_OF_DATA, 552, "5.2.2", Failed, "5.2.2"),
+        (Step.RCPT, 550, None, Failed, "5.0.0"),
+        (Step.RCPT, 550, "4.2.1", Failed, "5.0.0"),
+        (Step.RCPT, 450, "5.1.1", Delayed, "4.0.0"),
+        (Step.RCPT, 450, "2.1.5", Delayed, "4.0.0"),
+        (Step.GREETING, 554, "5.7.1", Delayed, "4.7.1"),
+        (Step.DATA, 250, "2.0.0", Delayed, "4.5.0"),
+        (Step.MAIL, 354, None, Delayed, "4.5.0"),
+        (Step.END_OF_DATA, 354, None, Delayed, "4.5.0"),
+    ],
+)
+def test_codes(step: Step, code: int, enhanced: str | None, kind: type, status: str) -> None:
+    """
+    552 to RCPT counts as 452, enhanced codes of the wrong class count for nothing.
+    """
+    outcome = judge(step, reply(code, enhanced, "text")).outcome
+    assert not isinstance(outcome, Delivered)
+    assert (kind, status) == (type(outcome), outcome.status)
+
+
+@pytest.mark.parametrize(
+    ("step", "enhanced", "fault"),
+    [
+        (Step.RCPT, "5.1.1", Fault.RECIPIENT),
+        (Step.RCPT, "5.7.1", Fault.POLICY),
+        (Step.MAIL, "5.1.1", Fault.RECEIVER),
+        (Step.END_OF_DATA, "5.7.26", Fault.POLICY),
+        (Step.END_OF_DATA, None, Fault.RECEIVER),
+    ],
+)
+def test_fault(step: Step, enhanced: str | None, fault: Fault) -> None:
+    """
+    Only a reply to RCPT speaks of the recipient.
+    """
+    outcome = judge(step, reply(550, enhanced, "no")).outcome
+    assert isinstance(outcome, Failed)
+    assert fault == outcome.fault
+
+
+@pytest.mark.parametrize("cause", list(Cause))
+@pytest.mark.parametrize("step", list(Step))
+def test_trouble_is_temporary(step: Step, cause: Cause) -> None:
+    """
+    After the end of data nobody else is asked, for the message may have arrived.
+    """
+    verdict = judge_trouble(step, Trouble(cause, "gone"))
+    final = step is Step.END_OF_DATA or cause is Cause.OURS
+    assert (Delayed, Reach.RECIPIENT if final else Reach.HOST) == (type(verdict.outcome), verdict.reach)
+
+
+def test_end_of_data_warns() -> None:
+    """
+    The operator reads that it may be sent twice.
+    """
+    outcome = judge_trouble(Step.END_OF_DATA, Trouble(Cause.LOST, "gone")).outcome
+    assert isinstance(outcome, Delayed)
+    assert "may be sent more than once" in outcome.text
+
+
+def test_levels() -> None:
+    """
+    A connection carries what asks for no more than it proved.
+    """
+    encrypted = Tls("TLSv1.3", "x", False, "self-signed", "opportunistic")
+    verified = Tls("TLSv1.3", "x", True, "", "opportunistic")
+    assert [*map(proved_by, (None, encrypted, verified))] == [Level.NONE, Level.ENCRYPTED, Level.AUTHENTICATED]
+    allowed = {policy: [configured(policy).allows(level) for level in Level] for policy in TlsPolicy}
+    assert allowed == {
+        TlsPolicy.NONE: [True, True, True],
+        TlsPolicy.OPPORTUNISTIC: [True, True, True],
+        TlsPolicy.ENFORCED: [False, False, True],
+    }
+
+
+def test_strictest() -> None:
+    """
+    A policy can only raise what another asks.
+    """
+    demands = [configured(policy) for policy in TlsPolicy]
+    assert configured(TlsPolicy.ENFORCED) == strictest(*demands)
+    assert configured(TlsPolicy.OPPORTUNISTIC) == strictest(*demands[:2])
