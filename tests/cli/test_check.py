@@ -32,7 +32,10 @@ def name_server(code: int, *, other_identity: bool = False) -> Iterator[int]:
         server.settimeout(10)
 
         def answer() -> None:
-            query, client = server.recvfrom(512)
+            try:
+                query, client = server.recvfrom(512)
+            except OSError:
+                return
             identity = struct.unpack_from("!H", query)[0] ^ other_identity
             server.sendto(struct.pack("!HHHHHH", identity, 0x8180 | code, 1, 0, 0, 0) + query[12:], client)
 
@@ -73,9 +76,13 @@ def configure(home: Path, dns: int = 53, port: int = 0, extra: str = "") -> None
     )
 
 
-def check(home: Path, *arguments: str) -> Result:
+FAR_AHEAD = 4102444800.0  # 2100
+
+
+def check(home: Path, *arguments: str, wall: float | None = None) -> Result:
     line = ["--config", str(home / "lmrelay.toml"), "check", *arguments]
-    return CliRunner().invoke(cli, line, obj=Invocation(), catch_exceptions=False)
+    invocation = Invocation() if wall is None else Invocation(wall=lambda: wall)
+    return CliRunner().invoke(cli, line, obj=invocation, catch_exceptions=False)
 
 
 def test_all_is_well(home: Path) -> None:
@@ -105,17 +112,15 @@ def test_json(home: Path) -> None:
 
 def test_all_problems_at_once(home: Path) -> None:
     """
-    A taken port, a state folder that is a file and a silent DNS are told together, with exit code 1.
+    A taken port, an expired certificate and a silent DNS are told together, with exit code 1.
     """
-    (home / "state").rmdir()
-    (home / "state").write_text("")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen(1)
         configure(home, silent_port(), taken.getsockname()[1])
-        result = check(home, "--json")
+        result = check(home, "--json", wall=FAR_AHEAD)
     keys = [one["key"] for one in json.loads(result.stdout)["problems"]]
-    assert (1, ["listeners[0]", "server.state_dir", "dns.servers"]) == (result.exit_code, keys)
+    assert (1, ["tls.certificate", "listeners[0]", "dns.servers"]) == (result.exit_code, keys)
     assert len(result.stderr.splitlines()) == 3
 
 
@@ -149,6 +154,59 @@ def test_wrong_key(home: Path) -> None:
     """
     (home / "private-key.pem").write_bytes(self_signed("other.test")[1])
     assert check(home, "--configuration-only").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("certificate.pem", ""),
+        ("certificate.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
+        ("private-key.pem", "nonsense"),
+        ("private-key.pem", None),
+        ("certificate.pem", None),
+    ],
+)
+def test_bad_certificate(home: Path, name: str, text: str | None) -> None:
+    """
+    A file that is missing, or not what it should be, is a problem of its key.
+    """
+    (home / name).unlink()
+    if text is not None:
+        (home / name).write_text(text)
+    result = check(home, "--configuration-only", "--json")
+    keys = [one["key"] for one in json.loads(result.stdout)["problems"]]
+    assert (1, ["tls." + name.removesuffix(".pem").replace("-", "_")]) == (result.exit_code, keys)
+
+
+def test_expired_is_no_reason_not_to_reload(home: Path) -> None:
+    """
+    Before a reload an expired certificate is a warning: what else changed may be urgent.
+    """
+    result = check(home, "--configuration-only", wall=FAR_AHEAD)
+    assert (0, True) == (result.exit_code, "expired on" in result.stdout)
+
+
+def test_doubts(home: Path) -> None:
+    """
+    A certificate for another name and a key that all can read are warnings.
+    """
+    certificate, key = self_signed("other.test")
+    (home / "certificate.pem").write_bytes(certificate)
+    (home / "private-key.pem").write_bytes(key)
+    (home / "private-key.pem").chmod(0o644)
+    warnings = "\n".join(json.loads(check(home, "--configuration-only", "--json").stdout)["warnings"])
+    assert "is not for the name relay.test" in warnings
+    assert "open to every user" in warnings
+
+
+def test_no_state_folder_yet(home: Path) -> None:
+    """
+    A state folder that is not there yet is a warning, for the daemon makes it; the check does not.
+    """
+    (home / "state").rmdir()
+    warnings = json.loads(check(home, "--json").stdout)["warnings"]
+    assert any("the daemon makes it" in text for text in warnings)
+    assert not (home / "state").exists()
 
 
 def test_missing_configuration(tmp_path: Path) -> None:
