@@ -58,6 +58,8 @@ class Daemon(Service):
         """
         Service.startService(self)
         signal.signal(signal.SIGHUP, lambda *_: self.reactor.callFromThread(self._hang_up))
+        # After the reactor has set its own: with that one twistd would end by the signal, not with exit code 0.
+        self.reactor.callWhenRunning(self._mind_signals)
         if self.supervisor.watchdog is not None:
             self._watchdog = LoopingCall(self.supervisor.alive)
             self._watchdog.clock = self.reactor
@@ -80,6 +82,15 @@ class Daemon(Service):
         # twistd has no exit code of its own for a service that fails once the reactor runs.
         self.reactor.addSystemEventTrigger("after", "shutdown", _exit)
         self.reactor.callWhenRunning(self.reactor.stop)
+
+    def _mind_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.reactor.callFromThread(self._end))
+
+    def _end(self) -> None:
+        if self.running:
+            self.running = 0
+            self.reactor.stop()
 
     def _hang_up(self) -> None:
         self.supervisor.reloading()
