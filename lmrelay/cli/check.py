@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-from attrs import define, field
+from attrs import define, evolve, field
 
 from lmrelay.cli.identity import take_identity
 from lmrelay.cli.main import Invocation, Problems, pass_invocation
@@ -58,8 +59,12 @@ def check(invocation: Invocation, configuration_only: bool) -> None:
     report = Report()
     config = _read(invocation, report)
     if config is not None:
-        _look_at_certificate(config, report)
-        if not configuration_only:
+        expired = _look_at_certificate(invocation, config, report)
+        if configuration_only:
+            # An expired certificate is no reason to keep the daemon from reading what else changed.
+            report.warnings += map(str, expired)
+        else:
+            report.problems += expired
             _look_around(invocation, config, report)
     _tell(invocation, report)
 
@@ -76,12 +81,19 @@ def _read(invocation: Invocation, report: Report) -> Config | None:
     return config
 
 
-def _look_at_certificate(config: Config, report: Report) -> None:
-    from lmrelay.config.certificates import check_certificate
+def _look_at_certificate(invocation: Invocation, config: Config, report: Report) -> list[Problem]:
+    """
+    Look, and give what is wrong with its time.
+    """
+    from lmrelay.config.certificates import check_certificate, find_doubtful, find_expired
 
-    if config.tls.certificate is not None:
-        found = check_certificate(config.tls, str(config.path))
-        report.look(f"certificate {config.tls.certificate} and its key", found)
+    tls, file = config.tls, str(config.path)
+    if tls.certificate is None:
+        return []
+    report.look(f"certificate {tls.certificate} and its key", check_certificate(tls, file))
+    now = datetime.fromtimestamp(invocation.wall(), UTC)
+    report.warnings += map(str, find_doubtful(tls, file, config.server.hostname, now))
+    return find_expired(tls, file, now)
 
 
 def _look_around(invocation: Invocation, config: Config, report: Report) -> None:
@@ -98,12 +110,16 @@ def _look_as_owner(invocation: Invocation, report: Report) -> None:
     """
     What root can read, the daemon's user may not.
     """
+    from lmrelay.config.certificates import check_certificate
+
     try:
-        _look_at_certificate(invocation.load(), Report())
+        config = invocation.load()
+        found = check_certificate(config.tls, str(config.path))
     except ConfigError as error:
-        report.problems += error.problems
-    except OSError as error:
-        report.problems.append(Problem(str(error.filename), "", f"the daemon's user cannot read it: {error.strerror}"))
+        found = list(error.problems)
+    report.problems += [
+        evolve(one, reason=f"{one.reason} (as the daemon's user)") for one in found if one not in report.problems
+    ]
 
 
 def _look_at_ports(config: Config, report: Report) -> None:

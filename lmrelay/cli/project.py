@@ -10,8 +10,9 @@ from __future__ import annotations
 import click
 
 from lmrelay.cli.main import Invocation, pass_invocation
-from lmrelay.cli.projectfile import EFFECT, SLUG, change, create, editing, known, path_of
+from lmrelay.cli.projectfile import EFFECT, change, create, editing, known, path_of
 from lmrelay.cli.projecttext import new_project, switch
+from lmrelay.config.checks import SLUG, SLUG_FORM
 from lmrelay.config.values import Config, Project
 from lmrelay.errors import SyntaxRefused
 from lmrelay.mail.address import ascii_domain
@@ -52,9 +53,7 @@ def add(invocation: Invocation, slug: str, domains: tuple[str, ...]) -> None:
     Add a project that may send as the given domains.
     """
     if not SLUG.fullmatch(slug):
-        raise click.ClickException(
-            f"{slug!r} cannot be a project's slug: up to 63 of a-z, 0-9 and -, no - first or last"
-        )
+        raise click.ClickException(f"{slug!r} cannot be a project's slug: expected {SLUG_FORM}")
     listed = tuple(dict.fromkeys(map(_sender_domain, domains)))
     with editing(invocation) as config:
         if slug in config.projects:

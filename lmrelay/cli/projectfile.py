@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from lmrelay.cli.main import Invocation
 from lmrelay.config.values import Config, Project
 from lmrelay.errors import ConfigError, Problem
 
-SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 NEW_FILE, NEW_FOLDER = 0o640, 0o750
 
 
