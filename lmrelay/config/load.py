@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 import tomllib
 from collections import Counter
 from collections.abc import Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,7 @@ def _read_main(reader: Reader, path: Path) -> Config | None:
         table = {**table, "delivery": {key: value for key, value in delivery.items() if key != "domains"}}
     config = reader.table(Config, table, path=path, projects={}, token_key=b"", warnings=())
     if config is None:
+        _check_the_rest(reader, table, path)
         return None
     server = evolve(
         config.server,
@@ -105,6 +106,19 @@ def _read_main(reader: Reader, path: Path) -> Config | None:
         read_projects=reader.folder / config.server.read_projects,
     )
     return evolve(config, server=server, delivery=evolve(config.delivery, domains=domains))
+
+
+def _check_the_rest(reader: Reader, table: Mapping[str, Any], path: Path) -> None:
+    """
+    Where some tables cannot be read, tell what is wrong between the others too.
+    """
+    broken = {re.split(r"[.\[]", problem.key)[0] for problem in reader.problems}
+    if "listeners" in broken or "tls" in broken:
+        return
+    rest = {key: value for key, value in table.items() if key not in broken} | {"server": {"hostname": "relay.invalid"}}
+    config = Reader(reader.file, reader.folder).table(Config, rest, path=path, projects={}, token_key=b"", warnings=())
+    if config is not None:
+        reader.problems += _check(config)
 
 
 def _read_domains(reader: Reader, table: object) -> dict[str, DomainDelivery]:
@@ -168,8 +182,6 @@ def read_project(path: Path) -> Project:
     if project is not None:
         if project.default_route not in routes:
             reader.complain("default_route", f"there is no route {project.default_route!r}")
-        if project.mode.value != "live":
-            reader.complain("mode", f"{project.mode.value!r} {NOT_YET}: its mail would go to real recipients")
         names = Counter(token.name for token in project.tokens)
         for name, number in names.items():
             if number > 1:
@@ -216,18 +228,12 @@ def _check(config: Config) -> list[Problem]:
         problems.append(Problem(str(config.path), key, reason))
 
     seen: dict[tuple[str, int], int] = {}
-    enabled = [one for one in config.listeners if one.enabled]
     for number, listener in enumerate(config.listeners):
-        if listener.security is Security.PLAIN and not ip_address(listener.interface).is_loopback:
-            complain(
-                f"listeners[{number}].security",
-                '"plain" would send tokens in clear: expected a loopback interface such as "127.0.0.1"',
-            )
         place = (listener.interface, listener.port)
         if listener.enabled and listener.port and place in seen:
             complain(f"listeners[{number}].port", f"is that of listeners[{seen[place]}] too")
         seen.setdefault(place, number)
-    if any(one.security is not Security.PLAIN for one in enabled):
+    if any(one.enabled and one.security is not Security.PLAIN for one in config.listeners):
         problems += _need_certificate(config.tls, str(config.path))
     return problems
 

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import attrs
 from attrs import define, field
 
-from lmrelay.config.checks import CHECKS
+from lmrelay.config.checks import CHECKS, WHOLE
 from lmrelay.config.durations import duration
 from lmrelay.errors import Problem
 
@@ -66,9 +66,17 @@ class Reader:
             inner = f"{key}.{one.name}" if key else one.name
             if one.name in table:
                 values[one.name] = self._value(table[one.name], readable[one.name], inner, (cls, one.name))
+            elif one.default is attrs.NOTHING and attrs.has(readable[one.name]):
+                # What is required within it is named, which helps more than the table's name.
+                values[one.name] = self.table(readable[one.name], {}, inner)
             elif one.default is attrs.NOTHING:
                 self.complain(inner, "is required")
-        return cls(**values) if len(self.problems) == before else None
+        if len(self.problems) > before:
+            return None
+        made = cls(**values)
+        for name, reason in WHOLE.get(cls, _nothing)(made):
+            self.complain(f"{key}.{name}" if key else name, reason)
+        return made if len(self.problems) == before else None
 
     def _refuse_unknown(self, table: Mapping[str, object], known: Mapping[str, object], key: str) -> None:
         for name in table:
@@ -131,6 +139,10 @@ class Reader:
 def _kinds(cls: Any) -> Mapping[str, Any]:
     hints = typing.get_type_hints(cls)
     return {one.name: hints[one.name] for one in attrs.fields(cls) if one.init}
+
+
+def _nothing(_: object) -> tuple[()]:
+    return ()
 
 
 def _kind(value: object) -> str:
