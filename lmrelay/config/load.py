@@ -156,14 +156,24 @@ def _read_projects(folder: Path, *, needed: bool) -> tuple[dict[str, Project], l
             projects[path.stem] = read_project(path)
         except ConfigError as error:
             problems += error.problems
-    owners: dict[str, str] = {}
+    problems += _find_shared(folder, projects)
+    return projects, problems
+
+
+def _find_shared(folder: Path, projects: Mapping[str, Project]) -> list[Problem]:
+    """
+    Tokens that are no token's alone: whose mail it is would hang on the order of the files.
+    """
+    problems = []
+    owners: dict[tuple[str, str], str] = {}
     for slug, project in projects.items():
         for number, token in enumerate(project.tokens):
-            if token.id in owners:
-                reason = f"the id is that of a token of project {owners[token.id]} too"
-                problems.append(Problem(str(folder / f"{slug}.toml"), f"tokens[{number}].id", reason))
-            owners[token.id] = slug
-    return projects, problems
+            for key, value in (("id", token.id), ("sha256", token.sha256)):
+                if (key, value) in owners:
+                    reason = f"is that of a token of project {owners[key, value]} too"
+                    problems.append(Problem(str(folder / f"{slug}.toml"), f"tokens[{number}].{key}", reason))
+                owners.setdefault((key, value), slug)
+    return problems
 
 
 def read_project(path: Path) -> Project:
@@ -230,7 +240,9 @@ def _check(config: Config) -> list[Problem]:
     seen: dict[tuple[str, int], int] = {}
     for number, listener in enumerate(config.listeners):
         place = (listener.interface, listener.port)
-        if listener.enabled and listener.port and place in seen:
+        if not listener.enabled or not listener.port:
+            continue
+        if place in seen:
             complain(f"listeners[{number}].port", f"is that of listeners[{seen[place]}] too")
         seen.setdefault(place, number)
     if any(one.enabled and one.security is not Security.PLAIN for one in config.listeners):

@@ -109,7 +109,7 @@ class Reader:
         if isinstance(kind, type) and issubclass(kind, enum.Enum):
             return _word(value, kind)
         if kind is Path:
-            return self.folder / _text(value)
+            return self.folder / _path(value)
         return _SIMPLE[kind](value)
 
     def _union(self, value: object, kinds: tuple[Any, ...], key: str, place: tuple[type, str]) -> Any:
@@ -120,19 +120,21 @@ class Reader:
             return _date(value)
         return self._read(value, kinds[0], key, place)
 
-    def _list(self, value: object, kind: Any, key: str, place: tuple[type, str]) -> tuple[Any, ...]:
+    def _list(self, value: object, kind: Any, key: str, place: tuple[type, str]) -> Any:
         if not isinstance(value, list):
             raise ValueError(f"expected a list, not {_kind(value)}")
         items = []
+        before = len(self.problems)
         for number, item in enumerate(value):
             inner = f"{key}[{number}]"
             check = CHECKS.get((place[0], f"{place[1]}[]"))
             try:
-                read = check.run(item) if check is not None else self._read(item, kind, inner, place)
-                items.append(read)
+                read = item if check is not None and check.replaces else self._read(item, kind, inner, place)
+                items.append(check.run(read) if check is not None else read)
             except ValueError as error:
                 self.complain(inner, str(error))
-        return tuple(items)
+        # A list that lost its bad items must not be told to be too short as well.
+        return tuple(items) if len(self.problems) == before else MISSING
 
 
 @cache
@@ -156,6 +158,13 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"expected a string, not {_kind(value)}")
     return value
+
+
+def _path(value: object) -> str:
+    text = _text(value)
+    if not text or "\0" in text:
+        raise ValueError("expected a path")
+    return text
 
 
 def _flag(value: object) -> bool:
