@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from attrs import define, field
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, update
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
@@ -282,8 +282,8 @@ def test_many(config: Config, start: Callable[..., Daemon]) -> None:
     """
     ids = many(config, 130, 10)
     daemon = start()
-    for id_ in ids:
-        alter(config, (id_, 7), owner=OTHER, due=None)
+    with writing(config) as connection:
+        connection.execute(update(recipient).where(recipient.c.number == 7).values(owner=OTHER, due=None))
     change = order(config, Verb.HOLD, Selector(), lambda _: daemon.obey())
     assert (1170, 130, tuple(ids[:LATE])) == (change.changed, change.in_flight, change.late)
     assert 3 == daemon.woken
