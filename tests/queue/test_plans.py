@@ -1,0 +1,134 @@
+"""
+The statements that meet a long queue find their rows by an index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event
+
+from lmrelay.config.values import Config, Server
+from lmrelay.queue import stories, upkeep
+from lmrelay.queue.changes import (
+    Order,
+    Slice,
+    claim_orders,
+    find_slice,
+    find_undone,
+    take_back,
+    write_order,
+    write_slices,
+)
+from lmrelay.queue.orders import Selector, Verb
+from lmrelay.queue.schema import HELD
+from lmrelay.queue.store import find_url, make_engine, migrate
+from tests.queue.filling import NOW, fill, make_rows
+
+AFTER = ("0" * 26, 1)
+ORDER = Order("0" * 26, Verb.DELETE, Selector(), NOW, AFTER)
+WORK = ("INDEX ix_recipient_open", "INDEX ix_command_id")
+SMALL = ("worker", "alembic_version")
+"""
+Tables that have a few rows however long the queue is.
+"""
+
+
+@contextmanager
+def explained(connection: Connection) -> Iterator[list[str]]:
+    """
+    The plans of what is executed, a line a step.
+    """
+    plans: list[str] = []
+
+    def explain(_: Connection, cursor: Any, statement: str, parameters: Any, __: object, many: bool) -> None:
+        if statement.startswith(("PRAGMA", "EXPLAIN")):
+            return
+        given = parameters[0] if many else parameters
+        steps = cursor.connection.execute(f"EXPLAIN QUERY PLAN {statement}", given)
+        plans.extend(step[3] for step in steps)
+
+    event.listen(connection, "before_cursor_execute", explain)
+    yield plans
+    event.remove(connection, "before_cursor_execute", explain)
+
+
+SELECTORS = [
+    Selector(),
+    Selector(states=(HELD,)),
+    Selector(messages=("01", "02")),
+    Selector(projects=("acme",), routes=("outgoing",), tags=("x",), domains=("b.example",)),
+    Selector(recipients=("a@b.example",), older_than=60.0, younger_than=86400.0),
+]
+
+STATEMENTS: dict[str, Callable[[Connection], object]] = {
+    **{
+        f"list {number}": lambda connection, one=one: stories.list_page(connection, one, NOW, AFTER, 100)  # type: ignore[misc]
+        for number, one in enumerate(SELECTORS)
+    },
+    **{
+        f"count {number}": lambda connection, one=one: stories.count(connection, one, NOW)  # type: ignore[misc]
+        for number, one in enumerate(SELECTORS)
+    },
+    "list first": lambda connection: stories.list_page(connection, Selector(), NOW, None, 100),
+    "story": lambda connection: stories.tell(connection, stories.find_ids(connection, "0", 1)[0], ()),
+    "head": lambda connection: stories.read_head(connection, "0"),
+    "undone": find_undone,
+    "claim": lambda connection: claim_orders(connection, [("0", "w")]),
+    "take back": lambda connection: take_back(connection, "0"),
+    **{
+        f"slice {verb.value}": lambda connection, verb=verb: write_slices(  # type: ignore[misc]
+            connection,
+            [
+                Slice(
+                    Order("0" * 26, verb, Selector(), NOW),
+                    find_slice(connection, Order("0" * 26, verb, Selector(), NOW, AFTER)),
+                    NOW,
+                )
+            ],
+        )
+        for verb in Verb
+    },
+    "over": lambda connection: upkeep.find_over(connection, NOW + 1, (0.0, "")),
+    "forget": lambda connection: upkeep.forget_messages(connection, [["0", "1"]]),
+}
+
+
+@pytest.fixture(scope="module")
+def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
+    folder = tmp_path_factory.mktemp("plans")
+    config = Config(Path(folder) / "lmrelay.toml", Server("relay.example", folder))
+    migrate(find_url(config))
+    fill(config, *(make_rows([f"{name}@b.example"], at=NOW - 60) for name in "ab"))
+    engine = make_engine(find_url(config))
+    with engine.connect() as connection:
+        write_order(connection, ORDER)
+        yield connection
+    engine.dispose()
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_no_full_scan(connection: Connection, name: str) -> None:
+    """
+    No table that grows with the queue is read from end to end, nor is an index of all there ever was: the
+    indexes of what is open, and of orders that wait, are the work itself.
+    """
+    with connection.begin_nested(), explained(connection) as plans:
+        STATEMENTS[name](connection)
+    assert plans
+    scans = [step for step in plans if step.startswith("SCAN ") and not step.endswith(WORK)]
+    assert [] == [step for step in scans if step.split()[1] not in SMALL]
+
+
+@pytest.mark.parametrize("number", range(len(SELECTORS)))
+def test_pages_come_in_order(connection: Connection, number: int) -> None:
+    """
+    A page of the listing is read in the order it is shown, not sorted out of everything.
+    """
+    with connection.begin_nested(), explained(connection) as plans:
+        STATEMENTS[f"list {number}"](connection)
+    assert [] == [step for step in plans if "TEMP B-TREE" in step]

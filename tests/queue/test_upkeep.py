@@ -1,0 +1,274 @@
+"""
+Upkeep: what goes, what stays, and in how small steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import define, evolve, field
+from sqlalchemy import Connection, insert, select, text, update
+from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
+
+from lmrelay.config.values import DAY, Config
+from lmrelay.queue.contents import InlineReader
+from lmrelay.queue.orders import Verb
+from lmrelay.queue.schema import (
+    DELETED,
+    DELIVERED,
+    FAILED,
+    HELD,
+    attempt,
+    chunk,
+    command,
+    event,
+    message,
+    recipient,
+    webhook_delivery,
+)
+from lmrelay.queue.store import find_url, make_engine, make_reading_engine, migrate
+from lmrelay.queue.upkeep import ANSWERED_FOR, STEP, STEP_RECIPIENTS, VACUUM_SLACK, Checkpoints, Upkeep, checkpoint
+from lmrelay.queue.writer import InlineWriter
+from tests.queue.conftest import make_config
+from tests.queue.filling import NOW, alter, fill, make_rows, rows, writing
+
+OLD = NOW - 40 * DAY
+RETENTION = 28 * DAY
+
+
+@define(eq=False)
+class Settings:
+    config: Config
+
+
+@define(eq=False)
+class CountingWriter:
+    """
+    A writer that knows how much it was given at once.
+    """
+
+    writer: InlineWriter
+    items: list[Any] = field(factory=list)
+
+    def start(self) -> None:
+        self.writer.start()
+
+    def submit(self, write: Callable[[Connection, Sequence[Any]], Sequence[Any]], item: Any) -> Deferred[Any]:
+        self.items.append(item)
+        return self.writer.submit(write, item)
+
+    def stop(self) -> Deferred[None]:
+        return self.writer.stop()
+
+
+def keep_up(config: Config, sleep: Callable[[float], Deferred[None]] = lambda _: succeed(None)) -> list[Any]:
+    """
+    One round of upkeep; what was written, step by step.
+    """
+    url = find_url(config)
+    writer, reader = CountingWriter(InlineWriter(make_engine(url))), InlineReader(make_reading_engine(url))
+    results: list[object] = []
+    upkeep = Upkeep(writer, reader, Settings(config), lambda: NOW, sleep)
+    Deferred.fromCoroutine(upkeep.keep_up()).addBoth(results.append)
+    writer.stop()
+    reader.stop()
+    assert [None] == [one.value if isinstance(one, Failure) else one for one in results]
+    return writer.items
+
+
+def left(config: Config, column: Any) -> list[Any]:
+    with writing(config) as connection:
+        return sorted(connection.execute(select(column)).scalars())
+
+
+def end_all(config: Config) -> None:
+    """
+    Everything failed long ago.
+    """
+    with writing(config) as connection:
+        connection.execute(update(recipient).values(state=FAILED, due=None, ended_at=OLD))
+
+
+def test_retention(config: Config) -> None:
+    """
+    What has been over for longer than the retention goes with all that is known of it; what is open, or was over
+    lately, stays, however old the message is.
+    """
+    gone, held, fresh, partly, new = fill(
+        config, *(make_rows(["a@a.example", "b@b.example"], at=at) for at in (OLD, OLD, OLD, OLD, NOW - DAY))
+    )
+    for id_, ended in ((gone, OLD + 60), (held, OLD), (fresh, NOW - RETENTION + 1), (partly, OLD), (new, NOW - DAY)):
+        alter(config, (id_, 0), state=DELIVERED, due=None, ended_at=ended)
+        alter(config, (id_, 1), state=DELETED, due=None, ended_at=OLD)
+    alter(config, (held, 1), state=HELD, ended_at=None)
+    alter(config, (partly, 1), ended_at=NOW - 60)
+    made = {"recipient": 0, "number": 1, "started_at": OLD, "ended_at": OLD, "outcome": "delivered"}
+    with writing(config) as connection:
+        connection.execute(
+            insert(attempt), [{**made, "message": id_, "text": "", "tls_failure": ""} for id_ in (gone, held)]
+        )
+    keep_up(config)
+    staying = sorted([held, fresh, partly, new])
+    assert staying == left(config, message.c.id)
+    assert staying == left(config, event.c.message)
+    assert staying == left(config, chunk.c.body)
+    assert [held] == left(config, attempt.c.message)
+    assert 8 == len(rows(config))
+
+
+def test_webhooks_come_first(config: Config) -> None:
+    """
+    A message whose webhooks are not all told is not forgotten before they are.
+    """
+    ids = fill(config, make_rows(["a@a.example"], at=OLD), make_rows(["b@b.example"], at=OLD))
+    for id_ in ids:
+        alter(config, (id_, 0), state=DELIVERED, due=None, ended_at=OLD)
+    with writing(config) as connection:
+        sequences = dict(tuple(row) for row in connection.execute(select(event.c.message, event.c.sequence)))
+        connection.execute(
+            insert(webhook_delivery),
+            [
+                {"event": sequences[id_], "endpoint": "x", "attempts": 1, "due": due, "last": ""}
+                for id_, due in zip(ids, (None, NOW + 60), strict=True)
+            ],
+        )
+    keep_up(config)
+    assert [ids[1]] == left(config, message.c.id)
+    assert [sequences[ids[1]]] == left(config, webhook_delivery.c.event)
+
+
+@pytest.mark.parametrize(("messages", "recipients"), [(2 * STEP + 1, 1), (5, STEP_RECIPIENTS // 2)])
+def test_small_steps(config: Config, messages: int, recipients: int) -> None:
+    """
+    Much that is old goes in several short transactions, with a pause after each.
+    """
+    to = [f"r{number}@b.example" for number in range(recipients)]
+    fill(config, *(make_rows(to, at=OLD + number) for number in range(messages)))
+    end_all(config)
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> Deferred[None]:
+        pauses.append(seconds)
+        return succeed(None)
+
+    steps = [one for one in keep_up(config, sleep) if isinstance(one, list)]
+    assert [] == left(config, message.c.id)
+    assert messages == sum(map(len, steps))
+    assert (3, 3) == (len(steps), len(pauses))
+    assert all(len(step) <= min(STEP, STEP_RECIPIENTS // recipients) for step in steps)
+
+
+def test_stop(config: Config) -> None:
+    """
+    When the relay stops no further step begins.
+    """
+    ids = fill(config, *(make_rows(["a@a.example"], at=OLD + number) for number in range(STEP + 1)))
+    end_all(config)
+    url = find_url(config)
+    writer, reader = InlineWriter(make_engine(url)), InlineReader(make_reading_engine(url))
+
+    def sleep(_: float) -> Deferred[None]:
+        upkeep.stop()
+        return succeed(None)
+
+    upkeep = Upkeep(writer, reader, Settings(config), lambda: NOW, sleep)
+    Deferred.fromCoroutine(upkeep.keep_up())
+    writer.stop()
+    reader.stop()
+    assert [ids[-1]] == left(config, message.c.id)
+
+
+def test_orders_go(config: Config) -> None:
+    """
+    Orders that were carried out are forgotten after a while, those that wait are not.
+    """
+    common = {"verb": Verb.HOLD.value, "selector": "{}", "ordered_at": NOW, "changed": 0, "in_flight": 0, "late": "[]"}
+    done = {"old": NOW - ANSWERED_FOR - 1, "new": NOW - ANSWERED_FOR + 1, "waits": None}
+    with writing(config) as connection:
+        connection.execute(insert(command), [{**common, "id": id_, "done_at": at} for id_, at in done.items()])
+    keep_up(config)
+    assert ["new", "waits"] == left(config, command.c.id)
+
+
+@pytest.fixture
+def on_sqlite(tmp_path: Path) -> Config:
+    config = make_config(tmp_path)
+    migrate(find_url(config))
+    return config
+
+
+def _pages(config: Config) -> tuple[int, int]:
+    with writing(config) as connection:
+        return (
+            connection.exec_driver_sql("PRAGMA page_count").scalar_one(),
+            connection.exec_driver_sql("PRAGMA freelist_count").scalar_one(),
+        )
+
+
+def test_space_goes_back(on_sqlite: Config) -> None:
+    """
+    When most of the database is empty the disk gets it back, in small steps, but for what a busy queue needs again.
+    """
+    with writing(on_sqlite) as connection:
+        octets = bytes(1 << 20)
+        connection.execute(
+            insert(chunk),
+            [{"body": "x", "number": number, "size": len(octets), "octets": octets} for number in range(24)],
+        )
+    with writing(on_sqlite) as connection:
+        connection.execute(text("DELETE FROM chunk"))
+    before, free = _pages(on_sqlite)
+    assert free > VACUUM_SLACK
+    steps = [one for one in keep_up(on_sqlite) if one is None]
+    after, free = _pages(on_sqlite)
+    assert VACUUM_SLACK - 256 <= free <= VACUUM_SLACK
+    assert 0 <= before - after - 256 * len(steps) < len(steps)  # the map of pages shrinks too
+    assert [] == [one for one in keep_up(on_sqlite) if one is None]
+
+
+def test_checkpoint(on_sqlite: Config) -> None:
+    """
+    What is in the log comes into the database while connections are open, and a log beyond measure starts afresh.
+    """
+    engine = make_engine(find_url(on_sqlite))
+    with engine.begin() as connection:
+        connection.execute(insert(chunk), [{"body": "x", "number": 0, "size": 1, "octets": bytes(1 << 20)}])
+    other = make_engine(find_url(on_sqlite))
+    in_log, moved = checkpoint(other)
+    assert in_log == moved > 256
+    log = Path(f"{on_sqlite.server.state_dir}/queue.sqlite-wal")
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM chunk"))
+        connection.execute(insert(chunk), [{"body": "x", "number": 0, "size": 1, "octets": bytes(40 << 20)}])
+    assert log.stat().st_size > 40 << 20
+    checkpoint(other)
+    assert 0 == log.stat().st_size
+    other.dispose()
+    engine.dispose()
+
+
+def test_checkpoints_without_a_log(config: Config) -> None:
+    """
+    On the caller's thread where there is no reactor, and nothing to do where the database sees to it itself.
+    """
+    checkpoints = Checkpoints(make_engine(find_url(config)), None)
+    results: list[object] = []
+    Deferred.fromCoroutine(checkpoints.run()).addBoth(results.append)
+    checkpoints.stop()
+    assert [None] == results
+
+
+def test_retention_is_as_configured(config: Config) -> None:
+    """
+    A reload that shortens the retention counts at once.
+    """
+    (id_,) = fill(config, make_rows(["a@a.example"], at=NOW - 7200))
+    alter(config, (id_, 0), state=DELIVERED, due=None, ended_at=NOW - 3600)
+    keep_up(config)
+    assert [id_] == left(config, message.c.id)
+    keep_up(evolve(config, queue=evolve(config.queue, retention=60.0)))
+    assert [] == left(config, message.c.id)
