@@ -13,6 +13,7 @@ from collections.abc import Callable
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any, cast
 
+from OpenSSL.SSL import Error as SSLError
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.ssl import CertificateOptions
@@ -20,10 +21,11 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
+from lmrelay.config.certificates import check_certificate
 from lmrelay.config.load import load
 from lmrelay.config.values import Config
 from lmrelay.dns.resolver import Resolver
-from lmrelay.errors import ConfigError, LmrelayError, Problem
+from lmrelay.errors import ConfigError, Problem
 from lmrelay.inbound.listeners import Listeners
 from lmrelay.inbound.services import Services
 from lmrelay.interfaces import IResolver
@@ -88,7 +90,7 @@ class Relay(Service):
                 wall,
                 entropy,
                 context=lambda: self._context,
-                offer_cram=lambda: cram_is_offered(directories),
+                offer_cram=lambda: cram_is_offered(directories, wall()),
             ),
         )
         self._reload = Reload(settings, self._read, self._adopt)
@@ -175,11 +177,13 @@ class Relay(Service):
         return succeed(None)
 
     def _take_context(self, config: Config) -> list[Problem]:
-        try:
-            self._context = make_context(config.tls)
-        except (OSError, ValueError, LmrelayError) as error:
-            return [Problem(str(config.path), "tls", f"the certificate or its key cannot be used: {error}")]
-        return []
+        problems = check_certificate(config.tls, str(config.path))
+        if not problems:
+            try:
+                self._context = make_context(config.tls)
+            except (OSError, ValueError, SSLError) as error:
+                problems = [Problem(str(config.path), "tls", f"certificate and key cannot be used: {error}")]
+        return problems
 
     def _change_listeners(self, config: Config) -> list[Problem]:
         return [Problem(str(config.path), "listeners", error) for error in self.listeners.change(config.listeners)]

@@ -41,7 +41,7 @@ def check_certificate(tls: ServerTls, file: str) -> list[Problem]:
         except ValueError as error:
             problems.append(Problem(file, "tls.private_key", str(error)))
     if chain and key and _public(chain[0].public_key()) != _public(key.public_key()):
-        reason = f"{tls.private_key} is not the key of the first certificate in {tls.certificate}"
+        reason = f"{tls.private_key} does not match the first certificate in {tls.certificate}"
         problems.append(Problem(file, "tls.private_key", reason))
     return problems
 

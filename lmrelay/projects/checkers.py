@@ -42,16 +42,16 @@ class Identity:
     token_id: str
 
 
-def cram_is_offered(directories: Directories) -> bool:
+def cram_is_offered(directories: Directories, now: float) -> bool:
     """
     May clients be offered CRAM-MD5? Those that know it take it and never fall back, so it
-    must work with every token.
+    must work with every token that has not expired.
     """
     config: Config = directories.settings.config
     if config.auth.cram_md5 is not Switch.AUTO:
         return config.auth.cram_md5 is Switch.ON
     directory = directories.current()
-    return directory.unsealed == 0 and 0 < len(directory.by_id) <= MAX_CRAM
+    return 0 < len(directory.by_id) <= MAX_CRAM and not any(entry.is_live(now) for entry in directory.unsealed)
 
 
 def _admit(entry: Entry | None, address: str, now: float) -> Identity:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from json.encoder import encode_basestring
 from typing import Any
 
 from lmrelay.config.values import Kind
@@ -197,15 +198,29 @@ def describe(id: str, subject: str, tags: Sequence[str], metadata: Mapping[str, 
     """
     What every event of a message says of it, as JSON.
     """
-    said = {"message_id": id, "subject": subject, "tag": tags[0] if tags else None, "tags": tags, "metadata": metadata}
-    return _encode(said)
+    return describe_row(id, subject, _encode(tags) if tags else "[]", _encode(dict(metadata)) if metadata else "{}")
 
 
-def extend(document: str, more: Mapping[str, Any]) -> str:
+def describe_row(id: str, subject: str, tags: str, metadata: str) -> str:
     """
-    A JSON object with more in it.
+    The same, of tags and metadata as they stand in the message's row.
     """
-    return f"{document[:-1]},{_encode(more)[1:]}"
+    tag = "null" if tags == "[]" else quote(json.loads(tags)[0])
+    return f'{{"message_id":{quote(id)},"subject":{quote(subject)},"tag":{tag},"tags":{tags},"metadata":{metadata}}}'
+
+
+def extend(document: str, more: str) -> str:
+    """
+    A JSON object with more members, given as they stand in JSON.
+    """
+    return f"{document[:-1]},{more}}}"
+
+
+def quote(text: str | None) -> str:
+    """
+    A JSON string, or null.
+    """
+    return "null" if text is None else encode_basestring(text)
 
 
 def format_time(at: float) -> str:

@@ -152,7 +152,7 @@ class QueueService:
             self._taker.wake,
         )
         self._obedience = Obedience(
-            self._writer, self._reader, self._dispatch, self.worker, self._wall, self._taker.wake, self.release
+            self._writer, self._reader, self._dispatch, self.worker, self._wall, self._taker.wake, self._free_leases
         )
         self._upkeep = Upkeep(self._writer, self._reader, self._settings, self._wall, self._sleep)
 
@@ -173,6 +173,7 @@ class QueueService:
         for loop in self._loops:
             loop.stop()
         self._loops.clear()
+        self._obedience.stop()
         self._upkeep.stop()
         self._recorder.end()
         await self._tasks.wait()

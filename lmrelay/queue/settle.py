@@ -4,10 +4,8 @@ What follows from attempts, in the commit that records them: states, events, not
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from typing import Any
 
 from attrs import define, field, frozen
 from sqlalchemy import Connection, bindparam, delete, func, null, select, update
@@ -17,10 +15,10 @@ from lmrelay.interfaces import ISettings
 from lmrelay.mail.dsn import Action, Subject
 from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Failed, Fault, Outcome, Tls
 from lmrelay.queue.notices import WANTS, Notices, due_notice
-from lmrelay.queue.rows import Entropy, Row, describe, dump, event_row, extend, format_time, read_recipient
+from lmrelay.queue.rows import Entropy, Row, describe_row, dump, event_row, extend, format_time, quote, read_recipient
 from lmrelay.queue.schedule import delay_after, event_at_expiry, has_expired
 from lmrelay.queue.schema import DEFERRED, DELIVERED, FAILED, attempt, chunk, event, is_open, message, recipient
-from lmrelay.queue.statements import find_open, find_over, insert_rows, run_each
+from lmrelay.queue.statements import Open, find_open, find_over, insert_rows, run_each
 
 log = Logger()
 
@@ -100,7 +98,7 @@ class Settler:
         run_each(connection, _DROP, [{"of": rows.final[id_]} for id_ in over])
         return [one.message in over for one in items]
 
-    def _record(self, row: Any, made: Attempt, parted: bool, rows: _Rows) -> None:
+    def _record(self, row: Open, made: Attempt, parted: bool, rows: _Rows) -> None:
         outcome, count = made.outcome, row.attempts + 1
         delivery = self._settings.config.delivery
         expired = waits = False
@@ -131,27 +129,22 @@ class Settler:
         if not row.notification:
             self._add_events(row, made, _event_type(outcome, expired), next_attempt, rows)
 
-    def _tell(self, row: Any, made: Attempt, action: Action, rows: _Rows) -> None:
+    def _tell(self, row: Open, made: Attempt, action: Action, rows: _Rows) -> None:
         about = read_recipient(row)
         if about.wants(WANTS[action]):
             subject = Subject(about, made.outcome, made.host, made.started_at)
             rows.told.setdefault((row.message, action), []).append(subject)
 
-    def _add_events(self, row: Any, made: Attempt, type_: str, next_attempt: float | None, rows: _Rows) -> None:
-        tags = () if row.tags == "[]" else json.loads(row.tags)
-        metadata = {} if row.metadata == "{}" else json.loads(row.metadata)
-        said = extend(describe(row.message, row.subject, tags, metadata), {"recipient": row.address})
+    def _add_events(self, row: Open, made: Attempt, type_: str, next_attempt: float | None, rows: _Rows) -> None:
+        said = describe_row(row.message, row.subject, row.tags, row.metadata)
+        said = extend(said, f'"recipient":{quote(row.address)}')
         context, key, first = (row.project, row.route), (row.message, row.number), not row.attempts
         if first:
             rows.events.append(event_row(self._entropy, "message.sent", made.started_at, context, key, said))
-        more = {
-            "response": _response(made.outcome),
-            "mx": made.host,
-            "tls": None if made.tls is None else _tls(made.tls),
-            "attempt": row.attempts + 1,
-        }
+        tls = "null" if made.tls is None else dump(_tls(made.tls))
+        more = f'"response":{_response(made.outcome)},"mx":{quote(made.host)},"tls":{tls},"attempt":{row.attempts + 1}'
         if next_attempt is not None:
-            more["next_attempt"] = format_time(next_attempt)
+            more += f',"next_attempt":"{format_time(next_attempt)}"'
         rows.events.append(event_row(self._entropy, type_, made.ended_at, context, key, extend(said, more)))
 
 
@@ -169,13 +162,15 @@ def _words(outcome: Outcome) -> str:
     return "" if isinstance(outcome, Delivered) else f"{outcome.status} {outcome.text}"
 
 
-def _response(outcome: Outcome) -> Row:
+def _response(outcome: Outcome) -> str:
     reply = outcome.reply
     if reply is not None:
-        return {"status_code": reply.code, "enhanced_status_code": reply.enhanced, "content": reply.text}
-    if isinstance(outcome, Delivered):
-        return {}
-    return {"status_code": None, "enhanced_status_code": outcome.status, "content": outcome.text}
+        code, enhanced, text = str(reply.code), reply.enhanced, reply.text
+    elif isinstance(outcome, Delivered):
+        return "{}"
+    else:
+        code, enhanced, text = "null", outcome.status, outcome.text
+    return f'{{"status_code":{code},"enhanced_status_code":{quote(enhanced)},"content":{quote(text)}}}'
 
 
 def _tls(tls: Tls) -> Row:
@@ -188,7 +183,7 @@ def _tls(tls: Tls) -> Row:
     }
 
 
-def _attempt_row(row: Any, count: int, made: Attempt, words: str) -> Row:
+def _attempt_row(row: Open, count: int, made: Attempt, words: str) -> Row:
     outcome = made.outcome
     if isinstance(outcome, Delivered):
         status, text, fault = outcome.reply.enhanced, "", None

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any
+from itertools import chain
+from operator import itemgetter
+from typing import Any, NamedTuple
 
+from attrs import frozen
 from sqlalchemy import (
     BindParameter,
     ClauseElement,
@@ -20,11 +23,10 @@ from sqlalchemy import (
     Select,
     Table,
     Update,
-    and_,
     bindparam,
     insert,
-    or_,
     select,
+    tuple_,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import psycopg
@@ -33,8 +35,8 @@ from lmrelay.interfaces import RecipientKey
 from lmrelay.queue.schema import is_open, message, recipient
 
 _DIALECTS: dict[str, Callable[[], Dialect]] = {
-    sqlite.dialect.name: lambda: sqlite.dialect(paramstyle="named"),
-    postgresql.dialect.name: psycopg.dialect,
+    sqlite.dialect.name: lambda: sqlite.dialect(paramstyle="qmark"),
+    postgresql.dialect.name: lambda: psycopg.dialect(paramstyle="format"),  # type: ignore[no-untyped-call]
 }
 
 READ_SIZES = (1, 8, 64, 256)
@@ -43,15 +45,30 @@ How many keys one read looks for: few sizes, so few texts.
 """
 
 
-@cache
-def _text(dialect: str, statement: ClauseElement, columns: tuple[str, ...] | None = None) -> str:
-    return str(statement.compile(dialect=_DIALECTS[dialect](), column_keys=columns))
+@frozen
+class _Text:
+    """
+    A statement for the driver; C{pick} takes its parameters, in order, out of a row.
+    """
+
+    text: str
+    names: tuple[str, ...]
+    pick: Callable[[Any], tuple[Any, ...]]
 
 
 @cache
-def _insert_text(dialect: str, table: Table) -> str:
+def _compile(dialect: str, statement: ClauseElement, columns: tuple[str, ...] | None = None) -> _Text:
+    compiled = statement.compile(
+        dialect=_DIALECTS[dialect](), column_keys=columns, compile_kwargs={"render_postcompile": True}
+    )
+    names = tuple(compiled.positiontup or ())  # type: ignore[attr-defined]
+    return _Text(str(compiled), names, itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],))
+
+
+@cache
+def _compile_insert(dialect: str, table: Table) -> _Text:
     given = tuple(column.name for column in table.columns if column is not table.autoincrement_column)
-    return _text(dialect, insert(table).inline(), given)
+    return _compile(dialect, insert(table).inline(), given)
 
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -59,7 +76,8 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str
     Insert rows that have all columns, but for the number that the database gives.
     """
     if rows:
-        connection.exec_driver_sql(_insert_text(connection.dialect.name, table), list(rows))
+        how = _compile_insert(connection.dialect.name, table)
+        connection.exec_driver_sql(how.text, list(map(how.pick, rows)))
 
 
 def run_each(connection: Connection, statement: Update | Delete, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -67,7 +85,32 @@ def run_each(connection: Connection, statement: Update | Delete, rows: Sequence[
     Run one statement, which lives as long as the process, for each of the rows.
     """
     if rows:
-        connection.exec_driver_sql(_text(connection.dialect.name, statement), list(rows))
+        how = _compile(connection.dialect.name, statement)
+        connection.exec_driver_sql(how.text, list(map(how.pick, rows)))
+
+
+class Open(NamedTuple):
+    """
+    A recipient that is not final, with what events say of its message.
+    """
+
+    message: str
+    number: int
+    address: str
+    notify: str | None
+    orcpt_type: str | None
+    orcpt: str | None
+    attempts: int
+    owner: str | None
+    delay_told: bool
+    project: str
+    route: str
+    notification: bool
+    received_at: float
+    subject: str
+    tags: str
+    metadata: str
+    body: str
 
 
 _OPEN = (
@@ -93,33 +136,27 @@ _OPEN = (
 
 @cache
 def _select_open(size: int) -> Select[Any]:
-    keys = [
-        and_(recipient.c.message == bindparam(f"of{number}"), recipient.c.number == bindparam(f"which{number}"))
-        for number in range(size)
-    ]
+    keys: BindParameter[Any] = bindparam("key", [("", 0)] * size, expanding=True)
     both = recipient.join(message, message.c.id == recipient.c.message)
-    return select(*_OPEN).select_from(both).where(or_(*keys), is_open)
+    return select(*_OPEN).select_from(both).where(tuple_(recipient.c.message, recipient.c.number).in_(keys), is_open)
 
 
 @cache
 def _select_over(size: int) -> Select[Any]:
     mine = select(recipient.c.number).where(recipient.c.message == message.c.id, is_open)
-    ids: list[BindParameter[str]] = [bindparam(f"of{number}") for number in range(size)]
+    ids: BindParameter[Any] = bindparam("key", [""] * size, expanding=True)
     return select(message.c.id).where(message.c.id.in_(ids), ~mine.exists())
 
 
-def find_open(connection: Connection, keys: Sequence[RecipientKey]) -> dict[RecipientKey, Any]:
+def find_open(connection: Connection, keys: Sequence[RecipientKey]) -> dict[RecipientKey, Open]:
     """
-    Those recipients that are not final, with what events say of their messages.
+    Those recipients that are not final.
     """
     found = {}
     for part in _parts(keys):
-        given: dict[str, Any] = {}
-        for number, (of, which) in enumerate(part):
-            given[f"of{number}"] = of
-            given[f"which{number}"] = which
-        text = _text(connection.dialect.name, _select_open(len(part)))
-        for row in connection.exec_driver_sql(text, given):
+        text = _compile(connection.dialect.name, _select_open(len(part))).text
+        given = tuple(chain.from_iterable(part))
+        for row in map(Open._make, connection.exec_driver_sql(text, given)):
             found[row.message, row.number] = row
     return found
 
@@ -130,9 +167,8 @@ def find_over(connection: Connection, ids: Sequence[str]) -> set[str]:
     """
     found: set[str] = set()
     for part in _parts(ids):
-        text = _text(connection.dialect.name, _select_over(len(part)))
-        given = {f"of{number}": one for number, one in enumerate(part)}
-        found.update(row[0] for row in connection.exec_driver_sql(text, given))
+        text = _compile(connection.dialect.name, _select_over(len(part))).text
+        found.update(row[0] for row in connection.exec_driver_sql(text, tuple(part)))
     return found
 
 
