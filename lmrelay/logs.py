@@ -82,7 +82,8 @@ class LogObserver:
 
     @_lowest.default
     def _find_lowest(self) -> LogLevel:
-        return LogLevel.levelWithName(self.settings.level)
+        lowest: LogLevel = LogLevel.levelWithName(self.settings.level)
+        return lowest
 
     def __call__(self, event: LogEvent) -> None:
         """
