@@ -11,27 +11,35 @@ import os
 import time
 from collections.abc import Callable
 from random import Random, SystemRandom
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
+from OpenSSL.SSL import Error as SSLError
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
+from lmrelay.config.certificates import check_certificate
 from lmrelay.config.load import load
 from lmrelay.config.values import Config
 from lmrelay.dns.resolver import Resolver
-from lmrelay.errors import ConfigError, LmrelayError, Problem
+from lmrelay.errors import ConfigError, Problem
 from lmrelay.inbound.listeners import Listeners
 from lmrelay.inbound.services import Services
 from lmrelay.interfaces import IResolver
 from lmrelay.outbound.connect import Connector
 from lmrelay.outbound.courier import Courier
-from lmrelay.projects.portal import cram_is_offered, make_portal
+from lmrelay.projects.checkers import cram_is_offered
+from lmrelay.projects.directory import Directories
+from lmrelay.projects.portal import make_portal
 from lmrelay.queue.service import QueueService
 from lmrelay.reload import Reload, Settings
 from lmrelay.server_tls import make_context
+
+if TYPE_CHECKING:
+    from lmrelay.interfaces import IQueue
 
 log = Logger()
 
@@ -58,7 +66,7 @@ class Relay(Service):
         self.settings = settings = Settings(config)
         self.reactor, self._adopted = reactor, adopted
         random = random or SystemRandom()
-        self._context = None
+        self._context: CertificateOptions | None = None
         self.courier = Courier(
             reactor,
             settings,
@@ -66,20 +74,23 @@ class Relay(Service):
             Connector(reactor, reactor, settings),
             wall,
             random,
+            # Each needs the other; the queue takes this place below.
+            queue=cast("IQueue", None),
         )
-        self.queue = QueueService(settings, reactor, self.courier, wall, entropy, random)
+        directories = Directories(settings)
+        self.queue = QueueService(settings, reactor, wall, entropy, random, self.courier)
         self.courier.queue = self.queue
         self.listeners = Listeners(
             reactor,
             Services(
                 reactor,
                 settings,
-                make_portal(settings, reactor, wall),
+                make_portal(directories, reactor, wall),
                 self.queue,
                 wall,
                 entropy,
                 context=lambda: self._context,
-                offer_cram=lambda: cram_is_offered(settings.config),
+                offer_cram=lambda: cram_is_offered(directories, wall()),
             ),
         )
         self._reload = Reload(settings, self._read, self._adopt)
@@ -142,7 +153,7 @@ class Relay(Service):
         """
         Has it fired within that time? It is not cancelled if not.
         """
-        late = deferLater(self.reactor, seconds)
+        late: Deferred[None] = deferLater(self.reactor, seconds)
         _, first = await DeferredList([awaited, late], fireOnOneCallback=True, consumeErrors=True)
         if first == 0:
             late.cancel()
@@ -166,11 +177,13 @@ class Relay(Service):
         return succeed(None)
 
     def _take_context(self, config: Config) -> list[Problem]:
-        try:
-            self._context = make_context(config.tls)
-        except (OSError, ValueError, LmrelayError) as error:
-            return [Problem(str(config.path), "tls", f"the certificate or its key cannot be used: {error}")]
-        return []
+        problems = check_certificate(config.tls, str(config.path))
+        if not problems:
+            try:
+                self._context = make_context(config.tls)
+            except (OSError, ValueError, SSLError) as error:
+                problems = [Problem(str(config.path), "tls", f"certificate and key cannot be used: {error}")]
+        return problems
 
     def _change_listeners(self, config: Config) -> list[Problem]:
         return [Problem(str(config.path), "listeners", error) for error in self.listeners.change(config.listeners)]

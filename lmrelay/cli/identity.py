@@ -7,8 +7,10 @@ would shut the daemon out of its own store.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -30,3 +32,26 @@ def take_identity(folder: Path) -> None:
         os.setgroups([owner.st_gid])
     os.setgid(owner.st_gid)
     os.setuid(owner.st_uid)
+
+
+@contextlib.contextmanager
+def as_owner(folder: Path) -> Iterator[None]:
+    """
+    For a while root is the owner and group of C{folder}, and then root again.
+
+    For what makes a file there and then writes to folders that only root may change. Others stay who they are.
+    """
+    owner = folder.stat()
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        yield
+        return
+    group, groups = os.getegid(), os.getgroups()
+    os.setgroups([owner.st_gid])
+    os.setegid(owner.st_gid)
+    os.seteuid(owner.st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(group)
+        os.setgroups(groups)

@@ -8,7 +8,7 @@ what was expected. C{field[]} is each item of a list.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, ip_address
 from typing import Any
 from urllib.parse import urlsplit
@@ -185,6 +185,12 @@ def _domains(table: Mapping[str, Any]) -> Mapping[str, Any]:
     return {_hostname(name): value for name, value in table.items()}
 
 
+def _mode(mode: v.Mode) -> v.Mode:
+    if mode is not v.Mode.LIVE:
+        raise ValueError(f'"{mode.value}" is not carried out by this version: its mail would go to real recipients')
+    return mode
+
+
 _TIME = Check(_positive)
 _COUNT = Check(_between(1, 1_000_000))
 _PORT = _between(1, 65535)
@@ -230,6 +236,7 @@ CHECKS: Mapping[tuple[type, str], Check] = {
     (v.Token, "sha256"): Check(_pattern(r"[0-9a-f]{64}", "64 lower-case hexadecimal digits")),
     (v.Token, "cram"): Check(_pattern(r"[A-Za-z0-9+/=]*", "base64")),
     (v.Project, "domains[]"): Check(_sending_domain),
+    (v.Project, "mode"): Check(_mode),
     (v.Project, "default_route"): Check(check_slug),
     (v.Webhook, "url"): Check(_url),
     (v.Webhook, "secret"): Check(_pattern(r"whsec_[A-Za-z0-9+/=_-]{8,}", "whsec_ and at least 8 letters and digits")),
@@ -238,3 +245,14 @@ CHECKS: Mapping[tuple[type, str], Check] = {
         _pattern(r"\*|[a-z_]+\.(?:\*|[a-z_]+)", 'an event or a pattern such as "message.*"')
     ),
 }
+
+
+def _check_listener(listener: v.Listener) -> Iterator[tuple[str, str]]:
+    if listener.security is v.Security.PLAIN and not ip_address(listener.interface).is_loopback:
+        yield "security", '"plain" would send tokens in clear: expected a loopback interface such as "127.0.0.1"'
+
+
+WHOLE: Mapping[type, Callable[[Any], Iterable[tuple[str, str]]]] = {v.Listener: _check_listener}
+"""
+What fields must be to each other: the key that is wrong, and why.
+"""

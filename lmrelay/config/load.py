@@ -7,11 +7,13 @@ carries out is refused where security or safety hangs on it, and else warned of.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
 import stat
 import tomllib
 from collections import Counter
 from collections.abc import Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +98,7 @@ def _read_main(reader: Reader, path: Path) -> Config | None:
         table = {**table, "delivery": {key: value for key, value in delivery.items() if key != "domains"}}
     config = reader.table(Config, table, path=path, projects={}, token_key=b"", warnings=())
     if config is None:
+        _check_the_rest(reader, table, path)
         return None
     server = evolve(
         config.server,
@@ -103,6 +106,19 @@ def _read_main(reader: Reader, path: Path) -> Config | None:
         read_projects=reader.folder / config.server.read_projects,
     )
     return evolve(config, server=server, delivery=evolve(config.delivery, domains=domains))
+
+
+def _check_the_rest(reader: Reader, table: Mapping[str, Any], path: Path) -> None:
+    """
+    Where some tables cannot be read, tell what is wrong between the others too.
+    """
+    broken = {re.split(r"[.\[]", problem.key)[0] for problem in reader.problems}
+    if "listeners" in broken or "tls" in broken:
+        return
+    rest = {key: value for key, value in table.items() if key not in broken} | {"server": {"hostname": "relay.invalid"}}
+    config = Reader(reader.file, reader.folder).table(Config, rest, path=path, projects={}, token_key=b"", warnings=())
+    if config is not None:
+        reader.problems += _check(config)
 
 
 def _read_domains(reader: Reader, table: object) -> dict[str, DomainDelivery]:
@@ -140,14 +156,24 @@ def _read_projects(folder: Path, *, needed: bool) -> tuple[dict[str, Project], l
             projects[path.stem] = read_project(path)
         except ConfigError as error:
             problems += error.problems
-    owners: dict[str, str] = {}
+    problems += _find_shared(folder, projects)
+    return projects, problems
+
+
+def _find_shared(folder: Path, projects: Mapping[str, Project]) -> list[Problem]:
+    """
+    Tokens that are no token's alone: whose mail it is would hang on the order of the files.
+    """
+    problems = []
+    owners: dict[tuple[str, str], str] = {}
     for slug, project in projects.items():
         for number, token in enumerate(project.tokens):
-            if token.id in owners:
-                reason = f"the id is that of a token of project {owners[token.id]} too"
-                problems.append(Problem(str(folder / f"{slug}.toml"), f"tokens[{number}].id", reason))
-            owners[token.id] = slug
-    return projects, problems
+            for key, value in (("id", token.id), ("sha256", token.sha256)):
+                if (key, value) in owners:
+                    reason = f"is that of a token of project {owners[key, value]} too"
+                    problems.append(Problem(str(folder / f"{slug}.toml"), f"tokens[{number}].{key}", reason))
+                owners.setdefault((key, value), slug)
+    return problems
 
 
 def read_project(path: Path) -> Project:
@@ -166,8 +192,6 @@ def read_project(path: Path) -> Project:
     if project is not None:
         if project.default_route not in routes:
             reader.complain("default_route", f"there is no route {project.default_route!r}")
-        if project.mode.value != "live":
-            reader.complain("mode", f"{project.mode.value!r} {NOT_YET}: its mail would go to real recipients")
         names = Counter(token.name for token in project.tokens)
         for name, number in names.items():
             if number > 1:
@@ -214,18 +238,14 @@ def _check(config: Config) -> list[Problem]:
         problems.append(Problem(str(config.path), key, reason))
 
     seen: dict[tuple[str, int], int] = {}
-    enabled = [one for one in config.listeners if one.enabled]
     for number, listener in enumerate(config.listeners):
-        if listener.security is Security.PLAIN and not ip_address(listener.interface).is_loopback:
-            complain(
-                f"listeners[{number}].security",
-                '"plain" would send tokens in clear: expected a loopback interface such as "127.0.0.1"',
-            )
         place = (listener.interface, listener.port)
-        if listener.enabled and listener.port and place in seen:
+        if not listener.enabled or not listener.port:
+            continue
+        if place in seen:
             complain(f"listeners[{number}].port", f"is that of listeners[{seen[place]}] too")
         seen.setdefault(place, number)
-    if any(one.security is not Security.PLAIN for one in enabled):
+    if any(one.enabled and one.security is not Security.PLAIN for one in config.listeners):
         problems += _need_certificate(config.tls, str(config.path))
     return problems
 
@@ -270,3 +290,30 @@ def read_token_key(state_dir: Path) -> bytes:
     if len(key) != KEY_LENGTH:
         raise ConfigError(Problem(str(path), "", f"expected a key of {KEY_LENGTH} octets"))
     return key
+
+
+def ensure_token_key(state_dir: Path) -> bytes:
+    """
+    The key under which tokens are sealed, made where there is none: for its first user only.
+
+    @raise ConfigError: as L{read_token_key}, or it cannot be made
+    """
+    key = read_token_key(state_dir)
+    if key:
+        return key
+    path = state_dir / TOKEN_KEY
+    draft = state_dir / f".{TOKEN_KEY}.{os.getpid()}"
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(os.urandom(KEY_LENGTH))
+            stream.flush()
+            os.fsync(stream.fileno())
+        # A link appears whole, and fails if another was faster: then theirs is the key.
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+        draft.unlink()
+    except OSError as error:
+        raise ConfigError(Problem(str(path), "", f"cannot be made: {error.strerror}")) from error
+    return read_token_key(state_dir)

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import attrs
 from attrs import define, field
 
-from lmrelay.config.checks import CHECKS
+from lmrelay.config.checks import CHECKS, WHOLE
 from lmrelay.config.durations import duration
 from lmrelay.errors import Problem
 
@@ -56,7 +56,7 @@ class Reader:
             self.complain(key, f"expected a table, not {_kind(table)}")
             return None
         before = len(self.problems)
-        kinds = _kinds(cls)
+        kinds = _kinds(cls)  # type: ignore[arg-type]  # mypy does not see that classes are hashable
         readable = {name: kind for name, kind in kinds.items() if name not in given}
         self._refuse_unknown(table, readable, key)
         values = dict(given)
@@ -66,9 +66,17 @@ class Reader:
             inner = f"{key}.{one.name}" if key else one.name
             if one.name in table:
                 values[one.name] = self._value(table[one.name], readable[one.name], inner, (cls, one.name))
+            elif one.default is attrs.NOTHING and attrs.has(readable[one.name]):
+                # What is required within it is named, which helps more than the table's name.
+                values[one.name] = self.table(readable[one.name], {}, inner)
             elif one.default is attrs.NOTHING:
                 self.complain(inner, "is required")
-        return cls(**values) if len(self.problems) == before else None
+        if len(self.problems) > before:
+            return None
+        made = cls(**values)
+        for name, reason in WHOLE.get(cls, _nothing)(made):
+            self.complain(f"{key}.{name}" if key else name, reason)
+        return made if len(self.problems) == before else None
 
     def _refuse_unknown(self, table: Mapping[str, object], known: Mapping[str, object], key: str) -> None:
         for name in table:
@@ -101,7 +109,7 @@ class Reader:
         if isinstance(kind, type) and issubclass(kind, enum.Enum):
             return _word(value, kind)
         if kind is Path:
-            return self.folder / _text(value)
+            return self.folder / _path(value)
         return _SIMPLE[kind](value)
 
     def _union(self, value: object, kinds: tuple[Any, ...], key: str, place: tuple[type, str]) -> Any:
@@ -112,24 +120,31 @@ class Reader:
             return _date(value)
         return self._read(value, kinds[0], key, place)
 
-    def _list(self, value: object, kind: Any, key: str, place: tuple[type, str]) -> tuple[Any, ...]:
+    def _list(self, value: object, kind: Any, key: str, place: tuple[type, str]) -> Any:
         if not isinstance(value, list):
             raise ValueError(f"expected a list, not {_kind(value)}")
         items = []
+        before = len(self.problems)
         for number, item in enumerate(value):
             inner = f"{key}[{number}]"
             check = CHECKS.get((place[0], f"{place[1]}[]"))
             try:
-                read = check.run(item) if check is not None else self._read(item, kind, inner, place)
-                items.append(read)
+                read = item if check is not None and check.replaces else self._read(item, kind, inner, place)
+                items.append(check.run(read) if check is not None else read)
             except ValueError as error:
                 self.complain(inner, str(error))
-        return tuple(items)
+        # A list that lost its bad items must not be told to be too short as well.
+        return tuple(items) if len(self.problems) == before else MISSING
 
 
 @cache
 def _kinds(cls: Any) -> Mapping[str, Any]:
-    return {one.name: typing.get_type_hints(cls)[one.name] for one in attrs.fields(cls) if one.init}
+    hints = typing.get_type_hints(cls)
+    return {one.name: hints[one.name] for one in attrs.fields(cls) if one.init}
+
+
+def _nothing(_: object) -> tuple[()]:
+    return ()
 
 
 def _kind(value: object) -> str:
@@ -143,6 +158,13 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"expected a string, not {_kind(value)}")
     return value
+
+
+def _path(value: object) -> str:
+    text = _text(value)
+    if not text or "\0" in text:
+        raise ValueError("expected a path")
+    return text
 
 
 def _flag(value: object) -> bool:

@@ -175,6 +175,7 @@ class Intake:
             message=submission.id,
             project=submission.project,
             route=submission.route,
+            tags=submission.tags,
             size=size,
             recipients=len(submission.envelope.recipients),
             peer=self.client.address,

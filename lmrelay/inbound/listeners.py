@@ -23,7 +23,10 @@ from lmrelay.inbound.services import Services
 BACKLOG = 1024
 _NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 
-Key = tuple[str, int]
+Key = tuple[str, int, int]
+"""
+Interface, port as configured, and which of them it is: several may ask for any free port.
+"""
 
 
 @define(eq=False)
@@ -50,7 +53,7 @@ class Listeners:
 
         The answer is what went wrong, a line each naming the listener. Then nothing was changed.
         """
-        wanted = {(listener.interface, listener.port): listener for listener in listeners if listener.enabled}
+        wanted = _number(listener for listener in listeners if listener.enabled)
         added: dict[Key, _Open] = {}
         errors = []
         for key, listener in wanted.items():
@@ -95,7 +98,7 @@ class Listeners:
 
     def ports(self) -> dict[Key, int]:
         """
-        The ports in use, by interface and port as configured: where that was 0, the one that was chosen.
+        The ports in use, by L{Key}: where 0 was configured, the one that was chosen.
         """
         return {key: opened.factory.port or key[1] for key, opened in self._open.items()}
 
@@ -135,3 +138,11 @@ class Listeners:
             port = self.reactor.listenTCP(listener.port, factory, backlog=BACKLOG, interface="0.0.0.0")
         factory.port = getattr(port.getHost(), "port", listener.port)
         return _Open(factory, port)
+
+
+def _number(listeners: Iterable[Listener]) -> dict[Key, Listener]:
+    numbered: dict[Key, Listener] = {}
+    for listener in listeners:
+        place = sum(key[:2] == (listener.interface, listener.port) for key in numbered)
+        numbered[(listener.interface, listener.port, place)] = listener
+    return numbered

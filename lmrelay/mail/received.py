@@ -16,7 +16,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?|\[[A-Za-z0-9:.]+\]")
 _COMMENT_UNSAFE = re.compile(r"[^A-Za-z0-9 .:_=/+-]")
-_ADDRESS_UNSAFE = re.compile(r"[<>\s]")
+_ADDRESS_UNSAFE = re.compile(r"[<>()\s]")
 
 
 @frozen

@@ -197,8 +197,11 @@ class Connection(Protocol):
         Until it is our turn to act: the content is wanted, or the dialogue is over.
         """
         if not (dialogue.is_over or (isinstance(dialogue, Transaction) and dialogue.wants_content)):
-            self._turn = Deferred(lambda _: None)
-            await self._turn
+            self._turn = Deferred()
+            try:
+                await self._turn
+            finally:
+                self._turn = None
 
     def dataReceived(self, data: bytes) -> None:
         dialogue = self._dialogue
@@ -275,8 +278,11 @@ class Connection(Protocol):
         self.transport.write(octets)
         if self._paused and not self._over:
             self._patience(self._timeouts.command)
-            self._drained = Deferred(lambda _: None)
-            await self._drained
+            self._drained = Deferred()
+            try:
+                await self._drained
+            finally:
+                self._drained = None
             self._patience(None)
 
     def pauseProducing(self) -> None:

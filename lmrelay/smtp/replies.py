@@ -93,6 +93,8 @@ def smtp_disabled(slug: str) -> Reply:
     return reply(421, "4.7.0", f"SMTP was disabled for project {slug}")
 
 
+TOKEN_GONE = reply(421, "4.7.0", "The API token was revoked or has expired, closing connection")
+
 # --- MAIL and RCPT ---------------------------------------------------------------------------
 
 SENDER_OK = reply(250, "2.1.0", "Sender OK")

@@ -253,7 +253,7 @@ class Session(Protocol):
             if self.mx.broken_handshake:
                 self._broken = True
             elif self.mx.tls is not None:
-                self.transport.startTLS(self.mx.tls, False)
+                self.transport.startTLS(self.mx.tls)
 
     def _do_mail(self, argument: str) -> None:
         answer = self._answer("MAIL", argument, "250 2.1.0 OK")

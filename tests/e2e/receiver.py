@@ -228,6 +228,8 @@ class Session:
             return "\n".join(["250 mx.test", *(f"250 {offer}" for offer in offers)])
         if verb == "STARTTLS" and (self.receiver.tls or self.receiver.broken_tls):
             return "220 2.0.0 go on"
+        if verb == "DATA" and not self.recipients:
+            return "554 5.5.1 no valid recipients"
         return USUAL.get(verb, "502 5.5.1 unknown")
 
     def obey(self, verb: str, argument: str) -> bool:

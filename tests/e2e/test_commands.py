@@ -55,7 +55,7 @@ def test_hold_release_and_delete(world: World, alive: bool) -> None:
     """
     Held mail does not go, released mail goes, deleted mail is gone; with the daemon and without it.
     """
-    relay = world.relay(delivery={"retry": ["2s"]}).start()
+    relay = world.relay(delivery={"retry": ["5m"]}).start()
     mx = world.receiver(script=in_turn("RCPT", "450 4.2.0 later", "450 4.2.0 later"))
     domain = world.domain(mx)
     kept = send(relay, f"kept@{domain}")

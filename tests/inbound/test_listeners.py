@@ -66,7 +66,7 @@ class ListenersTests(SynchronousTestCase):
         """
         wanted = (Listener(25), Listener(0), Listener(587, enabled=False))
         self.assertEqual((), self.listeners.change(wanted))
-        self.assertEqual({("::", 25): 25, ("::", 0): 40000}, self.listeners.ports())
+        self.assertEqual({("::", 25, 0): 25, ("::", 0, 0): 40000}, self.listeners.ports())
 
     def test_all_or_none(self) -> None:
         """
@@ -105,7 +105,7 @@ class ListenersTests(SynchronousTestCase):
         self.listeners.change([Listener(25)])
         self.network.failures[("::", 465)] = errno.EADDRINUSE
         self.assertEqual(1, len(self.listeners.change([Listener(465)])))
-        self.assertEqual({("::", 25): 25}, self.listeners.ports())
+        self.assertEqual({("::", 25, 0): 25}, self.listeners.ports())
         self.assertFalse(self.network.ports[0].stopped)
 
     def test_stop(self) -> None:

@@ -1,0 +1,146 @@
+"""
+The text of a project's file, edited: every comment and all layout stay as they were.
+
+In comes the text as it is, out goes the new text, which reads as exactly what was there
+and the one change. Pure; a L{ValueError} says what cannot be read, or not be edited so.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tomlkit
+from tomlkit.items import AoT, Array
+
+_HEADER = re.compile(r"\s*\[")
+_TOKENS = re.compile(r"\s*\[\[\s*(?:tokens|\"tokens\"|'tokens')\s*\]\]\s*(?:#.*)?")
+_IDLE = re.compile(r"\s*(?:#.*)?")
+
+
+def new_project(domains: Sequence[str]) -> str:
+    """
+    The file of a new project that may send as these domains.
+    """
+    listed = tomlkit.array()
+    listed.extend(domains)
+    return (
+        "# A project of lmrelay; the file's name is its slug.\n"
+        "smtp = true  # the switch: false refuses its logins from the next reload on\n"
+        f"domains = {listed.as_string()}  # who it may send as\n"
+    )
+
+
+def switch(text: str, on: bool) -> str:
+    """
+    The text with C{smtp} set.
+    """
+    wanted = tomllib.loads(text) | {"smtp": on}
+    if wanted == tomllib.loads(text):
+        return text
+    # The line alone first: the library puts scattered tables together, which is layout too.
+    by_line = re.sub(r"(?m)\A((?:[^\[\n]*\n)*?[ \t]*smtp[ \t]*=[ \t]*)(?:true|false)", rf"\g<1>{_toml(on)}", text)
+    return _first_that_reads([by_line, _switch_by_library(text, on)], wanted)
+
+
+def add_token(text: str, token: Mapping[str, Any]) -> str:
+    """
+    The text with a token more, behind those that it has.
+    """
+    wanted = tomllib.loads(text)
+    tokens = wanted.setdefault("tokens", [])
+    tokens.append(dict(token))
+    table = "[[tokens]]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in token.items())
+    lines = text.splitlines(keepends=True)
+    spans = _spans(lines)
+    place = spans[-1][1] if spans else len(lines)
+    before, after = "".join(lines[:place]), "".join(lines[place:])
+    if before and not before.endswith("\n"):
+        before += "\n"
+    gap = "" if not before or before.endswith("\n\n") else "\n"
+    drafts = [f"{before}{gap}{table}{after}"]
+    if isinstance(tomlkit.parse(text).get("tokens"), Array):
+        drafts = [_add_inline(text, token)]
+    return _first_that_reads(drafts, wanted)
+
+
+def remove_token(text: str, token_id: str) -> str:
+    """
+    The text without the token of that id; comments between tokens stay.
+    """
+    wanted = tomllib.loads(text)
+    places = [place for place, one in enumerate(wanted["tokens"]) if one.get("id") == token_id]
+    wanted["tokens"] = [one for one in wanted["tokens"] if one.get("id") != token_id]
+    if not wanted["tokens"]:
+        del wanted["tokens"]
+    lines = text.splitlines(keepends=True)
+    spans = _spans(lines)
+    drafts = []
+    if spans and places and places[-1] < len(spans):
+        for place in reversed(places):
+            start, end = spans[place]
+            # With one of the empty lines around it, else each removal would leave a gap that grows.
+            if start and not lines[start - 1].strip():
+                start -= 1
+            del lines[start:end]
+        drafts.append("".join(lines))
+    return _first_that_reads([*drafts, _remove_by_library(text, token_id)], wanted)
+
+
+def _spans(lines: Sequence[str]) -> list[tuple[int, int]]:
+    """
+    Where each C{[[tokens]]} table begins and where it ends: behind its last key, before the comments of what follows.
+    """
+    headers = [number for number, line in enumerate(lines) if _HEADER.match(line)]
+    found = []
+    for start, following in zip(headers, [*headers, len(lines)][1:], strict=True):
+        if _TOKENS.fullmatch(lines[start].rstrip("\r\n")):
+            end = following
+            while _IDLE.fullmatch(lines[end - 1].rstrip("\r\n")):
+                end -= 1
+            found.append((start, end))
+    return found
+
+
+def _first_that_reads(drafts: Sequence[str], wanted: Mapping[str, Any]) -> str:
+    """
+    The first draft that says what is wanted: a line within a string may look like a table's.
+    """
+    for draft in drafts:
+        try:
+            read = tomllib.loads(draft)
+        except tomllib.TOMLDecodeError:
+            continue
+        if read == wanted or (not wanted.get("tokens") and read == {**wanted, "tokens": []}):
+            return draft
+    raise ValueError("its layout cannot be changed by the command without touching the rest; edit it by hand")
+
+
+def _switch_by_library(text: str, on: bool) -> str:
+    document = tomlkit.parse(text)
+    document["smtp"] = on
+    return tomlkit.dumps(document)
+
+
+def _add_inline(text: str, token: Mapping[str, Any]) -> str:
+    document = tomlkit.parse(text)
+    entry = tomlkit.inline_table()
+    entry.update(token)
+    document["tokens"].append(entry)
+    return tomlkit.dumps(document)
+
+
+def _remove_by_library(text: str, token_id: str) -> str:
+    document = tomlkit.parse(text)
+    tokens = document["tokens"]
+    if isinstance(tokens, (Array, AoT)):
+        for place in reversed(range(len(tokens))):
+            if tokens[place].get("id") == token_id:
+                del tokens[place]
+    return tomlkit.dumps(document)
+
+
+def _toml(value: Any) -> str:
+    return str(tomlkit.item(value).as_string())
