@@ -66,7 +66,7 @@ class Daemon(Service):
         Service.startService(self)
         signal.signal(signal.SIGHUP, lambda *_: self.reactor.callFromThread(self._hang_up))
         # After the reactor has set its own: with that one twistd would end by the signal, not with exit code 0.
-        self.reactor.callWhenRunning(self._mind_signals)
+        self.reactor.callWhenRunning(mind_signals, self.reactor)
         if self.supervisor.watchdog is not None:
             self._watchdog = LoopingCall(self.supervisor.alive)
             self._watchdog.clock = self.reactor
@@ -90,15 +90,6 @@ class Daemon(Service):
         # twistd has no exit code of its own for a service that fails once the reactor runs.
         self.reactor.addSystemEventTrigger("after", "shutdown", _exit)
         self.reactor.callWhenRunning(self.reactor.stop)
-
-    def _mind_signals(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self.reactor.callFromThread(self._end))
-
-    def _end(self) -> None:
-        if self.running:
-            self.running = 0
-            self.reactor.stop()
 
     def _hang_up(self) -> None:
         self.supervisor.reloading()
@@ -133,6 +124,22 @@ def build(path: Path, reactor: Any, *, logfile: str | None, daemon: bool, syslog
 
     relay = Relay(config, reactor, adopted=adopted)
     return Daemon(relay, reactor, Supervisor.from_environment(os.environ, os.getpid()), observer)
+
+
+def mind_signals(reactor: Any) -> None:
+    """
+    Let SIGTERM and SIGINT stop the reactor in order; a second one changes nothing.
+    """
+    ending = False
+
+    def end() -> None:
+        nonlocal ending
+        if not ending:
+            ending = True
+            reactor.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: reactor.callFromThread(end))
 
 
 def complain(error: Exception) -> None:

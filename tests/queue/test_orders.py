@@ -68,7 +68,7 @@ class OrderTests(SynchronousTestCase):
         """
         self.delay()
         self.assertEqual(Change(1, 0, True), self.order(Verb.RETRY))
-        self.assertEqual([(ONE, 0), (ONE, 0)], self.dispatch.keys())
+        self.assertEqual([(ONE, 0), (ONE, 0)], self.dispatch.handed())
 
     def test_hold_and_release(self) -> None:
         """
@@ -76,9 +76,9 @@ class OrderTests(SynchronousTestCase):
         """
         self.assertEqual(Change(1, 0, True), self.order(Verb.HOLD))
         self.clock.pump([60.0] * 60)
-        self.assertEqual([(ONE, 0)], self.dispatch.keys())
+        self.assertEqual([(ONE, 0)], self.dispatch.handed())
         self.assertEqual(Change(1, 0, True), self.order(Verb.RELEASE))
-        self.assertEqual([(ONE, 0), (ONE, 0)], self.dispatch.keys())
+        self.assertEqual([(ONE, 0), (ONE, 0)], self.dispatch.handed())
 
     def test_delete(self) -> None:
         """
@@ -86,7 +86,7 @@ class OrderTests(SynchronousTestCase):
         """
         self.assertEqual(Change(1, 0, True), self.order(Verb.DELETE))
         self.clock.pump([60.0] * 60)
-        self.assertEqual([(ONE, 0)], self.dispatch.keys())
+        self.assertEqual([(ONE, 0)], self.dispatch.handed())
         with open_desk(self.config, self.wall) as desk:
             (only,) = desk.recipients(Selector(states=("queued", "deferred", "held", "failed", "deleted")), None)
         self.assertEqual((ONE, "deleted"), (only["message"], only["state"]))
