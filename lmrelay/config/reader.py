@@ -109,7 +109,7 @@ class Reader:
         if isinstance(kind, type) and issubclass(kind, enum.Enum):
             return _word(value, kind)
         if kind is Path:
-            return self.folder / _text(value)
+            return self.folder / _path(value)
         return _SIMPLE[kind](value)
 
     def _union(self, value: object, kinds: tuple[Any, ...], key: str, place: tuple[type, str]) -> Any:
@@ -120,19 +120,16 @@ class Reader:
             return _date(value)
         return self._read(value, kinds[0], key, place)
 
-    def _list(self, value: object, kind: Any, key: str, place: tuple[type, str]) -> tuple[Any, ...]:
+    def _list(self, value: object, kind: Any, key: str, place: tuple[type, str]) -> Any:
         if not isinstance(value, list):
             raise ValueError(f"expected a list, not {_kind(value)}")
         items = []
+        before = len(self.problems)
         for number, item in enumerate(value):
             inner = f"{key}[{number}]"
-            check = CHECKS.get((place[0], f"{place[1]}[]"))
-            try:
-                read = check.run(item) if check is not None else self._read(item, kind, inner, place)
-                items.append(read)
-            except ValueError as error:
-                self.complain(inner, str(error))
-        return tuple(items)
+            items.append(self._value(item, kind, inner, (place[0], f"{place[1]}[]")))
+        # What is left of a list with bad items is not what was meant: nothing more is said of it.
+        return tuple(items) if len(self.problems) == before else MISSING
 
 
 @cache
@@ -149,13 +146,20 @@ def _kind(value: object) -> str:
     names: Mapping[type, str] = {
         bool: "a boolean", str: "a string", int: "a number", float: "a number", list: "a list", dict: "a table",
     }  # fmt: skip
-    return names.get(type(value), "a date")
+    return names.get(type(value), "a time" if isinstance(value, datetime.time) else "a date")
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"expected a string, not {_kind(value)}")
     return value
+
+
+def _path(value: object) -> str:
+    text = _text(value)
+    if not text or "\0" in text:
+        raise ValueError("expected a path")
+    return text
 
 
 def _flag(value: object) -> bool:
