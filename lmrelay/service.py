@@ -90,7 +90,7 @@ class Relay(Service):
                 wall,
                 entropy,
                 context=lambda: self._context,
-                offer_cram=lambda: cram_is_offered(directories),
+                offer_cram=lambda: cram_is_offered(directories, wall()),
             ),
         )
         self._reload = Reload(settings, self._read, self._adopt)

@@ -88,7 +88,7 @@ class Directory:
     by_digest: Mapping[str, Entry]
     by_id: Mapping[str, Entry]
     sealed: Mapping[str, Sequence[Sealed]]
-    unsealed: int
+    unsealed: Sequence[Entry]
 
     def all_sealed(self) -> Iterator[Sealed]:
         """
@@ -105,7 +105,7 @@ def index(config: Config) -> Directory:
     by_digest: dict[str, Entry] = {}
     by_id: dict[str, Entry] = {}
     sealed: dict[str, list[Sealed]] = {}
-    unsealed = 0
+    unsealed: list[Entry] = []
     for slug, project in config.projects.items():
         sealed[slug] = []
         for token in project.tokens:
@@ -113,7 +113,7 @@ def index(config: Config) -> Directory:
             if token.cram and config.token_key:
                 sealed[slug].append(Sealed(entry, config.token_key))
             else:
-                unsealed += 1
+                unsealed.append(entry)
     return Directory(by_digest, by_id, sealed, unsealed)
 
 
