@@ -40,14 +40,17 @@ What a legacy observer that saw the event first has written into it.
 
 _OUR_KEYS = frozenset({"time", "level", "fact", "traceback"})
 
-_BARE = re.compile(r"[^\s\"=\\\x00-\x1f\x7f]+")
 _SECRETS = (
     # A token with its checksum, of any prefix; a cut or mistyped one of the default prefix; a webhook's.
-    (re.compile(r"([A-Za-z0-9]_[A-Za-z0-9]{12}_)[A-Za-z0-9]{20,}"), r"\1***"),
-    (re.compile(r"(lmr_[A-Za-z0-9]+_)[A-Za-z0-9]+"), r"\1***"),
-    (re.compile(r"(whsec_)[A-Za-z0-9+/=_-]+"), r"\1***"),
-    (re.compile(r"([Aa][Uu][Tt][Hh] +(?i:PLAIN|LOGIN|CRAM-MD5|XOAUTH2|OAUTHBEARER) +)[A-Za-z0-9+/=*]+"), r"\1***"),
+    # They begin with a literal, for which a line is searched ten times faster than for a set of characters.
+    ("_", re.compile(r"_(?<=[A-Za-z0-9]_)([A-Za-z0-9]{12}_)[A-Za-z0-9]{20,}"), r"_\1***"),
+    ("lmr_", re.compile(r"(lmr_[A-Za-z0-9]+_)[A-Za-z0-9]+"), r"\1***"),
+    ("whsec_", re.compile(r"(whsec_)[A-Za-z0-9+/=_-]+"), r"\1***"),
+    ("auth ", re.compile(r"(?i)(auth +(?:PLAIN|LOGIN|CRAM-MD5|XOAUTH2|OAUTHBEARER) +)[A-Z0-9+/=*]+"), r"\1***"),
 )
+"""
+What a line with a secret has in it, in lower case; the secret; and what is left of it.
+"""
 
 
 class Sink(Protocol):
@@ -75,13 +78,19 @@ class LogObserver:
 
     sink: Sink
     settings: Log = field(factory=Log)
+    _lowest: LogLevel = field(init=False)
+
+    @_lowest.default
+    def _find_lowest(self) -> LogLevel:
+        lowest: LogLevel = LogLevel.levelWithName(self.settings.level)
+        return lowest
 
     def __call__(self, event: LogEvent) -> None:
         """
         Write the event, if its level is high enough.
         """
         level = event.get("log_level") or LogLevel.info
-        if level < self._lowest(event):
+        if level < self._lowest or (level < LogLevel.warn and not _is_ours(event)):
             return
         form = format_json if self.settings.format is LogFormat.JSON else format_text
         self.sink.write(level, form(event))
@@ -90,12 +99,8 @@ class LogObserver:
         """
         Go on with other settings, and with a fresh file where there is one.
         """
-        self.settings = settings
+        self.settings, self._lowest = settings, LogLevel.levelWithName(settings.level)
         self.sink.reopen()
-
-    def _lowest(self, event: LogEvent) -> LogLevel:
-        lowest: LogLevel = LogLevel.levelWithName(self.settings.level)
-        return lowest if _is_ours(event) or lowest > LogLevel.warn else LogLevel.warn
 
 
 def _is_ours(event: LogEvent) -> bool:
@@ -111,8 +116,9 @@ def format_text(event: LogEvent) -> str:
     """
     (_, when), (_, level), (_, fact), *pairs = _pairs(event)
     line = f"{when} {level} {escape(str(fact))}"
-    lines = [" ".join([line, *(f"{key}={quote(_plain(value))}" for key, value in pairs)])]
-    lines += ["    " + escape(line) for line in _traceback(event).splitlines()]
+    lines = [" ".join([line, *[f"{key}={quote(_plain(value))}" for key, value in pairs]])]
+    if "log_failure" in event:
+        lines += ["    " + escape(line) for line in _traceback(event).splitlines()]
     return redact("\n".join(lines))
 
 
@@ -139,8 +145,9 @@ def _pairs(event: LogEvent) -> Iterator[tuple[str, object]]:
         yield "text", formatEvent(event).strip()
     else:
         yield "fact", event.get("log_format") or ""
+        legacy = "log_legacy" in event
         for key, value in event.items():
-            if not key.startswith("log_") and not (key in _LEGACY_FIELDS and "log_legacy" in event):
+            if not key.startswith("log_") and not (legacy and key in _LEGACY_FIELDS):
                 yield f"{key}_" if key in _OUR_KEYS else key, value
     failure = event.get("log_failure")
     if failure is not None and "error" not in event:
@@ -224,9 +231,10 @@ def quote(text: str) -> str:
     """
     A value of C{key=value}: as it is, or in quotes where it has spaces or anything that could deceive.
     """
-    if _BARE.fullmatch(text) and text.isprintable():
-        return text
-    return escape(json.dumps(text, ensure_ascii=False))
+    if not text.isprintable() or '"' in text or "\\" in text:
+        return escape(json.dumps(text, ensure_ascii=False))
+    # A printable text has no other white space.
+    return f'"{text}"' if not text or " " in text or "=" in text else text
 
 
 def escape(text: str) -> str:
@@ -249,9 +257,10 @@ def redact(text: str) -> str:
     """
     The text without what looks like a secret; the id in a token stays.
     """
-    for pattern, mask in _SECRETS:
+    lowered = text.lower()
+    for sign, pattern, mask in _SECRETS:
         # To search first costs half of what to replace nothing does, and every line comes here.
-        if pattern.search(text):
+        if sign in lowered and pattern.search(text):
             text = pattern.sub(mask, text)
     return text
 

@@ -4,12 +4,10 @@ The TLS context that clients meet, made from the configured certificate and key.
 
 from __future__ import annotations
 
+from typing import Any
+
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from OpenSSL.crypto import X509, PKey
 from twisted.internet.ssl import CertificateOptions, TLSVersion
 
 from lmrelay.config.values import ServerTls
@@ -19,19 +17,19 @@ _MINIMUM = {"TLSv1.2": TLSVersion.TLSv1_2, "TLSv1.3": TLSVersion.TLSv1_3}
 
 def make_context(tls: ServerTls) -> CertificateOptions | None:
     """
-    The context factory, or None where no certificate is configured.
+    The context factory, or None where no certificate is configured. L{check_certificate} has
+    found nothing wrong with the files.
 
-    @raise OSError: a file cannot be read
-    @raise ValueError: it is not what it should be
+    @raise OSError: one cannot be read any more
+    @raise ValueError: one is no longer what it was
     """
     if tls.certificate is None or tls.private_key is None:
         return None
-    key = load_pem_private_key(tls.private_key.read_bytes(), None)
-    if not isinstance(key, (RSAPrivateKey, EllipticCurvePrivateKey, Ed25519PrivateKey)):
-        raise ValueError(f"{tls.private_key}: not an RSA, elliptic curve or Ed25519 key")
-    chain = [X509.from_cryptography(one) for one in x509.load_pem_x509_certificates(tls.certificate.read_bytes())]
+    # Twisted's annotations know only the pyOpenSSL objects that pyOpenSSL itself has deprecated.
+    key: Any = load_pem_private_key(tls.private_key.read_bytes(), None)
+    chain: list[Any] = x509.load_pem_x509_certificates(tls.certificate.read_bytes())
     options = CertificateOptions(
-        privateKey=PKey.from_cryptography_key(key),
+        privateKey=key,
         certificate=chain[0],
         extraCertChain=chain[1:],
         insecurelyLowerMinimumTo=_MINIMUM[tls.minimum],

@@ -44,8 +44,8 @@ class Desk(Protocol):
         C{notification}, C{token}, C{client} (mapping), C{reverse_path} (None for C{<>}), C{sender}, C{to}, C{subject},
         C{message_id}, C{size}, C{tags}, C{metadata}, C{recipients}.
 
-        A recipient: C{number}, C{address}, C{state}, C{next_attempt}, C{attempts}, and C{in_flight}: a living worker
-        owns it.
+        A recipient: C{number}, C{address}, C{state}, C{next_attempt}, C{ended} (None while it is open), C{attempts},
+        and C{in_flight}: a living worker owns it.
         An attempt: C{started}, C{ended}, C{seconds}, C{outcome} (C{delivered}, C{delayed}, C{failed}), C{status},
         C{text}, C{fault}, C{reply} (as one text, or None), C{host}, C{address}, C{tls} (a mapping of version, cipher,
         verified, reason and policy, or None), C{tls_failure}.

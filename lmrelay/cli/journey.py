@@ -16,7 +16,7 @@ from lmrelay.cli.stand_in import Arrival
 
 SHORT_ID = 8
 """
-Of an id its end is shown: the beginning is the time, the same for all of one minute.
+Of an id its end is shown, once it was told whole: the beginning is the time, the same for all of one minute.
 """
 
 
@@ -49,7 +49,9 @@ class Journey:
             fields["error"] = f"{failure.type.__name__}: {failure.value}"
         fact = event.get("log_format") or ""
         text = _join(fields)
-        if fact == "attempt ended":
+        if fact == "message accepted":
+            text = f"id={message}  {text}"
+        elif fact == "attempt ended":
             fact, text = str(fields.get("outcome")), _attempt(fields)
         self._tell(event["log_time"], message, fact, text)
 

@@ -213,6 +213,7 @@ def _changing(verb: Verb, does: str) -> None:
                 "dry_run": dry_run,
                 "changed": change.changed,
                 "in_flight": change.in_flight,
+                "in_flight_messages": list(change.late),
                 "by_daemon": change.by_daemon,
             }
         )
@@ -224,6 +225,11 @@ _changing(Verb.RETRY, "Try now what waits for its next attempt.")
 _changing(Verb.HOLD, "Hold mail back until it is released; it does not expire meanwhile.")
 _changing(Verb.RELEASE, "Let held mail go on.")
 _changing(Verb.DELETE, "Delete mail: it is never sent, and its sender is told nothing.")
+
+SHOWN = 10
+"""
+Messages in flight that are named in text; JSON names more.
+"""
 
 _DONE = {Verb.RETRY: "to be tried now", Verb.HOLD: "held", Verb.RELEASE: "released", Verb.DELETE: "deleted"}
 
@@ -241,6 +247,9 @@ def tell_change(verb: Verb, change: Change, dry_run: bool) -> list[str]:
     if change.in_flight:
         late = f"{change.in_flight} recipient" + (" was" if change.in_flight == 1 else "s were")
         lines.append(f"{late} already in flight and cannot be reached: their attempts end first.")
+        shown = change.late[:SHOWN]
+        more = ["…"] if len(change.late) > len(shown) else []
+        lines += [f"  {one}" for one in (*shown, *more)]
     return lines
 
 

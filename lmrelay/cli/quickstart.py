@@ -151,8 +151,11 @@ def perform(config: Config, trial: Trial, token: str, output: Output, live: bool
     from twisted.internet import reactor
     from twisted.internet.defer import Deferred
 
+    from lmrelay.daemon import mind_signals
+
     stage = Stage(config, trial, token, output, live, reactor)
     running: Any = reactor
+    running.callWhenRunning(mind_signals, reactor)
     running.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(stage.stop()))
     running.callWhenRunning(lambda: Deferred.fromCoroutine(stage.start()))
     running.run()

@@ -65,7 +65,9 @@ def _client(client: Mapping[str, str]) -> str:
 def _tell_recipient(story: Story, recipient: Story, now: float) -> Iterator[str]:
     attempts = recipient["attempts"]
     count = f"{len(attempts)} attempt" + ("" if len(attempts) == 1 else "s")
-    yield f"Recipient {recipient['address']}: {recipient['state']}, {count}"
+    by_whom = " by the operator" if recipient["state"] == "deleted" else ""
+    since = f" at {recipient['ended']}" if recipient.get("ended") else ""
+    yield f"Recipient {recipient['address']}: {recipient['state']}{by_whom}{since}, {count}"
     for number, attempt in enumerate(attempts, 1):
         yield f"  {attempt['started']}  attempt {number}: {_attempt(attempt)}"
         yield f"  {'':{len(attempt['started'])}}    {_outcome(attempt)}"

@@ -162,14 +162,24 @@ def _read_projects(folder: Path, *, needed: bool) -> tuple[dict[str, Project], l
             projects[path.stem] = read_project(path)
         except ConfigError as error:
             problems += error.problems
-    owners: dict[str, str] = {}
+    problems += _find_shared(folder, projects)
+    return projects, problems
+
+
+def _find_shared(folder: Path, projects: Mapping[str, Project]) -> list[Problem]:
+    """
+    Tokens that are no token's alone: whose mail it is would hang on the order of the files.
+    """
+    problems = []
+    owners: dict[tuple[str, str], str] = {}
     for slug, project in projects.items():
         for number, token in enumerate(project.tokens):
-            if token.id in owners:
-                reason = f"the id is that of a token of project {owners[token.id]} too"
-                problems.append(Problem(str(folder / f"{slug}.toml"), f"tokens[{number}].id", reason))
-            owners[token.id] = slug
-    return projects, problems
+            for key, value in (("id", token.id), ("sha256", token.sha256)):
+                if (key, value) in owners:
+                    reason = f"is that of a token of project {owners[key, value]} too"
+                    problems.append(Problem(str(folder / f"{slug}.toml"), f"tokens[{number}].{key}", reason))
+                owners.setdefault((key, value), slug)
+    return problems
 
 
 def read_project(path: Path) -> Project:

@@ -17,7 +17,7 @@ def decode_words(text: str) -> str:
     C{text} with its encoded words decoded; what cannot be decoded stays as it is. Control characters become spaces.
     """
     decoded = _WORD.sub(_decode_word, _BETWEEN.sub(r"\1", text)) if "=?" in text else text
-    return "".join(c if c.isprintable() else " " for c in decoded)
+    return decoded if decoded.isprintable() else "".join(c if c.isprintable() else " " for c in decoded)
 
 
 def _decode_word(match: re.Match[str]) -> str:

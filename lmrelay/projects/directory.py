@@ -82,7 +82,7 @@ class Sealed:
 @frozen
 class Directory:
     """
-    The index over one configuration.
+    The index over one configuration. C{unsealed}: those that CRAM-MD5 cannot try.
     """
 
     by_digest: Mapping[str, Entry]

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from attrs import define, field, frozen
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, func, select
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -20,6 +20,7 @@ from lmrelay.queue.bodies import Body, Budget
 from lmrelay.queue.contents import Cache
 from lmrelay.queue.rows import Entropy, Row, describe, event_row, make_leased, message_row, recipient_rows
 from lmrelay.queue.schema import CHUNK, chunk, event, message, recipient, upload
+from lmrelay.queue.statements import insert_rows
 from lmrelay.queue.writer import IWriter
 
 RESERVE = 64 * MIB
@@ -55,12 +56,10 @@ def write_messages(connection: Connection, items: Sequence[Accept]) -> list[None
     for one in items:
         if one.uploaded is not None:
             _take_over(connection, one.message["body"], one.uploaded)
-    connection.execute(insert(message), [one.message for one in items])
-    chunks = [row for one in items for row in one.chunks]
-    if chunks:
-        connection.execute(insert(chunk), chunks)
-    connection.execute(insert(recipient), [row for one in items for row in one.recipients])
-    connection.execute(insert(event), [one.event for one in items])
+    insert_rows(connection, message, [one.message for one in items])
+    insert_rows(connection, chunk, [row for one in items for row in one.chunks])
+    insert_rows(connection, recipient, [row for one in items for row in one.recipients])
+    insert_rows(connection, event, [one.event for one in items])
     return [None] * len(items)
 
 

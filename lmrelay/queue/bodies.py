@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from attrs import define, field
-from sqlalchemy import Connection, delete, insert
+from sqlalchemy import Connection, delete
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -18,6 +18,7 @@ from lmrelay.errors import StoreError
 from lmrelay.interfaces import IBody
 from lmrelay.queue.rows import Row
 from lmrelay.queue.schema import CHUNK, chunk, upload
+from lmrelay.queue.statements import insert_rows
 from lmrelay.queue.writer import IWriter
 
 MESSAGE_LIMIT = MIB
@@ -84,9 +85,8 @@ def write_chunks(connection: Connection, items: Sequence[tuple[Row | None, Row]]
     Store chunks, the first of each body with its upload row.
     """
     uploads = [first for first, _ in items if first is not None]
-    if uploads:
-        connection.execute(insert(upload), uploads)
-    connection.execute(insert(chunk), [row for _, row in items])
+    insert_rows(connection, upload, uploads)
+    insert_rows(connection, chunk, [row for _, row in items])
     return [None] * len(items)
 
 

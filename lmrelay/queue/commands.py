@@ -7,11 +7,11 @@ is never torn off, but reported as in flight.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 from functools import partial
 
-from attrs import define
-from twisted.internet.defer import Deferred
+from attrs import define, field
+from sqlalchemy import Connection
 from twisted.logger import Logger
 
 from lmrelay.errors import StoreError
@@ -32,7 +32,8 @@ log = Logger()
 @define(eq=False)
 class Obedience:
     """
-    Carries out the orders for C{worker}. C{wake} is called when mail may be due, C{release} gives leases back.
+    Carries out the orders for C{worker}. C{wake} is called when mail may be due, C{free} writes that
+    recipients are no longer this worker's.
     """
 
     _writer: IWriter
@@ -41,7 +42,15 @@ class Obedience:
     _worker: str
     _wall: Callable[[], float]
     _wake: Callable[[], None]
-    _release: Callable[[Collection[RecipientKey]], Deferred[None]]
+    _free: Callable[[Connection, Sequence[tuple[RecipientKey, ...]]], list[None]]
+    _stranded: set[RecipientKey] = field(factory=set, init=False)
+    _stopped: bool = field(default=False, init=False)
+
+    def stop(self) -> None:
+        """
+        Begin no further slice: the rest of an order is for whoever comes next.
+        """
+        self._stopped = True
 
     async def obey(self) -> None:
         """
@@ -49,6 +58,7 @@ class Obedience:
 
         @raise StoreError: not now; what is done is recorded, the rest is for the next time
         """
+        await self._free_stranded()
         for order in await self._reader.run(find_undone):
             if self._wall() - order.ordered_at > STALE:
                 await self._writer.submit(drop_orders, order.id)
@@ -60,6 +70,8 @@ class Obedience:
 
     async def _carry_out(self, order: Order) -> None:
         while not order.done:
+            if self._stopped:
+                return
             order = await self._carry_out_slice(order)
             self._wake()
         log.info(
@@ -80,6 +92,16 @@ class Obedience:
         try:
             return await self._writer.submit(write_slices, Slice(order, rows, self._wall(), self._worker, withdrawn))
         except StoreError:
-            if withdrawn:
-                await self._release(withdrawn)
+            self._stranded |= withdrawn
             raise
+
+    async def _free_stranded(self) -> None:
+        """
+        Give back what was withdrawn for a change that could not be written: delivery has forgotten
+        it, so until this is through nobody would ever try it.
+        """
+        if self._stranded:
+            stranded = tuple(self._stranded)
+            await self._writer.submit(self._free, stranded)
+            self._stranded.difference_update(stranded)
+            self._wake()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from attrs import define, field
 from sqlalchemy import Connection, delete, insert, select, update
+from twisted.logger import Logger
 
 from lmrelay.queue.schema import WAITING, chunk, recipient, upload, worker
 
@@ -21,6 +22,8 @@ DEAD_AFTER = 60.0
 """
 Seconds without a touch, where there is no file to look at.
 """
+
+log = Logger()
 
 
 def folder(state_dir: Path) -> Path:
@@ -105,7 +108,11 @@ class Lease:
         """
         Say that this worker lives, and free what belongs to the dead.
         """
-        connection.execute(update(worker).where(worker.c.id == self.worker).values(seen_at=self._wall()))
+        touched = connection.execute(update(worker).where(worker.c.id == self.worker).values(seen_at=self._wall()))
+        if not touched.rowcount:
+            # Without its row all that it takes from now on would be free again at once.
+            log.warn("others had taken this worker for dead", worker=self.worker)
+            connection.execute(insert(worker), [{"id": self.worker, "seen_at": self._wall()}])
         self.sweep(connection, items)
         return [None] * len(items)
 

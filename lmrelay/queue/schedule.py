@@ -35,9 +35,10 @@ def has_expired(received_at: float, failed_at: float, expire: float) -> bool:
 
 def event_at_expiry(fault: Fault) -> str:
     """
-    What a given-up recipient is told as: a bounce where the receiver was in trouble, a failure where we were.
+    What a given-up recipient is told as: a failure where we were clearly in trouble, else a bounce. A
+    domain's name servers are its own.
     """
-    return "message.failed" if fault in (Fault.OURS, Fault.DNS) else "message.soft_bounced"
+    return "message.failed" if fault is Fault.OURS else "message.soft_bounced"
 
 
 @define(eq=False)

@@ -8,6 +8,7 @@ has come; C{due} is null while it is owned, held or final, so the indexes hold o
 from __future__ import annotations
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Double,
@@ -30,6 +31,11 @@ WAITING = (QUEUED, DEFERRED)
 CHUNK = 256 * 1024
 """
 Octets of a body in one row, at most.
+"""
+
+_BIG = BigInteger().with_variant(Integer, "sqlite")
+"""
+More events than 32 bits can count; SQLite's integers have 64 under any name, but only that one counts by itself.
 """
 
 metadata = MetaData(
@@ -139,7 +145,7 @@ attempt = Table(
 event = Table(
     "event",
     metadata,
-    Column("sequence", Integer, primary_key=True, autoincrement=True),
+    Column("sequence", _BIG, primary_key=True, autoincrement=True),
     Column("id", String(36), nullable=False),
     Column("type", Text, nullable=False),
     Column("at", Double, nullable=False),
@@ -155,7 +161,7 @@ Index("ix_event_message", event.c.message)
 webhook_delivery = Table(
     "webhook_delivery",
     metadata,
-    Column("event", Integer, ForeignKey("event.sequence"), primary_key=True),
+    Column("event", _BIG, ForeignKey("event.sequence"), primary_key=True),
     Column("endpoint", Text, primary_key=True),
     Column("attempts", Integer, nullable=False),
     Column("due", Double),

@@ -4,51 +4,38 @@ What follows from attempts, in the commit that records them: states, events, not
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from typing import Any
 
-from attrs import asdict, define, field, frozen
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from attrs import define, field, frozen
+from sqlalchemy import Connection, bindparam, delete, func, null, select, update
 from twisted.logger import Logger
 
-from lmrelay.ids import make_id
-from lmrelay.interfaces import ISettings, Submission
-from lmrelay.mail.dsn import Action, Original, Subject, carries_body, compose
-from lmrelay.mail.envelope import Envelope, Notify, Recipient, Ret
-from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Failed, Fault, Outcome
-from lmrelay.queue.rows import (
-    Entropy,
-    Row,
-    describe,
-    dump,
-    event_row,
-    message_row,
-    read_address,
-    read_kind,
-    read_recipient,
-    recipient_rows,
-)
+from lmrelay.interfaces import ISettings
+from lmrelay.mail.dsn import Action, Subject
+from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Failed, Fault, Outcome, Tls
+from lmrelay.queue.notices import WANTS, Notices, due_notice
+from lmrelay.queue.rows import Entropy, Row, describe_row, dump, event_row, extend, format_time, quote, read_recipient
 from lmrelay.queue.schedule import delay_after, event_at_expiry, has_expired
-from lmrelay.queue.schema import (
-    CHUNK,
-    DEFERRED,
-    DELIVERED,
-    FAILED,
-    OPEN,
-    attempt,
-    chunk,
-    event,
-    message,
-    recipient,
-)
-
-DELAY_NOTICE_AFTER = 4 * 3600.0
+from lmrelay.queue.schema import DEFERRED, DELIVERED, FAILED, attempt, chunk, event, is_open, message, recipient
+from lmrelay.queue.statements import Open, find_open, find_over, insert_rows, run_each
 
 log = Logger()
 
 _NAMES = {Delivered: "delivered", Delayed: "delayed", Failed: "failed"}
+
+_UPDATE = (
+    update(recipient)
+    .where(recipient.c.message == bindparam("of"), recipient.c.number == bindparam("which"))
+    .values(
+        owner=null(),
+        **{
+            name: bindparam(name)
+            for name in ("state", "attempts", "next_attempt", "due", "ended_at", "last", "delay_told")
+        },
+    )
+)
+_DROP = delete(chunk).where(chunk.c.body == bindparam("of"))
 
 
 @frozen
@@ -64,10 +51,15 @@ class Settle:
 
 @define
 class _Rows:
+    """
+    What is to be written; C{final} are the bodies of messages that may be over, C{told} is for the senders.
+    """
+
     attempts: list[Row] = field(factory=list)
     states: list[Row] = field(factory=list)
     events: list[Row] = field(factory=list)
-    over: list[str] = field(factory=list)
+    final: dict[str, str] = field(factory=dict)
+    told: dict[tuple[str, Action], list[Subject]] = field(factory=dict)
 
 
 @define(eq=False)
@@ -86,145 +78,74 @@ class Settler:
         """
         Record them. The result says whether that was the end of the message.
         """
-        ids = [one.message for one in items]
-        messages = {row.id: row for row in connection.execute(select(message).where(message.c.id.in_(ids)))}
-        found = connection.execute(select(recipient).where(recipient.c.message.in_(ids), recipient.c.state.in_(OPEN)))
-        waiting: dict[str, dict[int, Any]] = {}
-        for row in found:
-            waiting.setdefault(row.message, {})[row.number] = row
+        found = find_open(connection, [(one.message, number) for one in items for number in one.attempts])
         rows = _Rows()
         for one in items:
-            if one.message in messages:
-                self._settle(connection, one, messages[one.message], waiting.get(one.message, {}), rows)
-        _store(connection, rows, messages)
-        return [one.message in rows.over for one in items]
+            for number, made in one.attempts.items():
+                # Once only: of two attempts of one recipient in one batch the second finds it settled.
+                row = found.pop((one.message, number), None)
+                if row is None or not (isinstance(made.outcome, Delivered) or row.owner == self._worker):
+                    log.info("an attempt no longer counts", message=one.message, number=number)
+                    continue
+                self._record(row, made, one.parted, rows)
+        insert_rows(connection, attempt, rows.attempts)
+        run_each(connection, _UPDATE, rows.states)
+        insert_rows(connection, event, rows.events)
+        notices = Notices(self._settings, self._wall, self._entropy)
+        for (id_, action), subjects in rows.told.items():
+            notices.write(connection, id_, action, subjects)
+        over = find_over(connection, list(rows.final)) if rows.final else set()
+        run_each(connection, _DROP, [{"of": rows.final[id_]} for id_ in over])
+        return [one.message in over for one in items]
 
-    def _settle(self, connection: Connection, one: Settle, about: Any, waiting: dict[int, Any], rows: _Rows) -> None:
-        told: dict[Action, list[Subject]] = {}
-        for number, made in one.attempts.items():
-            row = waiting.get(number)
-            if row is None or not (isinstance(made.outcome, Delivered) or row.owner == self._worker):
-                log.info("an attempt no longer counts", message=one.message, number=number)
-                continue
-            state = self._record(about, row, made, one.parted, rows, told)
-            if state not in OPEN:
-                del waiting[number]
-        for action, subjects in told.items():
-            self._notify(connection, about, action, subjects)
-        if not waiting:
-            rows.over.append(one.message)
-
-    def _record(
-        self, about: Any, row: Any, made: Attempt, parted: bool, rows: _Rows, told: dict[Action, list[Subject]]
-    ) -> str:
-        delivery = self._settings.config.delivery
+    def _record(self, row: Open, made: Attempt, parted: bool, rows: _Rows) -> None:
         outcome, count = made.outcome, row.attempts + 1
-        expired = isinstance(outcome, Delayed) and not parted
-        expired = expired and has_expired(about.received_at, made.ended_at, delivery.expire)
-        waits = isinstance(outcome, Delayed) and not expired
-        state = DEFERRED if waits else DELIVERED if isinstance(outcome, Delivered) else FAILED
+        delivery = self._settings.config.delivery
+        expired = waits = False
+        if isinstance(outcome, Delayed):
+            expired = not parted and has_expired(row.received_at, made.ended_at, delivery.expire)
+            waits = not expired
+        if not waits:
+            rows.final[row.message] = row.body
         next_attempt = made.ended_at + delay_after(count, delivery.retry, self._random) if waits else None
-        action = _due_notice(outcome, row, waits, made.ended_at - about.received_at)
-        subject = Subject(read_recipient(row), outcome, made.host, made.started_at)
-        if action is not None and subject.recipient.wants(_WANTS[action]):
-            told.setdefault(action, []).append(subject)
-        rows.attempts.append(_attempt_row(row, count, made))
+        action = due_notice(outcome, waits, made.ended_at - row.received_at, row.delay_told)
+        if action is not None:
+            self._tell(row, made, action, rows)
+        words = _words(outcome)
+        rows.attempts.append(_attempt_row(row, count, made, words))
         rows.states.append(
             {
                 "of": row.message,
                 "which": row.number,
-                "state": state,
+                "state": DEFERRED if waits else DELIVERED if isinstance(outcome, Delivered) else FAILED,
                 "attempts": count,
                 "next_attempt": next_attempt,
                 "due": next_attempt,
                 "ended_at": None if waits else made.ended_at,
-                "last": _words(outcome),
-                "delay_told": row.delay_told or action is Action.DELAYED,
+                "last": words,
+                "delay_told": bool(row.delay_told) or action is Action.DELAYED,
             }
         )
-        if not about.notification:
-            rows.events += self._events(about, row, made, count, _event_type(outcome, expired), next_attempt)
-        return state
+        if not row.notification:
+            self._add_events(row, made, _event_type(outcome, expired), next_attempt, rows)
 
-    def _events(
-        self, about: Any, row: Any, made: Attempt, count: int, type_: str, next_attempt: float | None
-    ) -> list[Row]:
-        said = describe(about.id, about.subject, json.loads(about.tags), json.loads(about.metadata))
-        said["recipient"] = row.address
-        context, key = (about.project, about.route), (row.message, row.number)
-        rows = []
-        if count == 1:
-            rows.append(event_row(self._entropy, "message.sent", made.started_at, context, key, said))
-        outcome = made.outcome
-        more = {
-            **said,
-            "response": _response(outcome),
-            "mx": made.host,
-            "tls": None if made.tls is None else asdict(made.tls),
-            "attempt": count,
-        }
+    def _tell(self, row: Open, made: Attempt, action: Action, rows: _Rows) -> None:
+        about = read_recipient(row)
+        if about.wants(WANTS[action]):
+            subject = Subject(about, made.outcome, made.host, made.started_at)
+            rows.told.setdefault((row.message, action), []).append(subject)
+
+    def _add_events(self, row: Open, made: Attempt, type_: str, next_attempt: float | None, rows: _Rows) -> None:
+        said = describe_row(row.message, row.subject, row.tags, row.metadata)
+        said = extend(said, f'"recipient":{quote(row.address)}')
+        context, key, first = (row.project, row.route), (row.message, row.number), not row.attempts
+        if first:
+            rows.events.append(event_row(self._entropy, "message.sent", made.started_at, context, key, said))
+        tls = "null" if made.tls is None else dump(_tls(made.tls))
+        more = f'"response":{_response(made.outcome)},"mx":{quote(made.host)},"tls":{tls},"attempt":{row.attempts + 1}'
         if next_attempt is not None:
-            more["next_attempt"] = next_attempt
-        return [*rows, event_row(self._entropy, type_, made.ended_at, context, key, more)]
-
-    def _notify(self, connection: Connection, about: Any, action: Action, subjects: list[Subject]) -> None:
-        config = self._settings.config
-        sender = read_address(about.reverse_path)
-        project = config.projects.get(about.project)
-        if sender is None:
-            if about.notification:
-                log.warn("a notification could not be delivered", message=about.id, project=about.project)
-            return
-        if project is not None and not project.route(about.route).dsn:
-            return
-        now = self._wall()
-        id_ = make_id(now, self._entropy)
-        ret = None if about.ret is None else Ret(about.ret)
-        body = _body(connection, about) if action is Action.FAILED and carries_body(ret, about.size) else None
-        head, text = compose(
-            action,
-            Original(about.id, sender, about.received_at, about.head, body, ret, about.envid),
-            subjects,
-            id=id_,
-            hostname=config.server.hostname,
-            bounce_from=config.delivery.bounce_from or f"MAILER-DAEMON@{config.server.hostname}",
-            now=now,
-            retry_until=about.received_at + config.delivery.expire,
-        )
-        utf8 = not (head.isascii() and sender.is_ascii)
-        submission = Submission(
-            about.project,
-            about.route,
-            read_kind(about.kind),
-            Envelope(None, (Recipient(sender, frozenset({Notify.NEVER})),), not text.isascii(), utf8 or about.smtputf8),  # type: ignore[arg-type]
-            head,
-            now,
-            id_,
-            not text.isascii(),
-            not head.isascii(),
-            subject=action.value,
-            to=str(sender),
-        )
-        connection.execute(insert(message), [message_row(submission, len(head) + len(text), id_, notification=True)])
-        connection.execute(
-            insert(chunk),
-            [
-                {"body": id_, "number": number, "size": len(block), "octets": block}
-                for number, block in enumerate(text[at : at + CHUNK] for at in range(0, len(text), CHUNK))
-            ],
-        )
-        connection.execute(insert(recipient), recipient_rows(submission, {}))
-
-
-_WANTS = {Action.FAILED: Notify.FAILURE, Action.DELAYED: Notify.DELAY, Action.RELAYED: Notify.SUCCESS}
-
-
-def _due_notice(outcome: Outcome, row: Any, waits: bool, age: float) -> Action | None:
-    if isinstance(outcome, Delivered):
-        return Action.RELAYED if outcome.relayed else None
-    if not waits:
-        return Action.FAILED
-    return Action.DELAYED if age >= DELAY_NOTICE_AFTER and not row.delay_told else None
+            more += f',"next_attempt":"{format_time(next_attempt)}"'
+        rows.events.append(event_row(self._entropy, type_, made.ended_at, context, key, extend(said, more)))
 
 
 def _event_type(outcome: Outcome, expired: bool) -> str:
@@ -241,18 +162,33 @@ def _words(outcome: Outcome) -> str:
     return "" if isinstance(outcome, Delivered) else f"{outcome.status} {outcome.text}"
 
 
-def _response(outcome: Outcome) -> Row:
+def _response(outcome: Outcome) -> str:
     reply = outcome.reply
     if reply is not None:
-        return {"status_code": reply.code, "enhanced_status_code": reply.enhanced, "content": reply.text}
-    if isinstance(outcome, Delivered):
-        return {}
-    return {"status_code": None, "enhanced_status_code": outcome.status, "content": outcome.text}
+        code, enhanced, text = str(reply.code), reply.enhanced, reply.text
+    elif isinstance(outcome, Delivered):
+        return "{}"
+    else:
+        code, enhanced, text = "null", outcome.status, outcome.text
+    return f'{{"status_code":{code},"enhanced_status_code":{quote(enhanced)},"content":{quote(text)}}}'
 
 
-def _attempt_row(row: Any, count: int, made: Attempt) -> Row:
+def _tls(tls: Tls) -> Row:
+    return {
+        "version": tls.version,
+        "cipher": tls.cipher,
+        "verified": tls.verified,
+        "reason": tls.reason,
+        "policy": tls.policy,
+    }
+
+
+def _attempt_row(row: Open, count: int, made: Attempt, words: str) -> Row:
     outcome = made.outcome
-    done = isinstance(outcome, Delivered)
+    if isinstance(outcome, Delivered):
+        status, text, fault = outcome.reply.enhanced, "", None
+    else:
+        status, text, fault = outcome.status, outcome.text, outcome.fault.value
     return {
         "message": row.message,
         "recipient": row.number,
@@ -260,49 +196,21 @@ def _attempt_row(row: Any, count: int, made: Attempt) -> Row:
         "started_at": made.started_at,
         "ended_at": made.ended_at,
         "outcome": _NAMES[type(outcome)],
-        "status": outcome.reply.enhanced if isinstance(outcome, Delivered) else outcome.status,
-        "text": "" if isinstance(outcome, Delivered) else outcome.text,
-        "fault": None if done or isinstance(outcome, Delivered) else outcome.fault.value,
-        "reply": None if outcome.reply is None else str(outcome.reply),
+        "status": status,
+        "text": text,
+        "fault": fault,
+        "reply": None if outcome.reply is None else words,
         "host": made.host,
         "address": made.address,
-        "tls": None if made.tls is None else dump(asdict(made.tls)),
+        "tls": None if made.tls is None else dump(_tls(made.tls)),
         "tls_failure": made.tls_failure,
     }
-
-
-def _body(connection: Connection, about: Any) -> bytes:
-    rows = connection.execute(select(chunk.c.octets).where(chunk.c.body == about.body).order_by(chunk.c.number))
-    return b"".join(rows.scalars())
-
-
-_UPDATE = (
-    update(recipient)
-    .where(recipient.c.message == bindparam("of"), recipient.c.number == bindparam("which"))
-    .values(
-        owner=None,
-        **{
-            name: bindparam(name)
-            for name in ("state", "attempts", "next_attempt", "due", "ended_at", "last", "delay_told")
-        },
-    )
-)
-
-
-def _store(connection: Connection, rows: _Rows, messages: Mapping[str, Any]) -> None:
-    if rows.attempts:
-        connection.execute(insert(attempt), rows.attempts)
-        connection.execute(_UPDATE, rows.states)
-    if rows.events:
-        connection.execute(insert(event), rows.events)
-    if rows.over:
-        connection.execute(delete(chunk).where(chunk.c.body.in_([messages[id_].body for id_ in rows.over])))
 
 
 def drop_bodies(connection: Connection, ids: Sequence[str]) -> None:
     """
     Delete the bodies of those messages that have no open recipient left.
     """
-    still = select(func.count()).where(recipient.c.message == message.c.id, recipient.c.state.in_(OPEN))
+    still = select(func.count()).where(recipient.c.message == message.c.id, is_open)
     over = select(message.c.body).where(message.c.id.in_(list(ids)), still.scalar_subquery() == 0)
     connection.execute(delete(chunk).where(chunk.c.body.in_(over)))

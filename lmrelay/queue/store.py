@@ -60,10 +60,8 @@ def make_engine(url: URL, *, connections: int = 1) -> Engine:
     into a write fails at once with SQLITE_BUSY instead of waiting its turn.
     """
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_size=connections, max_overflow=0)
-    engine = create_engine(
-        url, poolclass=QueuePool, pool_size=connections, max_overflow=0, connect_args={"check_same_thread": False}
-    )
+        return create_engine(url, pool_size=connections, max_overflow=0, hide_parameters=True)
+    engine = _make_sqlite_engine(url, connections)
     event.listen(engine, "connect", _set_up)
     event.listen(engine, "begin", _begin_immediate)
     return engine
@@ -74,13 +72,23 @@ def make_reading_engine(url: URL, *, connections: int = 2) -> Engine:
     An engine for reading; with SQLite it makes no file where there is none, and cannot write.
     """
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_size=connections, max_overflow=0)
-    engine = create_engine(
-        url, poolclass=QueuePool, pool_size=connections, max_overflow=0, connect_args={"check_same_thread": False}
-    )
+        return create_engine(url, pool_size=connections, max_overflow=0, hide_parameters=True)
+    engine = _make_sqlite_engine(url, connections)
     event.listen(engine, "connect", _set_up_reading)
     event.listen(engine, "begin", _begin)
     return engine
+
+
+def _make_sqlite_engine(url: URL, connections: int) -> Engine:
+    # Parameters are people's mail: none of it belongs into an error's text, which is logged.
+    return create_engine(
+        url,
+        poolclass=QueuePool,
+        pool_size=connections,
+        max_overflow=0,
+        connect_args={"check_same_thread": False},
+        hide_parameters=True,
+    )
 
 
 def _set_up(connection: SqliteConnection, _: object) -> None:

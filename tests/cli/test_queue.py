@@ -224,18 +224,20 @@ def test_changes(run: Callable[..., Result], desk: MemoryDesk, verb: Verb) -> No
     """
     A change says what it did, what was too late, and who carried it out.
     """
-    desk.change_is = Change(2, in_flight=1, by_daemon=True)
+    desk.change_is = Change(2, in_flight=1, by_daemon=True, late=(SECOND,))
     result = run("queue", verb.value, FIRST)
     assert desk.asked == [(verb, Selector(messages=(FIRST,)), False)]
-    first, second = result.stdout.splitlines()
+    first, second, third = result.stdout.splitlines()
     assert first.startswith("2 recipients ")
     assert "by the running daemon" in first
     assert second == "1 recipient was already in flight and cannot be reached: their attempts end first."
+    assert f"  {SECOND}" == third
     assert json.loads(run("queue", verb.value, FIRST, "--json").stdout) == {
         "verb": verb.value,
         "dry_run": False,
         "changed": 2,
         "in_flight": 1,
+        "in_flight_messages": [SECOND],
         "by_daemon": True,
     }
 

@@ -58,7 +58,7 @@ def test_the_journey() -> None:
     journey.arrived(0.0, Arrival("a@b.example", ("c@d.example", "e@d.example"), "TLSv1.3 X", 2048, "Hello"))
     journey.arrived(0.0, Arrival("", ("c@d.example",), None, 10, ""))
     assert [line[14:] for line in said] == [
-        r"00000abc  message accepted   project=demo  subject=x\x1b[2J",
+        rf"00000abc  message accepted   id={MESSAGE}  project=demo  subject=x\x1b[2J",
         "          disk nearly full   ",
         '          arrived            to c@d.example, e@d.example over TLSv1.3 X, 2 KiB, "Hello"',
         '          arrived            to c@d.example in plaintext, 10 B, ""',

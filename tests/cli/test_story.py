@@ -98,6 +98,19 @@ def test_the_whole_story() -> None:
     assert "\n".join(tell(STORY, NOON)) == TOLD
 
 
+def test_ended() -> None:
+    """
+    When it was over is told, and that it was the operator who deleted it.
+    """
+    ended = "2026-11-21T11:58:00.000Z"
+    recipients = [
+        {"address": "b@b.example", "state": state, "ended": ended, "attempts": []} for state in ("deleted", "failed")
+    ]
+    lines = list(tell({**STORY, "recipients": recipients}, NOON))
+    assert f"Recipient b@b.example: deleted by the operator at {ended}, 0 attempts" in lines
+    assert f"Recipient b@b.example: failed at {ended}, 0 attempts" in lines
+
+
 def test_plaintext_says_why() -> None:
     """
     TLS that was offered and failed is told, and so is plain plaintext.

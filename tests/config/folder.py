@@ -4,6 +4,7 @@ A configuration in a folder, as the tests of loading write and read it.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import tomlkit
@@ -12,12 +13,11 @@ from lmrelay.config.load import load
 from lmrelay.config.values import Config
 from lmrelay.errors import ConfigError
 
-SHA = "0" * 64
 TLS = {"certificate": "relay.crt", "private_key": "relay.key"}
 
 
 def token(id: str = "aaaaaaaaaaaa", name: str = "web", **more: object) -> dict[str, object]:
-    return {"name": name, "id": id, "sha256": SHA, **more}
+    return {"name": name, "id": id, "sha256": hashlib.sha256(f"{id} {name}".encode()).hexdigest(), **more}
 
 
 def write(folder: Path, main: dict[str, object] | str, **projects: dict[str, object] | str) -> Path:

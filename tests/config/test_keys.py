@@ -310,7 +310,7 @@ BAD_PROJECT: list[tuple[str, object, str]] = [
     ("tokens", [token(networks=["192.0.2.1/24"])], "tokens[0].networks[0]: expected a network such as"),
     ("tokens", [token(secret="x")], "tokens[0].secret: unknown key"),
     ("tokens", [token(), token("bbbbbbbbbbbb")], "tokens: 2 tokens are named 'web'"),
-    ("tokens", [token(), token(name="other")], "tokens[1].id: the id is that of a token of project acme too"),
+    ("tokens", [token(), token(name="other")], "tokens[1].id: is that of a token of project acme too"),
     ("webhooks", [{"url": "https://a.example"}], "webhooks[0].secret: is required"),
     ("webhooks", [{"url": "ftp://a.example", "secret": "whsec_12345678"}], "webhooks[0].url: expected a URL"),
     ("webhooks", [{"url": "https://", "secret": "whsec_12345678"}], "webhooks[0].url: expected a URL"),
@@ -357,7 +357,9 @@ def test_token(tmp_path: Path) -> None:
     }
     acme = read(tmp_path, complete(tmp_path), acme=project).projects["acme"]
     networks = (ip_network("192.0.2.0/24"), ip_network("2001:db8::/32"))
-    assert (v.Token("web", "aaaaaaaaaaaa", "0" * 64, "", datetime.date(2026, 1, 1), expires, networks),) == acme.tokens
+    assert (
+        v.Token("web", "aaaaaaaaaaaa", str(written["sha256"]), "", datetime.date(2026, 1, 1), expires, networks),
+    ) == acme.tokens
     news = v.Route("news", v.Kind.BROADCAST, v.TlsPolicy.NONE, False)
     assert {"outgoing": v.Route("outgoing"), "news": news} == acme.routes
     assert (v.Webhook("https://a.example/x", "whsec_12345678", ("*", "message.sent")),) == acme.webhooks

@@ -229,12 +229,15 @@ def test_which_files_are_projects(tmp_path: Path) -> None:
     assert ["acme"] == list(load(path).projects)
 
 
-def test_token_ids_over_projects(tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["id", "sha256"])
+def test_tokens_over_projects(tmp_path: Path, key: str) -> None:
     """
-    An id is one token's in the whole relay: a login by it could mean either.
+    A token, and an id, is one project's in the whole relay: a login by it could mean either.
     """
-    found = complaints(tmp_path, complete(tmp_path), aa={"tokens": [token()]}, bb={"tokens": [token(name="x")]})
-    assert ["projects.d/bb.toml: tokens[0].id: the id is that of a token of project aa too"] == found
+    first, second = token(), token("bbbbbbbbbbbb", "x")
+    second[key] = first[key]
+    found = complaints(tmp_path, complete(tmp_path), aa={"tokens": [first]}, bb={"tokens": [second]})
+    assert [f"projects.d/bb.toml: tokens[0].{key}: is that of a token of project aa too"] == found
 
 
 def test_token_names_over_projects(tmp_path: Path) -> None:

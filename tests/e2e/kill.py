@@ -32,6 +32,11 @@ CUT = 2.0
 Seconds before a kill in which the record of a receiver's 250 may still have been on its way to the disk.
 """
 
+LAG = 0.4
+"""
+Seconds by which the receiver may take later what the daemon sent before it was killed: it lies in the socket.
+"""
+
 Delivery = tuple[str, str]
 """
 A message's own number, and a recipient.
@@ -124,7 +129,8 @@ def explained(times: Sequence[float], kills: Sequence[float]) -> bool:
     Was there a kill shortly after each delivery but the last, and before the next?
     """
     return all(
-        any(first <= kill <= min(second, first + CUT) for kill in kills) for first, second in itertools.pairwise(times)
+        any(first - LAG <= kill <= min(second, first + CUT) for kill in kills)
+        for first, second in itertools.pairwise(times)
     )
 
 

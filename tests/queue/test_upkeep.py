@@ -14,7 +14,7 @@ from sqlalchemy import Connection, insert, select, text, update
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
-from lmrelay.config.values import DAY, Config, Server
+from lmrelay.config.values import DAY, Config
 from lmrelay.queue.contents import InlineReader
 from lmrelay.queue.orders import Verb
 from lmrelay.queue.schema import (
@@ -33,6 +33,7 @@ from lmrelay.queue.schema import (
 from lmrelay.queue.store import find_url, make_engine, make_reading_engine, migrate
 from lmrelay.queue.upkeep import ANSWERED_FOR, STEP, STEP_RECIPIENTS, VACUUM_SLACK, Checkpoints, Upkeep, checkpoint
 from lmrelay.queue.writer import InlineWriter
+from tests.queue.conftest import make_config
 from tests.queue.filling import NOW, alter, fill, make_rows, rows, writing
 
 OLD = NOW - 40 * DAY
@@ -194,8 +195,8 @@ def test_orders_go(config: Config) -> None:
 
 
 @pytest.fixture
-def sqlite(tmp_path: Path) -> Config:
-    config = Config(tmp_path / "lmrelay.toml", Server("relay.example", tmp_path))
+def on_sqlite(tmp_path: Path) -> Config:
+    config = make_config(tmp_path)
     migrate(find_url(config))
     return config
 
@@ -208,38 +209,38 @@ def _pages(config: Config) -> tuple[int, int]:
         )
 
 
-def test_space_goes_back(sqlite: Config) -> None:
+def test_space_goes_back(on_sqlite: Config) -> None:
     """
     When most of the database is empty the disk gets it back, in small steps, but for what a busy queue needs again.
     """
-    with writing(sqlite) as connection:
+    with writing(on_sqlite) as connection:
         octets = bytes(1 << 20)
         connection.execute(
             insert(chunk),
             [{"body": "x", "number": number, "size": len(octets), "octets": octets} for number in range(24)],
         )
-    with writing(sqlite) as connection:
+    with writing(on_sqlite) as connection:
         connection.execute(text("DELETE FROM chunk"))
-    before, free = _pages(sqlite)
+    before, free = _pages(on_sqlite)
     assert free > VACUUM_SLACK
-    steps = [one for one in keep_up(sqlite) if one is None]
-    after, free = _pages(sqlite)
+    steps = [one for one in keep_up(on_sqlite) if one is None]
+    after, free = _pages(on_sqlite)
     assert VACUUM_SLACK - 256 <= free <= VACUUM_SLACK
     assert 0 <= before - after - 256 * len(steps) < len(steps)  # the map of pages shrinks too
-    assert [] == [one for one in keep_up(sqlite) if one is None]
+    assert [] == [one for one in keep_up(on_sqlite) if one is None]
 
 
-def test_checkpoint(sqlite: Config) -> None:
+def test_checkpoint(on_sqlite: Config) -> None:
     """
     What is in the log comes into the database while connections are open, and a log beyond measure starts afresh.
     """
-    engine = make_engine(find_url(sqlite))
+    engine = make_engine(find_url(on_sqlite))
     with engine.begin() as connection:
         connection.execute(insert(chunk), [{"body": "x", "number": 0, "size": 1, "octets": bytes(1 << 20)}])
-    other = make_engine(find_url(sqlite))
+    other = make_engine(find_url(on_sqlite))
     in_log, moved = checkpoint(other)
     assert in_log == moved > 256
-    log = Path(f"{sqlite.server.state_dir}/queue.sqlite-wal")
+    log = Path(f"{on_sqlite.server.state_dir}/queue.sqlite-wal")
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM chunk"))
         connection.execute(insert(chunk), [{"body": "x", "number": 0, "size": 1, "octets": bytes(40 << 20)}])

@@ -1,0 +1,185 @@
+"""
+The statements that every message needs: made by SQLAlchemy's compiler once for each database, then run as text.
+
+Rows are mappings by column name. Running a statement through SQLAlchemy prepares each row
+anew, which costs more than SQLite needs to store it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from itertools import chain
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from attrs import frozen
+from sqlalchemy import (
+    BindParameter,
+    ClauseElement,
+    Connection,
+    Delete,
+    Dialect,
+    Select,
+    Table,
+    Update,
+    bindparam,
+    insert,
+    select,
+    tuple_,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql import psycopg
+
+from lmrelay.interfaces import RecipientKey
+from lmrelay.queue.schema import is_open, message, recipient
+
+_DIALECTS: dict[str, Callable[[], Dialect]] = {
+    sqlite.dialect.name: lambda: sqlite.dialect(paramstyle="qmark"),
+    postgresql.dialect.name: lambda: psycopg.dialect(paramstyle="format"),  # type: ignore[no-untyped-call]
+}
+
+READ_SIZES = (1, 8, 64, 256)
+"""
+How many keys one read looks for: few sizes, so few texts.
+"""
+
+
+@frozen
+class _Text:
+    """
+    A statement for the driver; C{pick} takes its parameters, in order, out of a row.
+    """
+
+    text: str
+    names: tuple[str, ...]
+    pick: Callable[[Any], tuple[Any, ...]]
+
+
+@cache
+def _compile(dialect: str, statement: ClauseElement, columns: tuple[str, ...] | None = None) -> _Text:
+    compiled = statement.compile(
+        dialect=_DIALECTS[dialect](), column_keys=columns, compile_kwargs={"render_postcompile": True}
+    )
+    names = tuple(compiled.positiontup or ())  # type: ignore[attr-defined]
+    return _Text(str(compiled), names, itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],))
+
+
+@cache
+def _compile_insert(dialect: str, table: Table) -> _Text:
+    given = tuple(column.name for column in table.columns if column is not table.autoincrement_column)
+    return _compile(dialect, insert(table).inline(), given)
+
+
+def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """
+    Insert rows that have all columns, but for the number that the database gives.
+    """
+    if rows:
+        how = _compile_insert(connection.dialect.name, table)
+        connection.exec_driver_sql(how.text, list(map(how.pick, rows)))
+
+
+def run_each(connection: Connection, statement: Update | Delete, rows: Sequence[Mapping[str, Any]]) -> None:
+    """
+    Run one statement, which lives as long as the process, for each of the rows.
+    """
+    if rows:
+        how = _compile(connection.dialect.name, statement)
+        connection.exec_driver_sql(how.text, list(map(how.pick, rows)))
+
+
+class Open(NamedTuple):
+    """
+    A recipient that is not final, with what events say of its message.
+    """
+
+    message: str
+    number: int
+    address: str
+    notify: str | None
+    orcpt_type: str | None
+    orcpt: str | None
+    attempts: int
+    owner: str | None
+    delay_told: bool
+    project: str
+    route: str
+    notification: bool
+    received_at: float
+    subject: str
+    tags: str
+    metadata: str
+    body: str
+
+
+_OPEN = (
+    recipient.c.message,
+    recipient.c.number,
+    recipient.c.address,
+    recipient.c.notify,
+    recipient.c.orcpt_type,
+    recipient.c.orcpt,
+    recipient.c.attempts,
+    recipient.c.owner,
+    recipient.c.delay_told,
+    message.c.project,
+    message.c.route,
+    message.c.notification,
+    message.c.received_at,
+    message.c.subject,
+    message.c.tags,
+    message.c.metadata,
+    message.c.body,
+)
+
+
+@cache
+def _select_open(size: int) -> Select[Any]:
+    keys: BindParameter[Any] = bindparam("key", [("", 0)] * size, expanding=True)
+    both = recipient.join(message, message.c.id == recipient.c.message)
+    return select(*_OPEN).select_from(both).where(tuple_(recipient.c.message, recipient.c.number).in_(keys), is_open)
+
+
+@cache
+def _select_over(size: int) -> Select[Any]:
+    mine = select(recipient.c.number).where(recipient.c.message == message.c.id, is_open)
+    ids: BindParameter[Any] = bindparam("key", [""] * size, expanding=True)
+    return select(message.c.id).where(message.c.id.in_(ids), ~mine.exists())
+
+
+def find_open(connection: Connection, keys: Sequence[RecipientKey]) -> dict[RecipientKey, Open]:
+    """
+    Those recipients that are not final.
+    """
+    found = {}
+    for part in _parts(keys):
+        text = _compile(connection.dialect.name, _select_open(len(part))).text
+        given = tuple(chain.from_iterable(part))
+        for row in map(Open._make, connection.exec_driver_sql(text, given)):
+            found[row.message, row.number] = row
+    return found
+
+
+def find_over(connection: Connection, ids: Sequence[str]) -> set[str]:
+    """
+    Those messages that have no recipient left who is not final.
+    """
+    found: set[str] = set()
+    for part in _parts(ids):
+        text = _compile(connection.dialect.name, _select_over(len(part))).text
+        found.update(row[0] for row in connection.exec_driver_sql(text, tuple(part)))
+    return found
+
+
+def _parts(keys: Sequence[Any]) -> list[Sequence[Any]]:
+    """
+    Parts of the sizes that there are texts for, the last filled up with its last key.
+    """
+    largest = READ_SIZES[-1]
+    parts: list[Sequence[Any]] = []
+    for start in range(0, len(keys), largest):
+        part = list(keys[start : start + largest])
+        size = next(size for size in READ_SIZES if size >= len(part))
+        parts.append(part + part[-1:] * (size - len(part)))
+    return parts

@@ -1,0 +1,356 @@
+"""
+What the queue promises through its seams, on both databases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+from uuid import UUID
+
+import pytest
+from attrs import evolve
+from sqlalchemy import delete, insert, select
+
+from lmrelay.config.values import Config, Project, Route
+from lmrelay.errors import StoreError
+from lmrelay.mail.envelope import Notify
+from lmrelay.mail.outcome import Delayed, Failed, Fault, Outcome
+from lmrelay.queue.schema import chunk, event, recipient, upload, worker
+from tests.queue.filling import writing
+from tests.queue.world import FULL, LATER, NEVER, OK, RELAYED, World, failure_of, name, result_of, to
+
+
+@pytest.fixture
+def world(config: Config) -> Iterator[World]:
+    """
+    A queue that has started.
+    """
+    world = World(config)
+    world.start()
+    yield world
+    world.stop()
+
+
+def test_accepted_survives(world: World) -> None:
+    """
+    What was accepted is leased again exactly once after a crash, with its content; what was settled is not.
+    """
+    for number in range(1, 5):
+        result_of(world.accept(number, ["a@b.example", "c@d.example"]))
+    world.settle(1, OK)
+    world.settle(2, NEVER, (1,))
+    world.settle(3, LATER)
+    world.crash()
+    world.start()
+    world.run(30)
+    mail = [key for key in world.dispatch.handed() if key[0] in {name(number) for number in range(1, 5)}]
+    assert {(name(1), 1), (name(2), 0), (name(3), 1), (name(4), 0), (name(4), 1)} == set(mail)
+    assert len(set(mail)) == len(mail)
+    assert b"Subject: Hi\r\n\r\nhello\r\n" == world.read(name(4))
+    world.run(60)
+    assert 1 == world.dispatch.handed().count((name(3), 0))
+
+
+def test_only_the_owner_delays_or_fails(world: World) -> None:
+    """
+    An outcome of a lease that has ended counts only if it is a delivery: that one cannot be undone.
+    """
+    result_of(world.accept(1, ["a@b.example", "c@b.example"]))
+    result_of(world.queue.release([(name(1), 0), (name(1), 1)]))
+    world.settle(1, NEVER, (0,))
+    world.settle(1, OK, (1,))
+    assert [(1, 0, "queued"), (1, 1, "delivered")] == world.states()
+    world.settle(1, OK, (1,))
+    assert 1 == world.count()["attempt"]
+
+
+def test_release(world: World) -> None:
+    """
+    A released recipient is due at once.
+    """
+    result_of(world.accept())
+    result_of(world.queue.release([(name(1), 0)]))
+    world.run(6)
+    assert [(name(1), 0)] * 2 == world.dispatch.handed()
+
+
+def test_many_recipients_settle_apart(world: World) -> None:
+    """
+    The body stays until the last recipient is final, whoever settles first.
+    """
+    result_of(world.accept(1, [f"a{number}@b.example" for number in range(300)]))
+    world.settle(1, OK, range(299))
+    assert 1 == world.count()["chunk"]
+    world.settle(1, OK, (299,))
+    assert {"chunk": 0, "attempt": 300, "event": 601} == {
+        key: value for key, value in world.count().items() if key in ("chunk", "attempt", "event")
+    }
+
+
+def test_large_body(world: World) -> None:
+    """
+    Three megabytes come back octet for octet, from the store and in blocks of at most 256 KiB.
+    """
+    body = b"\r\n" + Random(3).randbytes(3_000_001)
+    result_of(world.accept(body=body))
+    content, blocks = world.queue.open_content(name(1)), []
+    while block := result_of(content.read()):
+        blocks.append(block)
+    assert b"Subject: Hi\r\n" + body == b"".join(blocks)
+    assert 256 * 1024 == max(map(len, blocks))
+    assert 0 == world.count()["upload"]
+
+
+def test_body_that_ends_while_it_is_read(world: World) -> None:
+    """
+    A body that is deleted while somebody reads it ends early, and breaks nothing.
+    """
+    result_of(world.accept(body=b"\r\n" + bytes(600_000)))
+    content = world.queue.open_content(name(1))
+    assert b"Subject: Hi\r\n" == result_of(content.read())
+    assert 256 * 1024 == len(result_of(content.read()))
+    world.settle(1, OK)
+    assert b"" == result_of(content.read())
+
+
+def test_discarded_upload(world: World) -> None:
+    """
+    A body that was given up leaves nothing, whether it was large or small, once or twice discarded.
+    """
+    for size in (10, 300_000, 1_500_000):
+        body = world.queue.open_body()
+        body.write(bytes(size))
+        body.discard()
+        body.discard()
+        with pytest.raises(StoreError):
+            body.write(b"more")
+    assert {"chunk": 0, "upload": 0} == {key: world.count()[key] for key in ("chunk", "upload")}
+
+
+def test_upload_of_the_dead(world: World) -> None:
+    """
+    What a dead worker had uploaded is swept; what a living one uploads is not.
+    """
+    body = world.queue.open_body()
+    body.write(bytes(600_000))
+    world.run(40)
+    assert (2, 1) == (world.count()["chunk"], world.count()["upload"])
+    world.crash()
+    world.start()
+    assert (0, 0) == (world.count()["chunk"], world.count()["upload"])
+
+
+@pytest.mark.parametrize("lost", ["chunk", "upload"])
+def test_missing_part(world: World, lost: str) -> None:
+    """
+    A message whose body is not whole in the store is refused, and nothing of it is kept.
+    """
+    body = world.queue.open_body()
+    body.write(bytes(600_000))
+    with writing(world.config) as connection:
+        connection.execute(delete(chunk).where(chunk.c.number == 0) if lost == "chunk" else delete(upload))
+    failure_of(world.accept(into=body, body=b""), StoreError)
+    assert {"message": 0, "recipient": 0, "chunk": 0, "upload": 0, "event": 0, "attempt": 0} == world.count()
+    assert [] == world.dispatch.taken
+    assert 1000 == world.dispatch.room
+
+
+def test_fairness(world: World) -> None:
+    """
+    A lane with a huge backlog and no room keeps no other lane waiting.
+    """
+    world.dispatch.room = 0
+    result_of(world.accept(1, [f"a{number}@dead.example" for number in range(1000)]))
+    result_of(world.accept(2, ["a@live.example"]))
+    result_of(world.accept(3, ["a@zzz.example"], project="other"))
+    world.dispatch.room, world.dispatch.per_lane = 1000, 10
+    world.run(6)
+    assert {(name(2), 0), (name(3), 0)} == set(world.dispatch.handed())
+    world.dispatch.per_lane = 1000
+    world.run(15)
+    assert 902 == len(world.dispatch.handed()) == len(set(world.dispatch.handed()))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expired", "told"),
+    [
+        (LATER, True, "message.soft_bounced"),
+        (Delayed("4.4.3", "no answer", Fault.DNS), True, "message.soft_bounced"),
+        (Delayed("4.3.5", "no such file", Fault.OURS), True, "message.failed"),
+        (LATER, False, "message.deferred"),
+        (NEVER, False, "message.hard_bounced"),
+        (Failed("5.1.2", "no such domain", Fault.DNS), False, "message.hard_bounced"),
+        (OK, False, "message.delivered"),
+    ],
+)
+def test_events(world: World, outcome: Outcome, expired: bool, told: str) -> None:
+    """
+    Each outcome is told in the words of its event, after the fact that there was an attempt.
+    """
+    result_of(world.accept(tags=("x", "ä"), metadata={"order": '"1"'}))
+    if expired:
+        world.clock.advance(48 * 3600.0)
+    world.settle(1, outcome)
+    events = world.events()
+    assert ["message.created", "message.sent", told] == [type_ for type_, _ in events]
+    about = {"message_id": name(1), "subject": "Hi", "tag": "x", "tags": ["x", "ä"], "metadata": {"order": '"1"'}}
+    assert [about, {**about, "recipient": "a@b.example"}] == [document for _, document in events[:2]]
+
+
+def test_event_of_a_delay(world: World) -> None:
+    """
+    A delay says what the receiver said, and when it goes on, as all times are given.
+    """
+    result_of(world.accept())
+    world.settle(1, LATER)
+    said = world.events()[-1][1]
+    assert said.pop("next_attempt").startswith("2023-11-14T22:14:")
+    assert {
+        "message_id": name(1),
+        "subject": "Hi",
+        "tag": None,
+        "tags": [],
+        "metadata": {},
+        "recipient": "a@b.example",
+        "response": {"status_code": 451, "enhanced_status_code": "4.2.0", "content": "greylisted"},
+        "mx": "mx.b.example",
+        "tls": None,
+        "attempt": 1,
+    } == said
+    with writing(world.config) as connection:
+        ids = connection.execute(select(event.c.id)).scalars().all()
+    assert [4] * 3 == [UUID(one).version for one in ids]
+    assert list(ids) == [str(UUID(one)) for one in ids]
+
+
+def test_no_expiry_while_the_clocks_have_parted(world: World) -> None:
+    """
+    A wall clock that was set wrong expires nothing; when it is right again, the next failure after the age does.
+    """
+    result_of(world.accept())
+    world.skew = 50 * 3600.0
+    world.settle(1, LATER)
+    assert [(1, 0, "deferred")] == world.states()
+    world.skew = 0.0
+    world.clock.advance(51 * 3600.0)
+    world.run(6)
+    world.settle(1, LATER)
+    assert [(1, 0, "failed")] == world.states()
+
+
+def test_time_alone_expires_nothing(world: World) -> None:
+    """
+    However old a message is, one more attempt is made before it is given up.
+    """
+    result_of(world.accept())
+    world.settle(1, LATER)
+    world.clock.advance(200 * 3600.0)
+    world.run(6)
+    assert 2 == len(world.dispatch.handed())
+    assert [(1, 0, "deferred")] == world.states()
+
+
+def test_shared_notification(world: World) -> None:
+    """
+    Recipients that fail together share one notification, in which nobody else is named.
+    """
+    result_of(world.accept(1, ["a@b.example", "c@b.example", "d@b.example"]))
+    world.settle(1, NEVER, (0, 1))
+    ((receiver, _, content),) = world.notices()
+    assert "s@acme.example" == receiver
+    assert (True, True, False) == tuple(one in content for one in (b"a@b.example", b"c@b.example", b"d@b.example"))
+    assert b"hello" not in content
+
+
+def test_failed_with_body(world: World) -> None:
+    """
+    RET=FULL returns the message whole where it is small, and its head where it is not (RFC 3461 §4.3).
+    """
+    result_of(world.accept(1, ret=FULL))
+    result_of(world.accept(2, ret=FULL, body=b"\r\nhello\r\n" + b"x" * 256 * 1024))
+    for number in (1, 2):
+        world.settle(number, NEVER)
+    assert [True, False] == [b"\r\nhello\r\n" in content for _, _, content in world.notices()]
+
+
+@pytest.mark.parametrize("notify", [(Notify.NEVER,), (Notify.SUCCESS,), (Notify.DELAY,)])
+def test_unwanted_notification(world: World, notify: tuple[Notify, ...]) -> None:
+    """
+    Nobody is told of a failure who said so with NOTIFY.
+    """
+    result_of(world.accept(1, [to("a@b.example", *notify)]))
+    world.settle(1, NEVER)
+    assert [] == world.notices()
+
+
+def test_null_reverse_path(world: World) -> None:
+    """
+    A bounce is never bounced.
+    """
+    result_of(world.accept(1, sender=""))
+    world.settle(1, NEVER)
+    assert [] == world.notices()
+
+
+def test_route_without_notifications(world: World) -> None:
+    """
+    A route says dsn = false: its senders are not told.
+    """
+    project = Project("acme", routes={"outgoing": Route("outgoing", dsn=False)})
+    world.queue._settings.config = evolve(world.config, projects={"acme": project})  # type: ignore[misc]
+    result_of(world.accept())
+    world.settle(1, NEVER)
+    assert [] == world.notices()
+
+
+def test_double_bounce(world: World) -> None:
+    """
+    A notification that cannot be delivered is the end; it makes no events either.
+    """
+    result_of(world.accept())
+    world.settle(1, NEVER)
+    world.run(6)
+    (notice,) = [one for one in world.dispatch.taken if one.notification]
+    assert None is notice.reverse_path
+    before = world.count()["event"]
+    world.settle(notice.message_id, NEVER)
+    assert (before, 2) == (world.count()["event"], world.count()["message"])
+
+
+def test_relayed(world: World) -> None:
+    """
+    A success notice is due where it was asked for and the next hop cannot send it.
+    """
+    result_of(world.accept(1, [to("a@b.example", Notify.SUCCESS), to("c@b.example")]))
+    world.settle(1, RELAYED, (0, 1))
+    ((_, subject, content),) = world.notices()
+    assert ("relayed", True, False) == (subject, b"a@b.example" in content, b"c@b.example" in content)
+
+
+def test_delay_is_told_once(world: World) -> None:
+    """
+    After four hours the sender is told once that it takes longer.
+    """
+    result_of(world.accept())
+    counts = []
+    for hours in (3.9, 0.2, 1.0):
+        world.clock.advance(hours * 3600.0)
+        world.run(6)
+        world.settle(1, LATER)
+        counts.append([subject for _, subject, _ in world.notices()])
+    assert [[], ["delayed"], ["delayed"]] == counts
+
+
+def test_dead_neighbour(world: World) -> None:
+    """
+    The leases of a worker that is gone are free within seconds; those of this one stay.
+    """
+    result_of(world.accept(1))
+    result_of(world.accept(2))
+    with writing(world.config) as connection:
+        connection.execute(insert(worker), [{"id": "gone", "seen_at": world.wall() - 100}])
+        connection.execute(recipient.update().where(recipient.c.message == name(2)).values(owner="gone"))
+    world.dispatch.taken.clear()
+    world.run(25)
+    assert [(name(2), 0)] == world.dispatch.handed()

@@ -1,0 +1,334 @@
+"""
+What the queue promises when the process dies, the disk fills or somebody else has the lock: on SQLite.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from lmrelay.config.values import Config
+from lmrelay.errors import StoreError, StoreFault, StoreFull
+from lmrelay.mail.outcome import Attempt, Outcome
+from lmrelay.queue import store
+from lmrelay.queue.bodies import Budget
+from lmrelay.queue.contents import Cache
+from lmrelay.queue.store import FILE, find_url, make_engine
+from lmrelay.queue.writer import ThreadedWriter, _Waiting, run_batch
+from tests.queue.conftest import make_config
+from tests.queue.filling import writing
+from tests.queue.world import LATER, NEVER, OK, World, failure_of, name, result_of
+
+
+class Killed(BaseException):
+    """
+    The process ends here.
+    """
+
+
+@pytest.fixture
+def config(sqlite: Path, tmp_path: Path) -> Config:
+    """
+    A configuration whose store is empty.
+    """
+    (tmp_path / FILE).write_bytes(sqlite.read_bytes())
+    return make_config(tmp_path)
+
+
+@pytest.fixture
+def world(config: Config) -> Iterator[World]:
+    """
+    A queue that has started.
+    """
+    world = World(config)
+    world.start()
+    yield world
+    world.stop()
+
+
+def kill_at(world: World, commit: int, after: bool) -> Callable[[], bool]:
+    """
+    End the process just before or just after that commit of its writer; the answer tells whether it came to that.
+    """
+    dialect = world.queue._writer._engine.dialect  # type: ignore[attr-defined]
+    commit_now, seen = dialect.do_commit, 0
+
+    def do_commit(connection: Any) -> None:
+        nonlocal seen
+        seen += 1
+        if seen > commit:
+            raise Killed
+        if seen < commit or after:
+            commit_now(connection)
+        if seen == commit:
+            raise Killed
+
+    dialect.do_commit = do_commit
+    return lambda: seen >= commit
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("commit", range(1, 9))
+def test_killed_at_a_commit(world: World, commit: int, after: bool) -> None:
+    """
+    Wherever the process ends: what was told to be accepted is there, what was settled is not tried again,
+    everything else is leased again exactly once, and no half of a message is left.
+    """
+    accepted, settled = set(), set()
+    result_of(world.accept(9))
+    died = kill_at(world, commit, after)
+    try:
+        for number, body in ((1, b"\r\nhello"), (2, bytes(600_000))):
+            done = world.accept(number, body=body)
+            if getattr(done, "result", None) is None:
+                accepted.add(number)
+            else:
+                done.addErrback(lambda failure: failure.trap(Killed, StoreError))
+        for number, outcome in ((1, OK), (2, NEVER), (9, LATER)):
+            if number == 9 or number in accepted:
+                done = world.queue.settle(name(number), {0: attempt_of(world, outcome)})
+                done.addBoth(lambda _: None)
+                if not died():
+                    settled.add(number)
+    except Killed:
+        pass
+    assert died() or commit > 6
+    world.crash()
+    world.start()
+    world.run(90)
+    counts = world.count()
+    known = {number for number, _, _ in world.states()}
+    assert accepted | {9} <= known
+    leased = [int(id_) for id_, _ in world.dispatch.handed() if int_or_none(id_) in known]
+    final = {number for number, _, state in world.states() if state in ("delivered", "failed")}
+    assert settled - {9} <= final
+    assert sorted(known - final) == sorted(leased)
+    assert 0 == counts["upload"]
+    for number in known - final:
+        assert world.read(name(number)).startswith(b"Subject: Hi\r\n")
+    world.dispatch.taken.clear()
+
+
+def attempt_of(world: World, outcome: Outcome) -> Attempt:
+    """
+    An attempt of now.
+    """
+    return Attempt(world.wall(), world.wall(), outcome, "mx.b.example")
+
+
+def int_or_none(id_: str) -> int | None:
+    return int(id_) if id_.isdigit() else None
+
+
+def limit_pages(world: World, free: int | None) -> None:
+    """
+    Let the database grow by that many pages more, or without limit.
+    """
+    engine = world.queue._writer._engine  # type: ignore[attr-defined]
+    connection = engine.raw_connection()
+    cursor = connection.cursor()
+    pages = cursor.execute("PRAGMA page_count").fetchone()[0]
+    cursor.execute(f"PRAGMA max_page_count = {1 << 30 if free is None else pages + free}")
+    connection.close()
+
+
+@pytest.mark.parametrize("free", range(0, 40, 3))
+def test_disk_full_at_accept(world: World, free: int) -> None:
+    """
+    Wherever in an accept the disk is full: it says so, nothing is half-stored, no room in delivery
+    is lost, and it works again when there is space.
+    """
+    before = world.count()
+    limit_pages(world, free)
+    failure_of(world.accept(1, [f"a{number}@b.example" for number in range(900)], bytes(200_000)), StoreFull)
+    assert before == world.count()
+    assert (1000, []) == (world.dispatch.room, world.dispatch.taken)
+    limit_pages(world, None)
+    result_of(world.accept(1))
+
+
+@pytest.mark.parametrize("free", range(0, 260, 40))
+def test_disk_full_at_upload(world: World, free: int) -> None:
+    """
+    A large body that the disk has no room for is refused, and what of it was stored is deleted.
+    """
+    before = world.count()
+    limit_pages(world, free)
+    failure_of(world.accept(1, body=bytes(1_200_000)), StoreFull)
+    assert before == world.count()
+    assert 0 == world.queue._acceptance._budget.used
+    limit_pages(world, None)
+    result_of(world.accept(1, body=bytes(1_200_000)))
+
+
+@pytest.mark.parametrize("free", [0, 5, 20, 60])
+def test_disk_full_at_settle(world: World, free: int) -> None:
+    """
+    Outcomes that the disk has no room for wait, delivery with them; both go on when there is space.
+    """
+    result_of(world.accept(1, [f"a{number}@b.example" for number in range(900)]))
+    limit_pages(world, free)
+    attempts = {number: attempt_of(world, NEVER) for number in range(900)}
+    settled = world.queue.settle(name(1), attempts)
+    world.run(10)
+    assert not settled.called
+    assert world.dispatch.paused
+    assert 0 == world.count()["attempt"]
+    limit_pages(world, None)
+    world.run(40)
+    assert settled.called
+    assert not world.dispatch.paused
+    assert (900, 1) == (world.count()["attempt"], len(world.notices()))
+
+
+def test_bad_write_harms_nobody_else(config: Config) -> None:
+    """
+    Of a batch in which one write is wrong, all others are stored.
+    """
+    engine = make_engine(find_url(config))
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE t (x INTEGER PRIMARY KEY)")
+
+    def write(connection: Any, items: Any) -> list[None]:
+        for item in items:
+            connection.exec_driver_sql("INSERT INTO t VALUES (?)", (item,))
+        return [None] * len(items)
+
+    batch = [_Waiting(write, item) for item in (1, 2, 2, "x", 3)]
+    run_batch(engine, batch, lambda: True)
+    bad = [type(getattr(one.answer, "value", None)) for one in batch]
+    assert [type(None), type(None), StoreFault, StoreFault, type(None)] == bad
+    with engine.begin() as connection:
+        assert [1, 2, 3] == list(connection.exec_driver_sql("SELECT x FROM t").scalars())
+    engine.dispose()
+
+
+def test_busy(world: World) -> None:
+    """
+    A lock that somebody else holds for too long is waited for again; one that never comes free is an error.
+    """
+    engine = world.queue._writer._engine  # type: ignore[attr-defined]
+    with engine.connect() as connection:
+        connection.connection.driver_connection.execute("PRAGMA busy_timeout = 1")
+    other = sqlite3.connect(world.config.server.state_dir / FILE, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    failure_of(world.accept(1), StoreError)
+    tries = []
+    begin = engine.dialect.do_rollback
+
+    def do_rollback(connection: Any) -> None:
+        tries.append(1)
+        begin(connection)
+        if len(tries) == 2:
+            other.execute("ROLLBACK")
+
+    engine.dialect.do_rollback = do_rollback
+    result_of(world.accept(2))
+    other.close()
+    engine.dialect.do_rollback = begin
+    assert [(2, 0, "queued")] == world.states()
+
+
+def test_fault_with_one_message(world: World) -> None:
+    """
+    A message whose outcome is wrong waits alone: everybody else's mail goes on.
+    """
+    result_of(world.accept(1))
+    result_of(world.accept(2))
+    with writing(world.config) as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER wrong BEFORE INSERT ON attempt WHEN NEW.message LIKE '%1'"
+            " BEGIN SELECT RAISE(ABORT, 'wrong'); END"
+        )
+    settled = world.queue.settle(name(1), {0: attempt_of(world, OK)})
+    world.settle(2, OK)
+    assert (False, 0) == (settled.called, world.dispatch.pauses)
+    with writing(world.config) as connection:
+        connection.exec_driver_sql("DROP TRIGGER wrong")
+    world.run(40)
+    result_of(settled)
+    assert [(1, 0, "delivered"), (2, 0, "delivered")] == world.states()
+
+
+def test_ioerr_without_room_is_full() -> None:
+    """
+    A write that failed for want of space is a full disk, whatever the database calls it.
+    """
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorname = "SQLITE_IOERR_WRITE"
+    wrapped = OperationalError("INSERT", {}, error)
+    assert StoreFull is type(store.explain(wrapped, lambda: False))
+    assert StoreError is type(store.explain(wrapped, lambda: True))
+    assert StoreError is type(store.explain(wrapped))
+
+
+def test_budget(world: World) -> None:
+    """
+    Fifty bodies at once over a small budget neither wait for each other for ever nor take more memory than it.
+    """
+    budget = world.queue._acceptance._budget = Budget(1_000_000)
+    bodies = [world.queue.open_body() for _ in range(50)]
+    most = 0
+    for _ in range(20):
+        for body in bodies:
+            pause = body.write(bytes(16_384))
+            most = max(most, budget.used)
+            if pause is not None:
+                result_of(pause)
+    assert most <= 1_000_000 + 16_384
+    for number, body in enumerate(bodies, 1):
+        result_of(world.accept(number, into=body, body=b""))
+    assert (0, 0) == (budget.used, budget.leaving)
+    assert {13 + 20 * 16_384} == {len(world.read(name(number))) for number in range(1, 51)}
+
+
+def test_cache_forgets() -> None:
+    """
+    The cache never holds more than its limit.
+    """
+    cache = Cache(100)
+    for number in range(50):
+        cache.put(str(number), b"h" * 10, b"b" * 20)
+    assert [None, None, None] == [cache.get(str(number)) for number in (0, 40, 46)]
+    assert (b"h" * 10, b"b" * 20) == cache.get("47")
+    cache.put("big", b"", b"x" * 101)
+    assert None is cache.get("big")
+    assert 0 == cache._size
+
+
+class Reactor:
+    """
+    Calls at once what is handed over from a thread.
+    """
+
+    def callFromThread(self, f: Any, *args: Any, **kw: Any) -> None:
+        f(*args, **kw)
+
+
+def test_threaded_writer_writes_what_waits(config: Config) -> None:
+    """
+    A writer that is stopped has written everything that was submitted before, in few commits; later comers are refused.
+    """
+    engine = make_engine(find_url(config))
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE t (x INTEGER PRIMARY KEY)")
+    batches = []
+
+    def write(connection: Any, items: Any) -> list[int]:
+        batches.append(len(items))
+        connection.exec_driver_sql("INSERT INTO t VALUES (?)", [(item,) for item in items])
+        return list(items)
+
+    writer = ThreadedWriter(engine, Reactor())  # type: ignore[arg-type]
+    results = [writer.submit(write, number) for number in range(500)]
+    ended = writer.stop()
+    failure_of(writer.submit(write, 1000), StoreError)
+    writer._run()
+    result_of(ended)
+    assert list(range(500)) == [result_of(one) for one in results]
+    assert [200, 200, 100] == batches
