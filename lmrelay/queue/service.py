@@ -152,11 +152,11 @@ class QueueService:
             self._dispatch,
             self.worker,
             self._wall,
-            self._reactor.seconds,
             self._entropy,
             self._free_octets,
             self._cache,
             self._taker.wake,
+            self.release,
         )
         self._obedience = Obedience(
             self._writer, self._reader, self._dispatch, self.worker, self._wall, self._taker.wake, self._free_leases
