@@ -23,11 +23,15 @@ from lmrelay.inbound.clock import Patience
 from lmrelay.inbound.limits import unmap
 from lmrelay.inbound.services import Client, Services
 from lmrelay.inbound.session import Next, Session
-from lmrelay.inbound.table import NO_TLS, TLS_FIRST
+from lmrelay.inbound.table import NO_TLS, TLS_FIRST, TOO_EARLY
 from lmrelay.smtp import replies
 from lmrelay.smtp.reply import Reply
 
 HIGH_WATER = 64 * 1024
+EARLY_WATER = 16 * 1024
+"""
+Octets that a client may send ahead of its login; the longest response fits.
+"""
 LINGER = 10.0
 """
 Seconds that a client has to close after the last reply.
@@ -47,7 +51,7 @@ class SubmissionProtocol(ESMTP):
         ESMTP.__init__(self)
         self._services, self._listener, self._name, self._gone = services, listener, name, gone
         self._out: list[bytes] = []
-        self._counted = self._greeted = self._handshaking = False
+        self._counted = self._greeted = self._handshaking = self._lost = False
         self._advancing = self._waiting = self._full = self._paused = self._closing = False
         self._opening: IDelayedCall | None = None
         self._timer: IDelayedCall | None = None
@@ -85,7 +89,15 @@ class SubmissionProtocol(ESMTP):
         for call in (self._opening, self._timer):
             if call is not None and call.active():
                 call.cancel()
+        self._lost = True
         self.session.lost()
+        if not self._waiting:
+            self._leave()
+
+    def _leave(self) -> None:
+        """
+        Nothing of the session is left: a connection that is lost while the relay works for it counts until then.
+        """
         if self._counted:
             self._counted = False
             self._services.connections.leave(self.session.client.address)
@@ -175,12 +187,23 @@ class SubmissionProtocol(ESMTP):
                 return
         session.buffer.feed(data)
         patience.hear(len(data))
-        if self._waiting or self._full:
-            if session.buffer.pending > HIGH_WATER and not self._paused:
-                self._paused = True
-                self.transport.pauseProducing()
-        else:
+        if not (self._waiting or self._full):
             self._advance()
+        if (self._waiting or self._full) and not self._closing:
+            self._hold()
+
+    def _hold(self) -> None:
+        """
+        Let what arrives meanwhile be bounded. Before login nobody needs much of it, and a client that is
+        not read from could leave unnoticed.
+        """
+        pending = self.session.buffer.pending
+        if self.session.submitter is None and pending > EARLY_WATER:
+            self.log.info("too much sent before login", peer=self.session.client.address)
+            self._break_off(TOO_EARLY)
+        elif pending > HIGH_WATER and not self._paused:
+            self._paused = True
+            self.transport.pauseProducing()
 
     def _advance(self) -> None:
         if self._advancing:
@@ -211,6 +234,8 @@ class SubmissionProtocol(ESMTP):
     def _resume(self, reply: Reply | None) -> None:
         self._waiting = False
         self._patience.end_work()
+        if self._lost:
+            self._leave()
         if self._closing:
             return
         if reply is not None:
@@ -220,6 +245,8 @@ class SubmissionProtocol(ESMTP):
     def _fail(self, failure: Failure) -> None:
         self.log.failure("fault in a session", failure, peer=self.session.client.address)
         self._waiting = False
+        if self._lost:
+            self._leave()
         self._end(replies.STORE_FAILED)
 
     # --- output --------------------------------------------------------------------------
@@ -302,9 +329,16 @@ class SubmissionProtocol(ESMTP):
 
     def _time_out(self, reply: Reply) -> None:
         self.log.info("timeout", peer=self.session.client.address, reply=str(reply))
-        self.session.lost()
+        self._break_off(reply)
+
+    def _break_off(self, reply: Reply) -> None:
+        """
+        End it whatever is under way, with a last word if the client can take one.
+        """
         if self._full or self._handshaking:
             self._closing = True
             self.transport.abortConnection()
         else:
             self._end(reply if self._greeted else None)
+        # Only now, else what it interrupts would still be answered.
+        self.session.lost()

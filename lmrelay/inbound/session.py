@@ -115,11 +115,13 @@ class Session:
 
     def lost(self) -> None:
         """
-        The connection is gone.
+        The connection is gone, or no longer listened to. May be said twice.
         """
-        if self.intake is not None:
-            self.intake.abandon()
+        intake, self.intake = self.intake, None
+        if intake is not None:
+            intake.abandon()
         self._end(replies.BYE)
+        self.buffer.clear()
         self.login.close()
 
     @property

@@ -66,6 +66,39 @@ def test_delays_grow_and_fade() -> None:
     assert pytest.approx(0.25) == failures.note("192.0.2.1")
 
 
+def test_the_next_login_pays() -> None:
+    """
+    What is owed runs down with time, and is owed by the whole network of an IPv6 client.
+    """
+    now = [0.0]
+    failures = LoginFailures(lambda: now[0])
+    assert failures.enter("2001:db8::1") == 0.0
+    for _ in range(5):
+        failures.note("2001:db8::1")
+    assert failures.enter("2001:db8::2") == 4.0
+    now[0] = 3.0
+    assert failures.enter("2001:db8::3") == 1.0
+    now[0] = 5.0
+    assert failures.enter("2001:db8::3") == 0.0
+    assert failures.enter("192.0.2.1") == 0.0
+
+
+def test_waiting_logins_are_bounded() -> None:
+    """
+    One client cannot gather any number of them; who left makes room.
+    """
+    failures = LoginFailures(lambda: 0.0)
+    waits = [failures.enter("192.0.2.1") for _ in range(limits.MAX_WAITING + 1)]
+    assert waits == [0.0] * limits.MAX_WAITING + [None]
+    assert failures.enter("192.0.2.2") == 0.0
+    failures.leave("192.0.2.1")
+    assert failures.enter("192.0.2.1") == 0.0
+    for _ in range(limits.MAX_WAITING):
+        failures.leave("192.0.2.1")
+    failures.leave("192.0.2.2")
+    assert failures._waiting == {}
+
+
 def test_failures_are_bounded() -> None:
     """
     An attacker with many addresses fills no memory.

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from lmrelay.config.values import Limits, Security, SubmissionRules, Timeouts
 from lmrelay.errors import StoreError, StoreFull
+from lmrelay.inbound import limits
 from lmrelay.mail.envelope import Notify
 from lmrelay.smtp import replies
 from lmrelay.testing.wire import connect
@@ -148,6 +149,88 @@ class SessionTests(SynchronousTestCase):
         peer.say(*ENVELOPE)
         self.relay.realm.submitter.refusal = replies.smtp_disabled("acme")
         self.assertEqual("250 2.0.0", peer.say(*CONTENT)[0][:9])
+
+    def guess(self, peer: MemoryPeer) -> None:
+        guess = base64.b64encode(b"\0lettermint\0wrong").decode()
+        peer.send(f"EHLO x\r\nAUTH PLAIN {guess}\r\n".encode())
+
+    def test_failures_cost_the_next_login(self) -> None:
+        """
+        A failure is told at once, and whoever comes next from there waits, however he was told.
+        """
+        for _ in range(5):
+            peer = MemoryPeer(self.relay)
+            self.guess(peer)
+            peer.wait(4)
+            self.assertEqual("535", peer.heard()[-1][:3])
+            peer.client.transport.abortConnection()
+            peer.wire.flush()
+        peer = MemoryPeer(self.relay)
+        self.guess(peer)
+        peer.wait(1)
+        peer.client.transport.abortConnection()
+        peer.wire.flush()
+        other = MemoryPeer(self.relay)
+        self.assertNotIn("235", other.say("EHLO x", AUTH)[-1])
+        other.wait(limits.LONGEST_DELAY)
+        self.assertEqual(["235 2.7.0 Authentication successful"], other.heard())
+
+    def test_gone_while_a_login_waits(self) -> None:
+        """
+        Nothing of a session stays that left while it waited, and its guess is not even looked at.
+        """
+        for _ in range(6):
+            self.relay.services.failures.note("192.0.2.7")
+        peer = MemoryPeer(self.relay)
+        self.guess(peer)
+        peer.send(b"N" * 10_000)
+        [protocol] = self.relay.factory.sessions
+        self.assertEqual(10_000, protocol.session.buffer.pending)
+        peer.client.transport.abortConnection()
+        peer.wire.flush()
+        self.assertEqual(0, protocol.session.buffer.pending)
+        self.assertEqual((0, set()), (self.relay.services.connections.total, self.relay.factory.sessions))
+        self.assertEqual([], self.relay.checker.seen)
+        self.assertEqual([], self.relay.clock.getDelayedCalls())
+
+    def test_too_many_logins_wait(self) -> None:
+        """
+        One too many from an address is for later, and says nothing of its token.
+        """
+        for _ in range(limits.MAX_WAITING):
+            self.relay.services.failures.enter("192.0.2.7")
+        peer = MemoryPeer(self.relay)
+        self.assertEqual("454 4.7.0", peer.say("EHLO x", AUTH)[-1][:9])
+        self.assertEqual([], self.relay.checker.seen)
+
+    def test_too_much_before_login(self) -> None:
+        """
+        What is sent while a login waits is bounded, in one block or many.
+        """
+        for blocks in (1, 40):
+            for _ in range(6):
+                self.relay.services.failures.note("192.0.2.7")
+            peer = MemoryPeer(self.relay)
+            self.guess(peer)
+            peer.heard()
+            for _ in range(blocks):
+                peer.send(b"N" * (40_000 // blocks))
+            self.assertEqual(["421 4.7.0 Too much sent before authentication, closing connection"], peer.heard())
+            self.assertTrue(peer.client.is_lost)
+            self.assertEqual(set(), self.relay.factory.sessions)
+
+    def test_a_slot_counts_while_the_relay_works(self) -> None:
+        """
+        Leaving while a token is looked for does not make room for the next connection.
+        """
+        self.relay.checker.answer = answer = Deferred()
+        peer = MemoryPeer(self.relay)
+        self.guess(peer)
+        peer.client.transport.abortConnection()
+        peer.wire.flush()
+        self.assertEqual(1, self.relay.services.connections.total)
+        answer.callback("acme")
+        self.assertEqual((0, 1), (self.relay.services.connections.total, self.relay.realm.logouts))
 
     def test_recipient_limit(self) -> None:
         """
