@@ -125,6 +125,7 @@ class SubmissionProtocol(ESMTP):
     def _greet(self) -> None:
         self._opening = None
         self._greeted = True
+        self._patience.greet()
         self._out.append(self.session.greet().to_wire())
         self._flush()
 
@@ -148,6 +149,7 @@ class SubmissionProtocol(ESMTP):
         self._handshaking = False
         handle: Any = self.transport.getHandle()
         self.session.secured(handle.get_protocol_version_name(), handle.get_cipher_name())
+        self._patience.greet()
         if not self._greeted:
             self._greet()
 
@@ -214,13 +216,15 @@ class SubmissionProtocol(ESMTP):
                 step = self.session.step()
                 if step is None:
                     break
+                self._patience.note_line()
                 if isinstance(step, Reply):
                     self._answer(step)
                 else:
                     self._wait_for(step)
         finally:
             self._advancing = False
-        self._patience.note_content(self.session.is_reading_content)
+        self._patience.known = self.session.submitter is not None
+        self._patience.note_content(self.session.is_in_content)
         self._flush()
         if self._paused and not (self._waiting or self._full or self._closing):
             self._paused = False

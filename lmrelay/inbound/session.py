@@ -20,7 +20,18 @@ from lmrelay.inbound.intake import Intake, blame
 from lmrelay.inbound.login import AUTH_LINE_LIMIT, Login
 from lmrelay.inbound.services import Client, Services, Step
 from lmrelay.inbound.submission import open_content
-from lmrelay.inbound.table import FLAWS, HTTP_METHODS, INJECTION, NOT_HTTP, Phase, Row, anything, no_argument, say
+from lmrelay.inbound.table import (
+    FLAWS,
+    HTTP_METHODS,
+    INJECTION,
+    NOT_HTTP,
+    TOO_MANY_EARLY,
+    Phase,
+    Row,
+    anything,
+    no_argument,
+    say,
+)
 from lmrelay.inbound.transaction import Transaction
 from lmrelay.interfaces import ISubmitter
 from lmrelay.smtp import commands, replies
@@ -29,6 +40,10 @@ from lmrelay.smtp.framing import COMMAND_LIMIT, InputBuffer
 from lmrelay.smtp.reply import Reply
 
 MAX_ERRORS = 20
+MAX_EARLY = 100
+"""
+Commands before login.
+"""
 
 
 class Next(enum.Enum):
@@ -58,6 +73,7 @@ class Session:
     login: Login = field()
     _read: Callable[[], Step] = field()
     _errors: int = 0
+    _early: int = 0
     _left: int = 0
     _refusal: Reply = replies.MAIL_FIRST
 
@@ -132,11 +148,12 @@ class Session:
         return self.transaction is None and self._read == self._read_command
 
     @property
-    def is_reading_content(self) -> bool:
+    def is_in_content(self) -> bool:
         """
-        Is the client in the middle of DATA or of a chunk?
+        Has the client begun with content, and not ended it yet?
         """
-        return self._read in (self._read_data, self._read_chunk)
+        content = self.transaction is not None and self.transaction.content is not None
+        return content or self._read == self._read_refused
 
     @property
     def offers_tls(self) -> bool:
@@ -167,12 +184,20 @@ class Session:
             return FLAWS[line.flaw]
         if len(line.octets) > COMMAND_LIMIT - 2 and line.octets[:5].upper() != b"AUTH ":
             return replies.COMMAND_TOO_LONG
+        self._count_early()
         command = commands.parse_command(line.octets)
         row = _COMMANDS.get(command.verb)
         if row is None:
             return self._end(NOT_HTTP) if command.verb in HTTP_METHODS else replies.UNKNOWN_COMMAND
         self._check_phase(row.phase)
         return row.carry_out(self, row.parse(command.argument))
+
+    def _count_early(self) -> None:
+        if self.submitter is None:
+            self._early += 1
+            if self._early > MAX_EARLY:
+                self.log.info("too many commands before login", peer=self.client.address)
+                raise Refused(TOO_MANY_EARLY)
 
     def _check_phase(self, phase: Phase) -> None:
         if phase is Phase.ANY:

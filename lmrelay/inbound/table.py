@@ -20,6 +20,7 @@ INJECTION = reply(421, "4.7.0", "Nothing may follow STARTTLS before its reply, c
 NOT_HTTP = reply(421, "4.7.0", "This is SMTP, not HTTP; closing connection")
 TLS_FIRST = reply(421, "4.7.0", "This port begins in clear: connect without TLS and use STARTTLS")
 TOO_EARLY = reply(421, "4.7.0", "Too much sent before authentication, closing connection")
+TOO_MANY_EARLY = reply(421, "4.7.0", "Too many commands before authentication, closing connection")
 NO_TLS = reply(421, "4.7.0", "This port takes no TLS, closing connection")
 
 FLAWS = {

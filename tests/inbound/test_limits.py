@@ -126,16 +126,17 @@ class TestPatience:
 
     def setup_method(self) -> None:
         self.now = 0.0
-        self.patience = Patience(lambda: self.now)
+        self.patience = Patience(lambda: self.now, known=True)
 
     def test_idle(self) -> None:
         """
-        A client that says nothing is ended after its time; each word gives it all again.
+        A client that says nothing is ended after its time; each line gives it all again, and less does not.
         """
         self.now = 200.0
         assert self.patience.judge(Timeouts()) == 100.0
-        self.patience.hear(1)
+        self.patience.note_line()
         self.now = 499.0
+        self.patience.hear(1)
         assert self.patience.judge(Timeouts()) == 1.0
         self.now = 500.0
         assert self.patience.judge(Timeouts()) == replies.TIMEOUT
@@ -150,12 +151,31 @@ class TestPatience:
         self.patience.end_work()
         assert self.patience.judge(Timeouts()) == 300.0
 
+    def test_login(self) -> None:
+        """
+        Who does not log in has two minutes from the greeting, or less where a command has; the relay's own time does
+        not count.
+        """
+        self.patience.known = False
+        self.now = 50.0
+        self.patience.greet()
+        self.now = 60.0
+        self.patience.note_line()
+        assert self.patience.judge(Timeouts()) == 110.0
+        assert self.patience.judge(Timeouts(command=20.0)) == 10.0
+        self.patience.begin_work()
+        self.now = 90.0
+        self.patience.end_work()
+        assert self.patience.judge(Timeouts()) == 110.0
+        self.now = 200.0
+        assert self.patience.judge(Timeouts()) == replies.TIMEOUT
+
     def test_session(self) -> None:
         """
         A limit of the whole session ends the busiest client.
         """
         self.now = 50.0
-        self.patience.hear(1)
+        self.patience.note_line()
         assert self.patience.judge(Timeouts(session=60.0)) == 10.0
         self.now = 60.0
         assert self.patience.judge(Timeouts(session=60.0)) == replies.TIMEOUT

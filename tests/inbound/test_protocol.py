@@ -337,6 +337,44 @@ class SessionTests(SynchronousTestCase):
         self.assertEqual([str(replies.TOO_SLOW)], peer.heard())
         self.assertEqual([], self.queue.accepted)
 
+    def test_tiny_chunks(self) -> None:
+        """
+        Content in chunks of one octet is no faster than it is.
+        """
+        peer = self.log_in()
+        peer.say(*ENVELOPE[:2])
+        while not peer.client.is_lost and self.relay.clock.seconds() < 1000:
+            peer.send(b"BDAT 1\r\nx")
+            peer.wait(5)
+        self.assertEqual([str(replies.TOO_SLOW)], peer.heard()[-1:])
+        self.assertEqual([], self.queue.accepted)
+
+    def test_trickled_command(self) -> None:
+        """
+        A line that never ends is no sign of life, after login nor before it.
+        """
+        for peer, patience in ((MemoryPeer(self.relay), 121), (self.log_in(), 301)):
+            peer.heard()
+            began = self.relay.clock.seconds()
+            while not peer.client.is_lost and self.relay.clock.seconds() < began + 1000:
+                peer.client.transport.write(b"x")
+                peer.wait(1)
+            self.assertEqual([str(replies.TIMEOUT)], peer.heard())
+            self.assertLessEqual(self.relay.clock.seconds() - began, patience)
+
+    def test_no_login(self) -> None:
+        """
+        Talking on without a login ends, by time and by number.
+        """
+        peer = MemoryPeer(self.relay)
+        for _ in range(13):
+            peer.say("NOOP")
+            peer.wait(10)
+        self.assertTrue(peer.client.is_lost)
+        answers = MemoryPeer(self.relay).say(*["NOOP"] * 200)
+        self.assertEqual([OK] * 100, answers[1:-1])
+        self.assertEqual("421 4.7.0 Too many commands before authentication, closing connection", answers[-1])
+
     def test_client_that_does_not_read(self) -> None:
         """
         Replies that nobody reads stay bounded, and the client is cut off in the end.
