@@ -22,8 +22,9 @@ from lmrelay.inbound.auto import PATIENCE, is_tls, waits_for_client
 from lmrelay.inbound.clock import Patience
 from lmrelay.inbound.limits import unmap
 from lmrelay.inbound.services import Client, Services
-from lmrelay.inbound.session import Next, Session
+from lmrelay.inbound.session import Session
 from lmrelay.inbound.table import NO_TLS, TLS_FIRST, TOO_EARLY
+from lmrelay.inbound.turns import Next
 from lmrelay.smtp import replies
 from lmrelay.smtp.reply import Reply
 
@@ -107,13 +108,21 @@ class SubmissionProtocol(ESMTP):
         """
         End when the message that is under way is done, at once if there is none.
         """
-        self.session.draining = True
+        self.session.drain()
         if self._closing:
             return
         if not self._greeted:
             self._end(None)
         elif not self._waiting:
             self._advance()
+
+    def abort(self) -> None:
+        """
+        End now: what is not accepted is the client's to send again. While a message is being committed nothing is
+        said, for whether to send it again is not known yet.
+        """
+        if not (self._closing or self.session.is_committing):
+            self._break_off(replies.SHUTTING_DOWN)
 
     def extensions(self) -> dict[bytes, list[bytes] | None]:
         """
@@ -152,6 +161,8 @@ class SubmissionProtocol(ESMTP):
         self._patience.greet()
         if not self._greeted:
             self._greet()
+        elif self.session.draining:
+            self._advance()
 
     def _open_with(self, block: bytes) -> bool:
         """

@@ -64,10 +64,3 @@ class Transaction:
             ret=mail.ret,
             envid=mail.envid,
         )
-
-    def drop(self) -> None:
-        """
-        Forget it, and what of it is stored.
-        """
-        if self.content is not None:
-            self.content.discard()

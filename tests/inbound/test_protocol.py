@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmrelay.config.values import Limits, Security, SubmissionRules, Timeouts
+from lmrelay.config.values import Auth, Limits, Security, SubmissionRules, Timeouts
 from lmrelay.errors import StoreError, StoreFull
 from lmrelay.inbound import limits
 from lmrelay.mail.envelope import Notify
@@ -426,6 +426,61 @@ class SessionTests(SynchronousTestCase):
         self.assertEqual(["250 2.0.0", "421 4.3.2"], [answer[:9] for answer in answers])
         self.assertIsNone(self.successResultOf(drained))
         self.assertIsNone(self.relay.factory.buildProtocol(None))
+
+    def test_drain_waits_for_content_only(self) -> None:
+        """
+        A client in the middle of AUTH, of a wait for it, or of a transaction without content is told to come again.
+        """
+        for _ in range(6):
+            self.relay.services.failures.note("192.0.2.9")
+        asked, slow, began = MemoryPeer(self.relay), MemoryPeer(self.relay, "192.0.2.9"), self.log_in()
+        self.assertEqual("334", asked.say("EHLO x", "AUTH LOGIN")[-1][:3])
+        slow.say("EHLO x", AUTH)
+        began.say(*ENVELOPE[:2])
+        drained = self.relay.factory.drain()
+        for peer in (asked, slow, began):
+            peer.wire.flush()
+            self.assertEqual(str(replies.SHUTTING_DOWN), peer.heard()[-1])
+            self.assertTrue(peer.client.is_lost)
+        self.assertIsNone(self.successResultOf(drained))
+
+    def test_abort(self) -> None:
+        """
+        Content that does not end is cut with a word; a commit is left to say what became of it.
+        """
+        busy, stored = self.log_in(), self.log_in("192.0.2.8")
+        for peer in (busy, stored):
+            peer.say(*ENVELOPE)
+        commit: Deferred[None] = Deferred()
+        self.queue.answers = [commit]
+        stored.say(*CONTENT)
+        busy.say(*CONTENT[:4])
+        drained = self.relay.factory.drain()
+        self.relay.factory.abort()
+        busy.wire.flush()
+        self.assertEqual([str(replies.SHUTTING_DOWN)], busy.heard())
+        self.assertTrue(busy.client.is_lost)
+        self.assertEqual([0, 1], [body.discarded for body in self.queue.bodies])
+        self.assertNoResult(drained)
+        commit.callback(None)
+        stored.wire.flush()
+        self.assertEqual(["250", "421"], [answer[:3] for answer in stored.heard()])
+        self.assertIsNone(self.successResultOf(drained))
+
+    def test_many_failed_logins(self) -> None:
+        """
+        Their limit is the configured one, however high.
+        """
+        self.relay.settings.config = evolve(self.relay.config, auth=Auth(max_failures=25))
+        peer = MemoryPeer(self.relay)
+        peer.heard()
+        answers: list[str] = []
+        for number in range(25):
+            self.guess(peer)
+            while len(answers) == number:
+                peer.wait(0.25)
+                answers += [line[:9] for line in peer.heard() if not line.startswith("250")]
+        self.assertEqual(["535 5.7.8"] * 24 + ["421 4.7.0"], answers)
 
     def test_drain_of_nobody(self) -> None:
         """
