@@ -52,7 +52,7 @@ def decode_words(text: str) -> str:
         cut = text[:RAW_LIMIT]
         text = cut.rpartition(" ")[0] or cut
     decoded = _WORD.sub(_decode_word, _BETWEEN.sub(r"\1", text)) if "=?" in text else text
-    return "".join(c if c.isprintable() else " " for c in decoded)
+    return decoded if decoded.isprintable() else "".join(c if c.isprintable() else " " for c in decoded)
 
 
 def _decode_word(match: re.Match[str]) -> str:

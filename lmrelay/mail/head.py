@@ -142,8 +142,9 @@ class Head:
         """
         The fields of that name.
         """
-        wanted = name.lower()
-        return (field for field in self.fields if field.name.lower() == wanted)
+        wanted, length = name.lower(), len(name)
+        # Most names differ in length already, which is cheap to see.
+        return iter([field for field in self.fields if len(field.name) == length and field.name.lower() == wanted])
 
     def first(self, name: str) -> Field | None:
         """
@@ -191,8 +192,11 @@ def make_field(name: str, value: str) -> Field:
         raise SyntaxRefused("not a field name")
     line = name.encode("ascii") + b":"
     lines: list[bytes] = []
-    for word in _UNSAFE.sub(" ", value).split(" "):
+    for word in (value if value.isprintable() else _UNSAFE.sub(" ", value)).split(" "):
         octets = word.encode("utf-8", "replace")
+        if octets and len(line) + 1 + len(octets) <= FOLD_AT:
+            line += b" " + octets
+            continue
         for at in range(0, len(octets), LINE_LIMIT - 1):
             piece = octets[at : at + LINE_LIMIT - 1]
             # The name's own line may not stay without a word, else some readers see an empty field.

@@ -15,7 +15,7 @@ from zope.interface import implementer
 from lmrelay.config.values import MIB
 from lmrelay.errors import StoreError, StoreFull
 from lmrelay.ids import make_id
-from lmrelay.interfaces import IAcceptance, IBody, IDispatch, Lane, Submission
+from lmrelay.interfaces import IAcceptance, IBody, IDispatch, Lane, RecipientKey, Submission
 from lmrelay.queue.bodies import Body, Budget
 from lmrelay.queue.contents import Cache
 from lmrelay.queue.rows import Entropy, Row, describe, event_row, make_leased, message_row, recipient_rows
@@ -26,11 +26,6 @@ from lmrelay.queue.writer import IWriter
 RESERVE = 64 * MIB
 """
 Octets of disk that stay free for recording deliveries.
-"""
-
-ROOM_FOR = 1.0
-"""
-Seconds for which the free space is believed.
 """
 
 log = Logger()
@@ -84,22 +79,18 @@ class Acceptance:
     _dispatch: IDispatch
     _worker: str
     _wall: Callable[[], float]
-    _monotonic: Callable[[], float]
     _entropy: Entropy
     _free: Callable[[], int]
     _cache: Cache
     _left_over: Callable[[], None]
+    _release: Callable[[list[RecipientKey]], object]
     _budget: Budget = field(factory=Budget)
-    _room: tuple[float, int] | None = field(default=None, init=False)
 
     def check_room(self, declared: int | None) -> None:
         """
         See L{IAcceptance}.
         """
-        now = self._monotonic()
-        if self._room is None or now - self._room[0] >= ROOM_FOR:
-            self._room = (now, self._free())
-        if self._room[1] < RESERVE + (declared or 0):
+        if self._free() < RESERVE + (declared or 0):
             raise StoreFull("less than the reserve is free on the disk")
 
     def open_body(self) -> IBody:
@@ -127,19 +118,18 @@ class Acceptance:
                 self._dispatch.cancel(lane, number)
             body.reject()
             raise
+        # Committed: the message is the relay's, and the client is to hear so, whatever breaks from here on.
+        try:
+            self._hand_over(submission, body, rest, reserved)
+        except Exception:  # noqa: BLE001 - a fault of ours must not strand the mail
+            log.failure("fresh mail could not be handed to delivery", message=submission.id)
+            self._release([(submission.id, number) for number in range(len(submission.envelope.recipients))])
+
+    def _hand_over(self, submission: Submission, body: Body, rest: bytes, reserved: dict[Lane, int]) -> None:
         size = len(submission.head) + body.size
         if not body.name:
             self._cache.put(submission.id, submission.head, rest)
         body.forget()
-        log.info(
-            "message accepted",
-            message=submission.id,
-            project=submission.project,
-            route=submission.route,
-            tags=submission.tags,
-            size=size,
-            recipients=len(submission.envelope.recipients),
-        )
         if reserved:
             self._dispatch.take(make_leased(submission, size, [lane.domain for lane in reserved]))
         if sum(reserved.values()) < len(submission.envelope.recipients):

@@ -19,6 +19,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from lmrelay.config.values import MIB
 from lmrelay.errors import StoreError
 from lmrelay.ids import make_id
 from lmrelay.interfaces import IAcceptance, IBody, IContent, IDispatch, IQueue, ISettings, RecipientKey, Submission
@@ -42,6 +43,11 @@ POLL = 1.0
 TOUCH = 15.0
 CHECKPOINT = 1.0
 UPKEEP = 60.0
+
+LITTLE = 4 * MIB
+"""
+Octets of disk below which a failed write is taken for one that found no room.
+"""
 
 log = Logger()
 
@@ -123,11 +129,12 @@ class QueueService:
         self.worker = make_id(self._wall(), self._entropy)
         writing, reading = make_engine(url), make_reading_engine(url)
         if self._inline:
-            self._writer, self._reader = InlineWriter(writing), InlineReader(reading)
+            self._writer, self._reader = InlineWriter(writing, self._has_room), InlineReader(reading)
             self._checkpoints = Checkpoints(make_engine(url), None)
         else:
             threads = IReactorFromThreads(self._reactor)
-            self._writer, self._reader = ThreadedWriter(writing, threads), ThreadedReader(reading, threads)
+            self._writer = ThreadedWriter(writing, threads, self._has_room)
+            self._reader = ThreadedReader(reading, threads)
             self._checkpoints = Checkpoints(make_engine(url), threads)
         self._lease = Lease(self.worker, state_dir, self._wall)
         self._drift = Drift(self._wall(), self._reactor.seconds())
@@ -145,16 +152,25 @@ class QueueService:
             self._dispatch,
             self.worker,
             self._wall,
-            self._reactor.seconds,
             self._entropy,
-            self._free or (lambda: _free_octets(str(state_dir))),
+            self._free_octets,
             self._cache,
             self._taker.wake,
+            self.release,
         )
         self._obedience = Obedience(
             self._writer, self._reader, self._dispatch, self.worker, self._wall, self._taker.wake, self._free_leases
         )
         self._upkeep = Upkeep(self._writer, self._reader, self._settings, self._wall, self._sleep)
+
+    def _free_octets(self) -> int:
+        if self._free is not None:
+            return self._free()
+        found = os.statvfs(self._settings.config.server.state_dir)
+        return found.f_bavail * found.f_frsize
+
+    def _has_room(self) -> bool:
+        return self._free_octets() >= LITTLE
 
     def _loop(self, interval: float, work: Callable[[], Deferred[None]]) -> None:
         loop = LoopingCall(work)
@@ -283,8 +299,3 @@ async def _unless_out_of_order(work: Coroutine[Deferred[Any], Any, None]) -> Non
         await work
     except StoreError as error:
         log.warn("the queue's upkeep has to wait", reason=str(error))
-
-
-def _free_octets(path: str) -> int:
-    found = os.statvfs(path)
-    return found.f_bavail * found.f_frsize

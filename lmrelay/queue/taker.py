@@ -8,6 +8,7 @@ newsletter costs the others nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from sys import float_info
 
 from attrs import define, field
 from sqlalchemy import ColumnElement, Connection, bindparam, func, select, tuple_, update
@@ -62,7 +63,8 @@ def _find_lanes(
     for _ in range(LANES):
         query = select(*_lane).where(recipient.c.due.is_not(None)).order_by(*_lane).limit(1)
         if after is not None:
-            query = query.where(tuple_(*_lane) > tuple_(*after))
+            # Past any time, else SQLite walks through all that is due in the lane to get out of it.
+            query = query.where(tuple_(*_lane, recipient.c.due) > tuple_(*after, float_info.max))
         row = connection.execute(query).first()
         if row is None:
             return found, None, soonest

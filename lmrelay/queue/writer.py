@@ -65,7 +65,7 @@ class IWriter(Protocol):
         """
 
 
-def run_batch(engine: Engine, batch: Sequence[_Waiting]) -> None:
+def run_batch(engine: Engine, batch: Sequence[_Waiting], has_room: Callable[[], bool]) -> None:
     """
     Write a batch in one commit; if that fails, each item in its own, so that one bad write harms nobody else.
     """
@@ -73,14 +73,14 @@ def run_batch(engine: Engine, batch: Sequence[_Waiting]) -> None:
         _try(engine, batch)
     except Exception as error:  # noqa: BLE001 - whatever broke is for the callers, and the thread must live
         if len(batch) == 1:
-            batch[0].answer = Failure(_understand(error))
+            batch[0].answer = Failure(_understand(error, has_room))
             return
         for one in batch:
-            run_batch(engine, [one])
+            run_batch(engine, [one], has_room)
 
 
-def _understand(error: Exception) -> StoreError:
-    found = explain(error)
+def _understand(error: Exception, has_room: Callable[[], bool]) -> StoreError:
+    found = explain(error, has_room)
     if isinstance(found, StoreFault) and found is not error:
         log.failure("a write is wrong", Failure(error))
     elif found is not error:
@@ -105,6 +105,10 @@ def _try(engine: Engine, batch: Sequence[_Waiting]) -> None:
                 raise
 
 
+def _always() -> bool:
+    return True
+
+
 def _fire(batch: Sequence[_Waiting]) -> None:
     for one in batch:
         one.result.callback(one.answer)
@@ -114,9 +118,12 @@ def _fire(batch: Sequence[_Waiting]) -> None:
 class InlineWriter:
     """
     Writes at once, on the caller's thread: for tests and simulations that must replay exactly.
+
+    C{has_room}: is there room on the disk of the database?
     """
 
     _engine: Engine
+    _has_room: Callable[[], bool] = _always
 
     def start(self) -> None:
         """
@@ -128,7 +135,7 @@ class InlineWriter:
         Write it now.
         """
         one = _Waiting(write, item)
-        run_batch(self._engine, [one])
+        run_batch(self._engine, [one], self._has_room)
         _fire([one])
         return one.result
 
@@ -146,10 +153,13 @@ class InlineWriter:
 class ThreadedWriter:
     """
     Writes on a thread of its own. While one commit reaches the disk the next batch gathers.
+
+    C{has_room}: is there room on the disk of the database?
     """
 
     _engine: Engine
     _reactor: IReactorFromThreads
+    _has_room: Callable[[], bool] = _always
     _waiting: deque[_Waiting] = field(factory=deque, init=False)
     _wake: Condition = field(factory=Condition, init=False)
     _ended: Deferred[None] | None = field(default=None, init=False)
@@ -184,7 +194,7 @@ class ThreadedWriter:
 
     def _run(self) -> None:
         while batch := self._gather():
-            run_batch(self._engine, batch)
+            run_batch(self._engine, batch, self._has_room)
             self._reactor.callFromThread(_fire, batch)
         self._engine.dispose()
         if self._ended is not None:

@@ -88,6 +88,8 @@ def _make_reply(code: int, lines: list[str]) -> Reply:
     if match is None or match[1][0] != str(code)[0]:
         return Reply(code, None, tuple(lines))
     prefix = match[1]
+    if len(lines) == 1:
+        return Reply(code, prefix, (lines[0][match.end() :],))
     return Reply(code, prefix, tuple(_without(line, prefix) for line in lines))
 
 

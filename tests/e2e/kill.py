@@ -32,7 +32,7 @@ CUT = 2.0
 Seconds before a kill in which the record of a receiver's 250 may still have been on its way to the disk.
 """
 
-LAG = 1.0
+LAG = 0.4
 """
 Seconds by which the receiver may take later what the daemon sent before it was killed: it lies in the socket.
 """

@@ -21,6 +21,7 @@ from lmrelay.queue.contents import Cache
 from lmrelay.queue.store import FILE, find_url, make_engine
 from lmrelay.queue.writer import ThreadedWriter, _Waiting, run_batch
 from tests.queue.conftest import make_config
+from tests.queue.filling import writing
 from tests.queue.world import LATER, NEVER, OK, World, failure_of, name, result_of
 
 
@@ -199,7 +200,7 @@ def test_bad_write_harms_nobody_else(config: Config) -> None:
         return [None] * len(items)
 
     batch = [_Waiting(write, item) for item in (1, 2, 2, "x", 3)]
-    run_batch(engine, batch)
+    run_batch(engine, batch, lambda: True)
     bad = [type(getattr(one.answer, "value", None)) for one in batch]
     assert [type(None), type(None), StoreFault, StoreFault, type(None)] == bad
     with engine.begin() as connection:
@@ -231,6 +232,27 @@ def test_busy(world: World) -> None:
     other.close()
     engine.dialect.do_rollback = begin
     assert [(2, 0, "queued")] == world.states()
+
+
+def test_fault_with_one_message(world: World) -> None:
+    """
+    A message whose outcome is wrong waits alone: everybody else's mail goes on.
+    """
+    result_of(world.accept(1))
+    result_of(world.accept(2))
+    with writing(world.config) as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER wrong BEFORE INSERT ON attempt WHEN NEW.message LIKE '%1'"
+            " BEGIN SELECT RAISE(ABORT, 'wrong'); END"
+        )
+    settled = world.queue.settle(name(1), {0: attempt_of(world, OK)})
+    world.settle(2, OK)
+    assert (False, 0) == (settled.called, world.dispatch.pauses)
+    with writing(world.config) as connection:
+        connection.exec_driver_sql("DROP TRIGGER wrong")
+    world.run(40)
+    result_of(settled)
+    assert [(1, 0, "delivered"), (2, 0, "delivered")] == world.states()
 
 
 def test_ioerr_without_room_is_full() -> None:
