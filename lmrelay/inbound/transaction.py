@@ -37,10 +37,8 @@ class Transaction:
         """
         Add a recipient. A mailbox named twice gets the message once, as it was named first.
 
-        @raise Refused: there are too many (452 4.5.3), or it is an address literal (550 5.1.2)
+        @raise Refused: there are too many (452 4.5.3)
         """
-        if recipient.address.is_literal:
-            raise Refused(replies.LITERAL_RECIPIENT)
         key = recipient.address.key
         if key in self.recipients:
             return

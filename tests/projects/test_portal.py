@@ -13,6 +13,8 @@ from typing import Any
 
 from attrs import define, evolve
 from twisted.internet.task import Clock
+from twisted.mail.smtp import Address as StockAddress
+from twisted.mail.smtp import SMTPBadRcpt, SMTPBadSender, User
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
@@ -251,6 +253,38 @@ class PortalTests(SynchronousTestCase):
         for domain in ("x.acme.example", "sub.example", "xsub.example", "acme.example.org", "", "[192.0.2.1]", "a b"):
             refused = self.assertRaises(Refused, avatar.check_sender, domain)
             self.assertEqual(replies.sender_not_allowed(domain, "acme"), refused.reply)
+
+    def test_sender_of_a_removed_project(self) -> None:
+        """
+        A project that is gone under a transaction is no reason to give its mail up for good.
+        """
+        avatar = self.login(Plain(b"acme", self.token.encode()))
+        self.settings.config = evolve(self.settings.config, projects={})
+        refused = self.assertRaises(Refused, avatar.check_sender, "acme.example")
+        self.assertEqual("451 4.7.0 Project acme is no longer configured here", str(refused.reply))
+        self.assertEqual(421, self.assertRaises(Refused, avatar.project).reply.code)
+
+    def test_refusals_are_ascii(self) -> None:
+        """
+        An internationalized domain is told in A-labels, and one that is none without its odd characters.
+        """
+        avatar = self.login(Plain(b"acme", self.token.encode()))
+        for domain, told in (("b\u00fccher.example", "xn--bcher-kva.example"), ("\u00fc..x", "?..x")):
+            refused = self.assertRaises(Refused, avatar.check_sender, domain)
+            self.assertEqual(replies.sender_not_allowed(told, "acme"), refused.reply)
+
+    def test_stock_factory(self) -> None:
+        """
+        A stock twisted.mail factory hears of the sender policy in its own words, and that it cannot submit.
+        """
+        avatar = self.login(Plain(b"acme", self.token.encode()))
+        allowed, null, refused = (StockAddress(octets) for octets in (b"a@acme.example", b"", b"a@b.example"))
+        self.assertEqual([allowed, null], [avatar.validateFrom((b"x", b"y"), one) for one in (allowed, null)])
+        error = self.assertRaises(SMTPBadSender, avatar.validateFrom, (b"x", b"y"), refused)
+        self.assertEqual((550, "5.7.1 Sender domain b.example"), (error.code, error.resp[:29]))
+        user = User(b"b@b.example", (b"x", b"y"), None, allowed)
+        self.assertEqual(451, self.assertRaises(SMTPBadRcpt, avatar.validateTo, user).code)
+        self.assertEqual(b"", avatar.receivedHeader((b"x", b"y"), allowed, [user]))
 
     def test_cram_takes_turns(self) -> None:
         """
