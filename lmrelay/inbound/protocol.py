@@ -13,6 +13,9 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IHandshakeListener, IPushProducer
 from twisted.logger import Logger
+
+# Importing it asks the system for this host's full name, which may wait for the DNS; Twisted knows no way around. It is
+# done once, before a port is open, and the name is not used: ours is [server] hostname.
 from twisted.mail.smtp import ESMTP
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -65,7 +68,7 @@ class SubmissionProtocol(ESMTP):
         """
         services, security = self._services, self._listener.security
         address = unmap(self.transport.getPeer().host)
-        self.session = Session(services, Client(address, self._name, security), self.log)
+        self.session = Session(services, Client(address, self._name, security), self.log, self._offer)
         self._patience = Patience(services.reactor.seconds)
         self._counted = services.connections.enter(address)
         if not self._counted:
@@ -128,8 +131,21 @@ class SubmissionProtocol(ESMTP):
         """
         What EHLO offers now, in C{ESMTP}'s shape.
         """
-        offers = (offer.encode("ascii").split(b" ") for offer in self.session.extensions())
-        return {keyword: parameters or None for keyword, *parameters in offers}
+        session = self.session
+        offered: dict[bytes, list[bytes] | None] = {
+            b"PIPELINING": None,
+            b"SIZE": [b"%d" % self._services.config.limits.message_size],
+            **dict.fromkeys((b"8BITMIME", b"SMTPUTF8", b"ENHANCEDSTATUSCODES", b"CHUNKING", b"DSN")),
+        }
+        if session.client.is_secure:
+            offered[b"AUTH"] = [mechanism.encode("ascii") for mechanism in session.login.mechanisms()]
+        if session.offers_tls:
+            offered[b"STARTTLS"] = None
+        return offered
+
+    def _offer(self) -> list[str]:
+        offered: bytes = self.listExtensions()  # type: ignore[no-untyped-call]
+        return offered.decode("ascii").split("\n")
 
     def _greet(self) -> None:
         self._opening = None
@@ -332,17 +348,14 @@ class SubmissionProtocol(ESMTP):
             return
         verdict = self._patience.judge(self._services.config.timeouts)
         if isinstance(verdict, Reply):
-            self._time_out(verdict)
+            self.timeoutConnection(verdict)
         else:
             self._schedule(verdict)
 
-    def timeoutConnection(self) -> None:
+    def timeoutConnection(self, reply: Reply = replies.TIMEOUT) -> None:
         """
         Say so and close.
         """
-        self._time_out(replies.TIMEOUT)
-
-    def _time_out(self, reply: Reply) -> None:
         self.log.info("timeout", peer=self.session.client.address, reply=str(reply))
         self._break_off(reply)
 

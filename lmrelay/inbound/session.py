@@ -7,7 +7,7 @@ nothing more is read, so that replies leave in order. RSET, EHLO and STARTTLS dr
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from attrs import define, evolve, field
 from twisted.logger import Logger
@@ -34,11 +34,13 @@ from lmrelay.smtp.reply import Reply
 class Session:
     """
     C{next} is what the protocol has to do once the last reply is out; C{turn} what it reads.
+    C{offer()} is what EHLO offers now, keyword and parameters each.
     """
 
     services: Services
     client: Client
     log: Logger
+    offer: Callable[[], Sequence[str]]
     buffer: InputBuffer = field(factory=InputBuffer)
     next: Next = Next.GO_ON
     turn: Turn = Turn.COMMAND
@@ -137,13 +139,6 @@ class Session:
         security = self.client.security in (Security.STARTTLS, Security.AUTO)
         return security and not self.client.tls_version and self.services.context() is not None
 
-    def extensions(self) -> list[str]:
-        """
-        What EHLO offers now, keyword and parameters each.
-        """
-        config, mechanisms = self.services.config, self.login.mechanisms() if self.client.is_secure else []
-        return replies.offer(config.limits.message_size, mechanisms, tls=self.offers_tls)
-
     def _read_command(self) -> Step:
         may_login = self.submitter is None and self.client.is_secure
         line = self.buffer.next_line(AUTH_LINE_LIMIT if may_login else COMMAND_LIMIT)
@@ -209,7 +204,7 @@ class Session:
     def _ehlo(self, name: str) -> Step:
         self._drop()
         self.client = evolve(self.client, helo=name, esmtp=True)
-        return replies.ehlo(self.services.config.server.hostname, self.extensions())
+        return replies.ehlo(self.services.config.server.hostname, self.offer())
 
     def _rset(self, _: None) -> Step:
         self._drop()

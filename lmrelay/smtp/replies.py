@@ -56,18 +56,6 @@ def ehlo(hostname: str, extensions: Sequence[str]) -> Reply:
     return reply(250, None, f"{hostname} nice to meet you", *extensions)
 
 
-def offer(size: int, mechanisms: Sequence[str], *, tls: bool) -> list[str]:
-    """
-    The extensions for L{ehlo}: C{size} is the limit of a message; no C{mechanisms}: no AUTH; C{tls}: STARTTLS.
-    """
-    offered = ["PIPELINING", f"SIZE {size}", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING", "DSN"]
-    if mechanisms:
-        offered.append(f"AUTH {' '.join(mechanisms)}")
-    if tls:
-        offered.append("STARTTLS")
-    return offered
-
-
 # --- AUTH ------------------------------------------------------------------------------------
 
 AUTHENTICATED = reply(235, "2.7.0", "Authentication successful")
