@@ -40,6 +40,10 @@ LINGER = 10.0
 """
 Seconds that a client has to close after the last reply.
 """
+SHORT_LINGER = 1.0
+"""
+The same when the relay stops, which is not to wait for clients that leave TLS open.
+"""
 
 
 @implementer(IHandshakeListener, IPushProducer)
@@ -308,7 +312,7 @@ class SubmissionProtocol(ESMTP):
         # Under TLS a registered producer would hold the goodbye back.
         self.transport.unregisterProducer()
         self.transport.loseConnection()
-        self._schedule(LINGER)
+        self._schedule(SHORT_LINGER if self.session.draining else LINGER)
 
     def pauseProducing(self) -> None:
         """

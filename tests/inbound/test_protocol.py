@@ -564,6 +564,20 @@ class TlsTests(SynchronousTestCase):
         answer = base64.b64encode(f"acme {digest}".encode()).decode()
         self.assertEqual(["235 2.7.0 Authentication successful"], peer.say(answer))
 
+    def test_drain_does_not_wait_for_goodbyes(self) -> None:
+        """
+        A client that heard the last reply and does not end TLS is not what a stop waits for.
+        """
+        relay = Relay(Security.IMPLICIT)
+        peer = MemoryPeer(relay)
+        peer.say("EHLO x")
+        peer.wire.client.paused = True
+        drained = relay.factory.drain()
+        peer.wire.flush()
+        self.assertNoResult(drained)
+        peer.wait(1.1)
+        self.assertIsNone(self.successResultOf(drained))
+
     def test_silent_handshake(self) -> None:
         """
         A client that never begins TLS is cut off.
