@@ -94,7 +94,7 @@ def ascii_domain(domain: str) -> str:
             name = idna.encode(domain, uts46=True).decode("ascii")
         except (idna.IDNAError, UnicodeError) as error:
             raise SyntaxRefused("the domain is not a valid internationalized name") from error
-    name = name.rstrip(".")
+    name = name.removesuffix(".")
     if len(name) > MAX_DOMAIN - 2 or not all(map(_LABEL.fullmatch, name.split("."))):
         raise SyntaxRefused("the domain is not a valid name")
     return name

@@ -232,7 +232,7 @@ class Courier:
         walk.look(found)
         for address in found.addresses if isinstance(found, Addresses) else ():
             target = Target(host, address, delivery.port)
-            connection = self.pool.find_dead(target) or await self._open(target, queue, demand)
+            connection = self.pool.find_dead(target, demand) or await self._open(target, queue, demand)
             if not isinstance(connection, HostFailure):
                 return connection
             walk.miss(connection, self.wall())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Union
 
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -29,6 +30,11 @@ Seconds for which a host that did not answer is passed over.
 """
 
 MAX_DEAD = 5_000
+
+DeadKey = tuple[str, str, Union[Demand, None]]
+"""
+A host, one of its addresses (empty: all), and the demand for which it is dead (None: any).
+"""
 
 
 @frozen(eq=False)
@@ -66,7 +72,7 @@ class Pool:
     _idle: OrderedDict[Connection, Idle] = field(factory=OrderedDict, init=False)
     _of_site: dict[tuple[tuple[str, ...], ...], OrderedDict[Connection, Idle]] = field(factory=dict, init=False)
     _used: dict[Connection, None] = field(factory=dict, init=False)
-    _dead: OrderedDict[tuple[str, str], tuple[float, HostFailure]] = field(factory=OrderedDict, init=False)
+    _dead: OrderedDict[DeadKey, tuple[float, HostFailure]] = field(factory=OrderedDict, init=False)
     _sweep: IDelayedCall | None = field(default=None, init=False)
 
     @property
@@ -81,8 +87,8 @@ class Pool:
         A new connection, in use from now on. Its host is not dead.
         """
         self._used[connection] = None
-        self._dead.pop((connection.host, ""), None)
-        self._dead.pop((connection.host, connection.address), None)
+        self._dead.pop((connection.host, "", None), None)
+        self._dead.pop((connection.host, connection.address, None), None)
         connection.notify_lost(self._lose)
 
     def take(self, site: Site, demand: Demand, hosts: Sequence[str]) -> Connection | None:
@@ -172,26 +178,31 @@ class Pool:
 
     def mark_dead(self, failure: HostFailure) -> None:
         """
-        Pass it over for a while, unless another connection to it works right now.
+        Pass it over for a while, unless another connection to it works right now. One that
+        lacks the TLS that some mail demands is passed over for that mail alone.
         """
         target = failure.target
-        if any(c.host == target.host and c.address == target.address for c in (*self._used, *self._idle)):
+        if failure.demand is None and self._works(target):
             return
-        key = (target.host, "" if failure.of_host else target.address)
+        key = (target.host, "" if failure.of_host else target.address, failure.demand)
         self._dead[key] = (self.clock.seconds() + self.dead_seconds, failure)
         self._dead.move_to_end(key)
         while len(self._dead) > MAX_DEAD:
             self._dead.popitem(last=False)
 
-    def find_dead(self, target: Target) -> HostFailure | None:
-        """
-        Why it is passed over, if it is.
-        """
-        return self._find_dead(target.host, "") or self._find_dead(target.host, target.address)
+    def _works(self, target: Target) -> bool:
+        return any(c.host == target.host and c.address == target.address for c in (*self._used, *self._idle))
 
-    def _find_dead(self, host: str, address: str) -> HostFailure | None:
-        entry = self._dead.get((host, address))
+    def find_dead(self, target: Target, demand: Demand) -> HostFailure | None:
+        """
+        Why it is passed over for mail with that demand, if it is.
+        """
+        keys = ((target.host, "", None), (target.host, target.address, None), (target.host, "", demand))
+        return next(filter(None, map(self._find_dead, keys)), None)
+
+    def _find_dead(self, key: DeadKey) -> HostFailure | None:
+        entry = self._dead.get(key)
         if entry is None or entry[0] <= self.clock.seconds():
-            self._dead.pop((host, address), None)
+            self._dead.pop(key, None)
             return None
         return entry[1]

@@ -17,7 +17,7 @@ from lmrelay.errors import Refused, SyntaxRefused
 from lmrelay.interfaces import ISubmitter
 from lmrelay.mail.address import ascii_domain
 from lmrelay.projects.checkers import Identity
-from lmrelay.projects.directory import Directories
+from lmrelay.projects.directory import Directories, Entry
 from lmrelay.smtp import replies
 
 
@@ -64,10 +64,13 @@ class Submitter:
         project: Project | None = self.directories.settings.config.projects.get(self.slug)
         if project is None or not project.smtp:
             raise Refused(replies.smtp_disabled(self.slug))
-        entry = self.directories.current().by_id.get(self.token_id)
-        if entry is None or entry.project.slug != self.slug or not entry.is_live(self.wall()):
+        entry = self.directories.current().by_digest.get(self.identity.sha256)
+        if entry is None or self._is_another(entry) or not entry.is_live(self.wall()):
             raise Refused(replies.TOKEN_GONE)
         return project
+
+    def _is_another(self, entry: Entry) -> bool:
+        return (entry.project.slug, entry.token.id) != (self.slug, self.token_id)
 
     def check_sender(self, domain: str) -> None:
         """
