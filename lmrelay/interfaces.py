@@ -77,7 +77,7 @@ class ISubmitter(IMessageDelivery):
         """
         May the project send as C{domain} (any spelling)?
 
-        @raise Refused: no (550 5.7.1)
+        @raise Refused: no (550 5.7.1), or the project is gone (451 4.7.0)
         """
 
 

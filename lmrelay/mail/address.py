@@ -123,9 +123,10 @@ def parse_address(text: str, *, smtputf8: bool = True) -> Address:
         _parse_literal(domain)
     elif domain.endswith("."):
         raise SyntaxRefused("the domain must not end in a dot")
-    ascii_domain(domain)
+    # Before the domain is looked at: mapping an internationalized one takes time that grows with more than its length.
     if len(text.encode("utf-8")) > MAX_ADDRESS:
         raise SyntaxRefused(f"the address is longer than {MAX_ADDRESS} octets")
+    ascii_domain(domain)
     return Address(local, domain)
 
 

@@ -9,6 +9,7 @@ import datetime
 import pytest
 from attrs import evolve
 from twisted.mail.smtp import Address as SmtpAddress
+from twisted.mail.smtp import SMTPBadRcpt, SMTPBadSender, User
 from twisted.trial.unittest import SynchronousTestCase
 
 from lmrelay.config.values import Project
@@ -105,32 +106,41 @@ class TestReload(Avatars):
 
     def test_sender_of_a_project_that_is_gone(self) -> None:
         """
-        It may send as nobody.
+        It may send as nobody, but its mail under way is not given up for that.
         """
         self.room.replace(projects={})
-        self.assertEqual(
-            "550 5.7.1 Sender domain acme.example is not allowed for project acme", self.sender("acme.example")
-        )
+        self.assertEqual("451 4.7.0 Project acme is no longer configured here", self.sender("acme.example"))
+
+    def test_refusals_are_ascii(self) -> None:
+        """
+        An internationalized domain is told in A-labels, and one that is none without its odd characters.
+        """
+        for domain, told in (("b\u00fccher.example", "xn--bcher-kva.example"), ("\u00fc..x", "?..x")):
+            self.assertEqual(f"550 5.7.1 Sender domain {told} is not allowed for project acme", self.sender(domain))
 
 
 class TestStockTwisted(Avatars):
     def test_validate_from(self) -> None:
         """
-        A stock factory asks the same question; the null sender may pass.
+        A stock factory asks the same question and hears the answer by its own exception; the null sender may pass.
         """
         for address in ("app@acme.example", ""):
             origin = SmtpAddress(address)
             self.assertIs(origin, self.avatar.validateFrom(None, origin))
-        with self.assertRaises(Refused):
+        with self.assertRaises(SMTPBadSender) as caught:
             self.avatar.validateFrom(None, SmtpAddress("app@evil.example"))
+        expected = "5.7.1 Sender domain evil.example is not allowed for project acme"
+        self.assertEqual((550, expected), (caught.exception.code, caught.exception.resp))
 
     def test_no_queue(self) -> None:
         """
         It has nowhere to put a message, and says so for now only.
         """
-        with self.assertRaises(Refused) as caught:
-            self.avatar.validateTo(None)
-        self.assertEqual((451, b""), (caught.exception.reply.code, self.avatar.receivedHeader(None, None, None)))
+        origin = SmtpAddress("app@acme.example")
+        user = User("b@b.example", (b"x", b"y"), None, origin)
+        with self.assertRaises(SMTPBadRcpt) as caught:
+            self.avatar.validateTo(user)
+        self.assertEqual((451, b""), (caught.exception.code, self.avatar.receivedHeader(None, origin, [user])))
 
 
 EXACT, BELOW, ANY = ("acme.example",), (".acme.example",), ("*",)
