@@ -10,7 +10,8 @@ from uuid import UUID
 
 import pytest
 from attrs import evolve
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, select, update
+from twisted.python.failure import Failure
 
 from lmrelay.config.values import Config, Project, Route
 from lmrelay.errors import StoreError
@@ -104,14 +105,34 @@ def test_large_body(world: World) -> None:
 
 def test_body_that_ends_while_it_is_read(world: World) -> None:
     """
-    A body that is deleted while somebody reads it ends early, and breaks nothing.
+    A body that is deleted while somebody reads it is an error: what was read so far must not pass for the whole.
     """
     result_of(world.accept(body=b"\r\n" + bytes(600_000)))
     content = world.queue.open_content(name(1))
     assert b"Subject: Hi\r\n" == result_of(content.read())
     assert 256 * 1024 == len(result_of(content.read()))
     world.settle(1, OK)
-    assert b"" == result_of(content.read())
+    failure_of(content.read(), StoreError)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+@pytest.mark.parametrize("left", [None, b"", b"short", bytes(256 * 1024 + 1)])
+def test_content_that_is_not_whole(world: World, number: int, left: bytes | None) -> None:
+    """
+    Wherever a part of a content is missing, short or too long in the store, reading it fails; it never just ends.
+    """
+    result_of(world.accept(body=b"\r\n" + bytes(600_000)))
+    part = (chunk.c.body != "", chunk.c.number == number)
+    with writing(world.config) as connection:
+        connection.execute(
+            delete(chunk).where(*part) if left is None else update(chunk).where(*part).values(octets=left)
+        )
+    content = world.queue.open_content(name(1))
+    done = content.read()
+    while not isinstance(done.result, Failure):
+        assert b"" != result_of(done)
+        done = content.read()
+    failure_of(done, StoreError)
 
 
 def test_discarded_upload(world: World) -> None:
