@@ -27,7 +27,7 @@ from lmrelay.mail.outcome import Attempt, Delivered
 from lmrelay.queue.acceptance import Acceptance
 from lmrelay.queue.commands import Obedience
 from lmrelay.queue.contents import Cache, Content, InlineReader, IReader, ThreadedReader
-from lmrelay.queue.leases import Lease
+from lmrelay.queue.leases import Lease, delete_orphans
 from lmrelay.queue.recorder import Recorder
 from lmrelay.queue.rows import Entropy
 from lmrelay.queue.schedule import Drift
@@ -35,7 +35,7 @@ from lmrelay.queue.schema import WAITING, recipient
 from lmrelay.queue.settle import Settle, Settler
 from lmrelay.queue.store import find_url, make_engine, make_reading_engine, migrate, name_database
 from lmrelay.queue.taker import Taker
-from lmrelay.queue.upkeep import Checkpoints, Upkeep
+from lmrelay.queue.upkeep import BREATH, Checkpoints, Upkeep
 from lmrelay.queue.writer import InlineWriter, IWriter, ThreadedWriter
 from lmrelay.tasks import Tasks
 
@@ -117,6 +117,7 @@ class QueueService:
             (UPKEEP, self._keep_up),
         ):
             self._loop(interval, work)
+        self._try(self._delete_orphans())
 
     async def _off_reactor(self, work: Callable[[URL], None], url: URL) -> None:
         if self._inline:
@@ -276,7 +277,17 @@ class QueueService:
         return self._try(self._obedience.obey())
 
     def _touch(self) -> Deferred[None]:
-        return self._try(self._submit(self._lease.touch))
+        return self._try(self._live())
+
+    async def _live(self) -> None:
+        await self._writer.submit(self._lease.touch, None)
+        await self._delete_orphans()
+
+    async def _delete_orphans(self) -> None:
+        more = True
+        while more and self._loops:
+            more = await self._writer.submit(delete_orphans, None)
+            await self._sleep(BREATH)
 
     def _keep_up(self) -> Deferred[None]:
         return self._try(self._upkeep.keep_up())
@@ -286,9 +297,6 @@ class QueueService:
 
     def _checkpoint(self) -> Deferred[None]:
         return self._try(self._checkpoints.run())
-
-    async def _submit(self, write: Callable[[Connection, Sequence[None]], list[None]]) -> None:
-        await self._writer.submit(write, None)
 
     def _try(self, work: Coroutine[Deferred[Any], Any, None]) -> Deferred[None]:
         return self._tasks.start(_unless_out_of_order(work))
