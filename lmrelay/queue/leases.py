@@ -18,6 +18,7 @@ from sqlalchemy import Connection, delete, insert, select, tuple_, update
 from twisted.logger import Logger
 
 from lmrelay.errors import StoreError
+from lmrelay.queue.privacy import make_folder
 from lmrelay.queue.schema import WAITING, chunk, recipient, upload, worker
 
 DEAD_AFTER = 60.0
@@ -117,7 +118,7 @@ class Lease:
 
         @raise StoreError: another has it
         """
-        folder(self._state_dir).mkdir(parents=True, exist_ok=True)
+        make_folder(folder(self._state_dir))
         for _ in range(TRIES):
             descriptor = _lock(self._path)
             if descriptor is not None:

@@ -28,12 +28,13 @@ from lmrelay.queue.acceptance import Acceptance
 from lmrelay.queue.commands import Obedience
 from lmrelay.queue.contents import Cache, Content, InlineReader, IReader, ThreadedReader
 from lmrelay.queue.leases import Lease, delete_orphans
+from lmrelay.queue.privacy import make_folder
 from lmrelay.queue.recorder import Recorder
 from lmrelay.queue.rows import Entropy
 from lmrelay.queue.schedule import Drift
 from lmrelay.queue.schema import WAITING, recipient
 from lmrelay.queue.settle import Settle, Settler
-from lmrelay.queue.store import find_url, make_engine, make_reading_engine, migrate, name_database
+from lmrelay.queue.store import find_url, make_engine, make_private, make_reading_engine, migrate, name_database
 from lmrelay.queue.taker import Taker
 from lmrelay.queue.upkeep import BREATH, Checkpoints, Upkeep
 from lmrelay.queue.writer import InlineWriter, IWriter, ThreadedWriter
@@ -95,8 +96,9 @@ class QueueService:
         config = self._settings.config
         state_dir = config.server.state_dir
         try:
-            state_dir.mkdir(parents=True, exist_ok=True)
+            make_folder(state_dir)
             url = find_url(config)
+            make_private(url)
             await self._off_reactor(migrate, url)
             self._assemble(url, state_dir)
             self._lease.hold()
@@ -284,9 +286,10 @@ class QueueService:
         await self._delete_orphans()
 
     async def _delete_orphans(self) -> None:
-        more = True
-        while more and self._loops:
+        while self._loops:
             more = await self._writer.submit(delete_orphans, None)
+            if not more:
+                return
             await self._sleep(BREATH)
 
     def _keep_up(self) -> Deferred[None]:
