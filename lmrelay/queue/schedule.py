@@ -9,7 +9,7 @@ from random import Random
 
 from attrs import define, field
 
-from lmrelay.mail.outcome import Fault
+from lmrelay.mail.outcome import Delayed, Fault
 
 JITTER = 0.1
 MAX_DRIFT = 300.0
@@ -31,6 +31,15 @@ def has_expired(received_at: float, failed_at: float, expire: float) -> bool:
     Does an attempt that failed then end the retries? Only an attempt can: time alone never does.
     """
     return failed_at - received_at >= expire
+
+
+def may_expire(outcome: Delayed) -> bool:
+    """
+    Can an attempt that ended so be a message's last? Not where the fault was the relay's own, a defect or its stop:
+    nobody has tried the receiver then. But its configuration counts, which RFC 3463 §3.4 calls X.3.5: the operator
+    has had all the time until now.
+    """
+    return outcome.fault is not Fault.OURS or outcome.status.endswith(".3.5")
 
 
 def event_at_expiry(fault: Fault) -> str:

@@ -272,6 +272,20 @@ def test_time_alone_expires_nothing(world: World) -> None:
     assert [(1, 0, "deferred")] == world.states()
 
 
+def test_own_fault_expires_nothing(world: World) -> None:
+    """
+    An attempt that our own stop or defect cut off is no reason to give up, however old the message is: the next
+    one that the receiver fails is.
+    """
+    result_of(world.accept())
+    world.clock.advance(50 * 3600.0)
+    world.settle(1, Delayed("4.3.0", "the connection was closed", Fault.OURS))
+    assert [(1, 0, "deferred")] == world.states()
+    world.run(70)
+    world.settle(1, LATER)
+    assert [(1, 0, "failed")] == world.states()
+
+
 def test_shared_notification(world: World) -> None:
     """
     Recipients that fail together share one notification, in which nobody else is named.

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmrelay.config.values import Delivery
-from lmrelay.mail.outcome import Fault
-from lmrelay.queue.schedule import MAX_DRIFT, Drift, delay_after, event_at_expiry, has_expired
+from lmrelay.mail.outcome import Delayed, Fault
+from lmrelay.queue.schedule import MAX_DRIFT, Drift, delay_after, event_at_expiry, has_expired, may_expire
 
 
 class Middle(Random):
@@ -56,6 +56,15 @@ def test_expiry(age: float, expected: bool) -> None:
     An attempt that fails at the age limit or after it is the last.
     """
     assert expected is has_expired(1000.0, 1000.0 + age, 100.0)
+
+
+@pytest.mark.parametrize("fault", list(Fault))
+@pytest.mark.parametrize("status", ["4.3.0", "4.3.5", "4.4.1"])
+def test_faults_that_expire(fault: Fault, status: str) -> None:
+    """
+    A defect or a stop of the relay never ends the retries; a configuration that stays wrong does.
+    """
+    assert (fault is not Fault.OURS or status == "4.3.5") is may_expire(Delayed(status, "", fault))
 
 
 @pytest.mark.parametrize("fault", list(Fault))
