@@ -152,6 +152,7 @@ class QueueService:
         )
         self._acceptance = Acceptance(
             self._writer,
+            self._settings,
             self._dispatch,
             self.worker,
             self._wall,

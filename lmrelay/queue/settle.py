@@ -103,7 +103,7 @@ class Settler:
         delivery = self._settings.config.delivery
         expired = waits = False
         if isinstance(outcome, Delayed):
-            expired = not parted and has_expired(row.received_at, made.ended_at, delivery.expire)
+            expired = not parted and has_expired(row.received_at + row.extended, made.ended_at, delivery.expire)
             if expired and not may_expire(outcome):
                 log.error("a message is kept beyond its time, for the trouble is the relay's own", message=row.message)
                 expired = False

@@ -103,6 +103,7 @@ class Open(NamedTuple):
     attempts: int
     owner: str | None
     delay_told: bool
+    extended: float
     project: str
     route: str
     notification: bool
@@ -123,6 +124,7 @@ _OPEN = (
     recipient.c.attempts,
     recipient.c.owner,
     recipient.c.delay_told,
+    recipient.c.extended,
     message.c.project,
     message.c.route,
     message.c.notification,

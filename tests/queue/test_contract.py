@@ -13,12 +13,14 @@ from attrs import evolve
 from sqlalchemy import delete, insert, select, update
 from twisted.python.failure import Failure
 
-from lmrelay.config.values import Config, Project, Route
+from lmrelay.config.values import Config, Project, Route, TlsPolicy
 from lmrelay.errors import StoreError
 from lmrelay.mail.envelope import Notify
 from lmrelay.mail.outcome import Delayed, Failed, Fault, Outcome
+from lmrelay.queue.operations import open_desk
+from lmrelay.queue.orders import Selector, Verb
 from lmrelay.queue.schema import chunk, event, recipient, upload, worker
-from tests.queue.filling import writing
+from tests.queue.filling import rows, writing
 from tests.queue.world import FULL, LATER, NEVER, OK, RELAYED, World, failure_of, name, result_of, to
 
 
@@ -284,6 +286,75 @@ def test_own_fault_expires_nothing(world: World) -> None:
     world.run(70)
     world.settle(1, LATER)
     assert [(1, 0, "failed")] == world.states()
+
+
+def change(world: World, verb: Verb) -> None:
+    """
+    Have an order carried out by the queue.
+    """
+    with open_desk(world.config, world.wall, world.clock.advance) as desk:
+        assert 1 == desk.change(verb, Selector(), False).changed
+
+
+def test_held_time_does_not_count(world: World) -> None:
+    """
+    A message that was held has as much time left as before, however long that was and however often.
+    """
+    result_of(world.accept())
+    for _ in range(2):
+        change(world, Verb.HOLD)
+        world.clock.advance(100 * 3600.0)
+        change(world, Verb.RELEASE)
+    world.run(6)
+    world.settle(1, LATER)
+    assert [(1, 0, "deferred")] == world.states()
+    world.clock.advance(47 * 3600.0)
+    world.run(6)
+    world.settle(1, LATER)
+    assert [(1, 0, "deferred")] == world.states()
+    world.clock.advance(3600.0)
+    world.run(6)
+    world.settle(1, LATER)
+    assert [(1, 0, "failed")] == world.states()
+
+
+def test_held_while_the_clock_went_back(world: World) -> None:
+    """
+    A wall clock that is set back takes no time from what was held meanwhile.
+    """
+    result_of(world.accept())
+    change(world, Verb.HOLD)
+    world.skew = -3600.0
+    change(world, Verb.RELEASE)
+    (row,) = rows(world.config)
+    assert (0.0, None) == (row.extended, row.held_at)
+
+
+@pytest.mark.parametrize(
+    ("project", "route", "promised"),
+    [
+        (None, None, None),
+        (TlsPolicy.ENFORCED, None, TlsPolicy.ENFORCED),
+        (TlsPolicy.ENFORCED, TlsPolicy.NONE, TlsPolicy.NONE),
+        (None, TlsPolicy.ENFORCED, TlsPolicy.ENFORCED),
+    ],
+)
+def test_promise_of_tls(
+    world: World, project: TlsPolicy | None, route: TlsPolicy | None, promised: TlsPolicy | None
+) -> None:
+    """
+    What project and route promised at the acceptance goes with the message to delivery, at once and after both
+    are gone, and with its notification too.
+    """
+    tenant = Project("acme", tls=project, routes={"outgoing": Route("outgoing", tls=route)})
+    world.queue._settings.config = evolve(world.config, projects={"acme": tenant})  # type: ignore[misc]
+    result_of(world.accept())
+    world.queue._settings.config = world.config  # type: ignore[misc]
+    result_of(world.queue.release([(name(1), 0)]))
+    world.run(6)
+    world.settle(1, NEVER)
+    world.run(6)
+    assert [promised] * 3 == [one.tls for one in world.dispatch.taken]
 
 
 def test_shared_notification(world: World) -> None:
