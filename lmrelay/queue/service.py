@@ -119,7 +119,7 @@ class QueueService:
             (UPKEEP, self._keep_up),
         ):
             self._loop(interval, work)
-        self._try(self._delete_orphans())
+        self._try(self._catch_up())
 
     async def _off_reactor(self, work: Callable[[URL], None], url: URL) -> None:
         if self._inline:
@@ -237,8 +237,16 @@ class QueueService:
         """
         See L{IQueue}.
         """
+        return self._recorder.record(Settle(message_id, dict(attempts), self._have_clocks_parted()))
+
+    def _have_clocks_parted(self) -> bool:
+        before = self._drift.parted
         parted = self._drift.observe(self._wall(), self._reactor.seconds())
-        return self._recorder.record(Settle(message_id, dict(attempts), parted))
+        if parted and not before:
+            log.warn("the clock was set, so nothing expires until it stands for an hour")
+        elif before and not parted:
+            log.info("the clock is trusted again")
+        return parted
 
     def _recorded(self, settle: Settle, over: bool) -> None:
         if over:
@@ -283,7 +291,12 @@ class QueueService:
         return self._try(self._live())
 
     async def _live(self) -> None:
+        self._have_clocks_parted()
         await self._writer.submit(self._lease.touch, None)
+        await self._delete_orphans()
+
+    async def _catch_up(self) -> None:
+        await self._upkeep.bring_near()
         await self._delete_orphans()
 
     async def _delete_orphans(self) -> None:

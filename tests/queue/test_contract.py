@@ -262,6 +262,38 @@ def test_no_expiry_while_the_clocks_have_parted(world: World) -> None:
     assert [(1, 0, "failed")] == world.states()
 
 
+def test_clock_that_stays_set(world: World) -> None:
+    """
+    A clock that was set and stays so is trusted after an hour: mail expires again.
+    """
+    result_of(world.accept())
+    world.skew = 50 * 3600.0
+    world.settle(1, LATER)
+    world.run(3700)
+    world.settle(1, LATER)
+    assert [(1, 0, "failed")] == world.states()
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_clock_that_was_ahead(world: World, restart: bool) -> None:
+    """
+    What was delayed while the clock was far ahead is tried again when the longest delay is over, not in a year:
+    that is seen within a minute, and at the start.
+    """
+    result_of(world.accept())
+    world.skew = 365 * 24 * 3600.0
+    world.settle(1, LATER)
+    world.skew = 0.0
+    if restart:
+        world.crash()
+        world.start()
+    else:
+        world.run(61)
+    row, *_ = rows(world.config)
+    assert row.due == row.next_attempt
+    assert world.wall() + 4 * 3600 <= row.due <= world.wall() + 1.1 * 4 * 3600
+
+
 def test_time_alone_expires_nothing(world: World) -> None:
     """
     However old a message is, one more attempt is made before it is given up.
