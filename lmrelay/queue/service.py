@@ -265,7 +265,9 @@ class QueueService:
         try:
             await self._writer.submit(self._free_leases, keys)
         except StoreError as error:
-            log.warn("leases end with the process", reason=str(error))
+            log.warn("leases end when the store can be written", recipients=len(keys), reason=str(error))
+            self._obedience.strand(keys)
+            return
         self._taker.wake()
 
     def _free_leases(self, connection: Connection, items: Sequence[tuple[RecipientKey, ...]]) -> list[None]:

@@ -19,7 +19,7 @@ from lmrelay.mail.envelope import Notify
 from lmrelay.mail.outcome import Delayed, Failed, Fault, Outcome
 from lmrelay.queue.operations import open_desk
 from lmrelay.queue.orders import Selector, Verb
-from lmrelay.queue.schema import chunk, event, recipient, upload, worker
+from lmrelay.queue.schema import chunk, event, message, recipient, upload, worker
 from tests.queue.filling import rows, writing
 from tests.queue.world import FULL, LATER, NEVER, OK, RELAYED, World, failure_of, name, result_of, to
 
@@ -76,6 +76,28 @@ def test_release(world: World) -> None:
     result_of(world.queue.release([(name(1), 0)]))
     world.run(6)
     assert [(name(1), 0)] * 2 == world.dispatch.handed()
+
+
+def test_unreadable(world: World) -> None:
+    """
+    A row that cannot be read is held for the operator, and keeps nobody else's mail back.
+    """
+    world.dispatch.room = 0
+    for number in range(1, 5):
+        result_of(world.accept(number))
+    result_of(world.accept(5, project="other"))
+    with writing(world.config) as connection:
+        for key, column, value in (
+            (recipient.c.message == name(1), recipient.c.notify, "SOMETIMES"),
+            (message.c.id == name(2), message.c.ret, "HALF"),
+            (recipient.c.message == name(3), recipient.c.kind, "other"),
+        ):
+            connection.execute(update(column.table).where(key).values({column: value}))
+    world.dispatch.room = 1000
+    world.run(6)
+    assert [(name(4), 0), (name(5), 0)] == sorted(world.dispatch.handed())
+    assert ["held", "held", "held", "queued", "queued"] == [state for _, _, state in world.states()]
+    assert 998 == world.dispatch.room
 
 
 def test_many_recipients_settle_apart(world: World) -> None:
