@@ -19,7 +19,8 @@ from lmrelay.mail.envelope import Notify
 from lmrelay.mail.outcome import Delayed, Failed, Fault, Outcome
 from lmrelay.queue.operations import open_desk
 from lmrelay.queue.orders import Selector, Verb
-from lmrelay.queue.schema import chunk, event, message, recipient, upload, worker
+from lmrelay.queue.schema import attempt, chunk, event, message, recipient, upload, worker
+from lmrelay.smtp.reply import reply
 from tests.queue.filling import rows, writing
 from tests.queue.world import FULL, LATER, NEVER, OK, RELAYED, World, failure_of, name, result_of, to
 
@@ -409,6 +410,20 @@ def test_promise_of_tls(
     world.settle(1, NEVER)
     world.run(6)
     assert [promised] * 3 == [one.tls for one in world.dispatch.taken]
+
+
+@pytest.mark.parametrize("words", ["nul \0 nul", "half \ud800 half", "\ud800\0"])
+def test_text_that_no_database_stores(world: World, words: str) -> None:
+    """
+    Words that cannot be stored keep neither a message out nor its outcome from being recorded.
+    """
+    result_of(world.accept(1, subject=words, tags=(words,), metadata={words: words}))
+    world.settle(1, Failed("5.1.1", words, Fault.RECIPIENT, reply(550, "5.1.1", words)))
+    assert [(1, 0, "failed")] == world.states()
+    with writing(world.config) as connection:
+        told = connection.execute(select(attempt.c.reply)).scalar_one()
+    assert "\ud800" not in told
+    assert told.startswith("550 5.1.1 ")
 
 
 def test_shared_notification(world: World) -> None:
