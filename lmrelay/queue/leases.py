@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from attrs import define, field
-from sqlalchemy import Connection, delete, insert, select, tuple_, update
+from sqlalchemy import Connection, Double, cast, delete, func, insert, select, tuple_, update
 from twisted.logger import Logger
 
 from lmrelay.errors import StoreError
@@ -141,7 +141,7 @@ class Lease:
         """
         Add this worker's row, and free what belongs to the dead.
         """
-        connection.execute(insert(worker), [{"id": self.worker, "seen_at": self._wall()}])
+        connection.execute(insert(worker), [{"id": self.worker, "seen_at": read_clock(connection, self._wall())}])
         self.sweep(connection, items)
         return [None] * len(items)
 
@@ -162,11 +162,12 @@ class Lease:
         Say that this worker lives, and free what belongs to the dead.
         """
         self._hold_again()
-        touched = connection.execute(update(worker).where(worker.c.id == self.worker).values(seen_at=self._wall()))
+        now = read_clock(connection, self._wall())
+        touched = connection.execute(update(worker).where(worker.c.id == self.worker).values(seen_at=now))
         if not touched.rowcount:
             # Without its row all that it takes from now on would be free again at once.
             log.warn("others had taken this worker for dead", worker=self.worker)
-            connection.execute(insert(worker), [{"id": self.worker, "seen_at": self._wall()}])
+            connection.execute(insert(worker), [{"id": self.worker, "seen_at": now}])
         self.sweep(connection, items)
         return [None] * len(items)
 
@@ -194,6 +195,16 @@ class Lease:
         self.drop()
 
 
+def read_clock(connection: Connection, now: float) -> float:
+    """
+    The clock that tells who was seen lately: that of the database, where several machines share one.
+    """
+    if connection.dialect.name == "sqlite":
+        return now
+    found: float = connection.execute(select(cast(func.extract("epoch", func.clock_timestamp()), Double))).scalar_one()
+    return found
+
+
 def find_living(connection: Connection, state_dir: Path, now: float, me: str = "") -> set[str]:
     """
     The workers that live, C{me} among them.
@@ -201,6 +212,7 @@ def find_living(connection: Connection, state_dir: Path, now: float, me: str = "
     One of another machine, or whose file somebody removed, lives while its row was touched lately.
     """
     living = {me} if me else set()
+    now = read_clock(connection, now)
     for row in connection.execute(select(worker.c.id, worker.c.seen_at)).all():
         path = folder(state_dir) / f"{row.id}.lock"
         if row.id != me and (_lives(path) if path.exists() else now - row.seen_at < DEAD_AFTER):

@@ -14,7 +14,7 @@ from sqlalchemy import insert, select
 
 from lmrelay.config.values import Config
 from lmrelay.errors import StoreError
-from lmrelay.queue.leases import ORPHANS, Lease, any_lives, delete_orphans, find_living, folder
+from lmrelay.queue.leases import DEAD_AFTER, ORPHANS, Lease, any_lives, delete_orphans, find_living, folder, read_clock
 from lmrelay.queue.operations import open_desk
 from lmrelay.queue.orders import Selector, Verb
 from lmrelay.queue.schema import chunk, upload, worker
@@ -97,6 +97,20 @@ def test_files_of_the_dead(world: World) -> None:
     world.start()
     assert sorted([world.queue.worker, "starting"]) == files(world.config)
     starting.end()
+
+
+@pytest.mark.parametrize(("age", "lives"), [(DEAD_AFTER - 20, True), (DEAD_AFTER + 20, False)])
+def test_node_without_a_file(world: World, age: float, lives: bool) -> None:
+    """
+    A worker of another machine lives while it was seen lately by the clock that both share, whatever the time here.
+    """
+    with writing(world.config) as connection:
+        now = read_clock(connection, world.wall())
+        connection.execute(insert(worker), [{"id": "far", "seen_at": now - age}])
+    if world.config.queue.url != "sqlite":
+        world.skew = 10 * DEAD_AFTER
+    with writing(world.config) as connection:
+        assert lives is ("far" in find_living(connection, world.config.server.state_dir, world.wall()))
 
 
 def test_orphans_go_in_steps(world: World) -> None:
