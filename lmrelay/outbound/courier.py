@@ -232,7 +232,7 @@ class Courier:
         walk.look(found)
         for address in found.addresses if isinstance(found, Addresses) else ():
             target = Target(host, address, delivery.port)
-            connection = self.pool.find_dead(target) or await self._open(target, queue, demand)
+            connection = self.pool.find_dead(target, demand) or await self._open(target, queue, demand)
             if not isinstance(connection, HostFailure):
                 return connection
             walk.miss(connection, self.wall())
@@ -245,14 +245,14 @@ class Courier:
         began = self.reactor.seconds()
         connection = await self.connector.connect(target, demand)
         if not isinstance(connection, HostFailure):
-            self.pool.add(connection)
+            self.pool.add(connection, demand)
             return connection
         if ":" in target.address and not connection.of_host and self.reactor.seconds() - began < AT_ONCE:
             # No answer can come that fast from afar: this machine has no way there.
             self._ipv6_last_until = self.reactor.seconds() + IPV6_LAST
         if connection.slow_down:
             self._slow_down(queue)
-        self.pool.mark_dead(connection)
+        self.pool.mark_dead(connection, demand)
         return connection
 
     async def _deliver(self, connection: Connection, queue: SiteQueue, work: Work, walk: Walk, demand: Demand) -> None:
