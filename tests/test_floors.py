@@ -12,11 +12,11 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "lmrelay"
 
-GROUND = {"smtp", "mail", "config", "interfaces", "errors", "ids", "tasks"}
+GROUND = {"smtp", "mail", "config", "interfaces", "errors", "ids", "shares", "tasks"}
 ROOMS = {"projects", "inbound", "queue", "outbound", "events", "dns"}
 ROOF = {"tap", "service", "daemon", "reload", "server_tls", "cli", "logs", "notify"}
 
-PURE = {"smtp", "mail", "config", "errors", "ids"}
+PURE = {"smtp", "mail", "config", "errors", "ids", "shares"}
 
 
 def modules() -> Iterator[tuple[Path, str]]:

@@ -198,7 +198,7 @@ class Courier:
             ours = Attempt(walk.started_at, self.wall(), OURS)
             self._settle(walk, dict.fromkeys(walk.left, ours), queue.site.name)
         finally:
-            self.dispatch.end(queue)
+            self.dispatch.end(queue, work)
             self._pump()
 
     async def _walk(self, queue: SiteQueue, work: Work, walk: Walk) -> None:
@@ -281,7 +281,7 @@ class Courier:
         Idle connections count for the budgets as those in use do.
         """
         self.pool.make_room(queue.site, queue.budget.allowed - queue.running)
-        self.pool.limit(self.dispatch.max_running - self.dispatch.running)
+        self.pool.limit(self.dispatch.running.free)
 
     def _slow_down(self, queue: SiteQueue) -> None:
         queue.budget.slow_down()

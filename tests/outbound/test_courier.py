@@ -13,6 +13,7 @@ from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault
 from lmrelay.outbound.courier import Courier
 from lmrelay.outbound.dispatch import Dispatch, Windows
 from lmrelay.outbound.tls import Level
+from lmrelay.shares import Shares
 from lmrelay.testing.name_server import FakeResolver, Said, Zone
 from tests.outbound.doubles import (
     BUSY,
@@ -58,7 +59,7 @@ class Deliveries(SynchronousTestCase):
             lambda: 1e9 + self.clock.seconds(),
             Random(1),
             self.queue,
-            Dispatch(Windows(lane=10, total=20)),
+            Dispatch(Windows(10, Shares(20, 10))),
         )
 
     def take(self, *each) -> None:
@@ -174,7 +175,7 @@ class TestOutcomes(Deliveries):
         self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
         self.assertEqual(Fault.OURS, self.outcome("m1").fault)
         self.assertEqual("aborted", self.connector.opened[0].ended)
-        self.assertEqual(0, self.courier.dispatch.running)
+        self.assertEqual(0, self.courier.dispatch.running.used)
 
     def test_queue_that_breaks_loses_no_lease(self) -> None:
         """

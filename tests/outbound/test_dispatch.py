@@ -9,6 +9,7 @@ from lmrelay.interfaces import Lane
 from lmrelay.outbound.dispatch import Dispatch, Windows
 from lmrelay.outbound.route import Site
 from lmrelay.outbound.sites import Budget, SiteQueue, Work
+from lmrelay.shares import Shares
 from tests.outbound.doubles import leased
 
 SITE = Site((("mx.b.example",),))
@@ -34,13 +35,13 @@ def served(dispatch: Dispatch, count: int) -> list[Work]:
             yield work
             dispatch.forget(work.held.values())
             dispatch.free(work.held.values())
-            dispatch.end(queue)
+            dispatch.end(queue, work)
 
     return list(islice(each(), count))
 
 
 def big() -> Dispatch:
-    return Dispatch(Windows(1000, 10000))
+    return Dispatch(Windows(1000, Shares(10000, 0)))
 
 
 def test_nine_to_one() -> None:
@@ -82,7 +83,7 @@ def test_sites_in_turn() -> None:
     """
     Where all connections are scarce, sites take turns.
     """
-    dispatch = Dispatch(Windows(1000, 10000), max_running=1)
+    dispatch = Dispatch(Windows(1000, Shares(10000, 0)), Shares(1, 0))
     for number in range(5):
         add(dispatch, leased(f"b{number}"), SITE, connections=5)
     add(dispatch, leased("d0", domain="d.example"), OTHER, connections=5)
@@ -103,7 +104,7 @@ def test_budget_of_connections() -> None:
     """
     No more transactions at a time than the site's and the process's budgets allow.
     """
-    dispatch = Dispatch(Windows(100, 100), max_running=3)
+    dispatch = Dispatch(Windows(100, Shares(100, 0)), Shares(3, 3))
     for number in range(5):
         add(dispatch, leased(f"b{number}"), SITE, connections=2)
         add(dispatch, leased(f"d{number}", domain="d.example"), OTHER, connections=2)
@@ -145,7 +146,7 @@ def test_windows() -> None:
     """
     A full lane refuses, another has room until all of it is taken, and what is freed is room.
     """
-    windows = Windows(lane=3, total=5)
+    windows = Windows(lane=3, shares=Shares(5, 0))
     first, second = Lane("a", Kind.TRANSACTIONAL, "b.x"), Lane("a", Kind.BROADCAST, "b.x")
     assert [True, False, True, False] == [
         windows.reserve(first, 3),
@@ -159,11 +160,54 @@ def test_windows() -> None:
     assert {} == windows._lanes
 
 
+@pytest.mark.parametrize(("dead", "own"), [(40, True), (1000, False)])
+def test_full_windows_of_one_project(dead: int, own: bool) -> None:
+    """
+    A project with mail for dead domains leaves room to others whatever it has, and to its
+    own other mail unless the dead domains are beyond number.
+    """
+    windows = Windows()
+    for number in range(dead):
+        while windows.reserve(Lane("a", Kind.TRANSACTIONAL, f"dead{number}.x"), 100):
+            pass
+    others = [
+        Lane("a", Kind.TRANSACTIONAL, "fine.x"),
+        Lane("a", Kind.BROADCAST, "fine.x"),
+        Lane("b", Kind.TRANSACTIONAL, "dead1.x"),
+    ]
+    assert windows.used <= 15_000
+    assert [own, True, True] == [windows.reserve(lane, 100) for lane in others]
+
+
+def test_tarpits_of_one_project() -> None:
+    """
+    The sites that one project's transactions hang at leave room for a site of its own where
+    nothing hangs, and for all others; what ends is room again.
+    """
+    dispatch = Dispatch(Windows(1000, Shares(10000, 0)), Shares(12, 2))
+    for number in range(9):
+        for message in "xyz":
+            add(dispatch, leased(f"{message}{number}"), Site(((f"tar{number}.x",),)), connections=3)
+    hanging = []
+    while (due := dispatch.begin()) is not None:
+        hanging.append(due)
+    assert [9, 9] == [len(hanging), len({queue for queue, _ in hanging})]
+    add(dispatch, leased("o1", project="other"), Site((("tar1.x",),)), connections=3)
+    add(dispatch, leased("n1", kind=BROADCAST), Site((("tar1.x",),)), connections=3)
+    begun = [dispatch.begin() for _ in range(3)]
+    assert ["o1", "n1"] == [due[1].leased.message_id for due in begun if due is not None]
+    for due in [*hanging, *filter(None, begun)]:
+        dispatch.end(*due)
+    left = served(dispatch, 99)
+    assert 18 == len(left)
+    assert (0, {}) == (dispatch.running.used, dispatch._barred)
+
+
 def test_message_larger_than_a_window() -> None:
     """
     A message of more recipients than fit passes when it is alone, else it never would.
     """
-    windows = Windows(lane=3, total=5)
+    windows = Windows(lane=3, shares=Shares(5, 0))
     lane = Lane("a", Kind.TRANSACTIONAL, "b.x")
     assert [True, False] == [windows.reserve(lane, 9), windows.reserve(lane, 1)]
 
@@ -195,7 +239,7 @@ def test_sites_are_bounded() -> None:
     """
     Quiet sites are forgotten, the oldest first; busy ones stay.
     """
-    dispatch = Dispatch(Windows(1000, 10000), max_sites=3)
+    dispatch = Dispatch(Windows(1000, Shares(10000, 0)), max_sites=3)
     for number in range(10):
         add(dispatch, leased(f"m{number}", domain=f"d{number}.x"), Site(((f"mx{number}.x",),)))
         if number:

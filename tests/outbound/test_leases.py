@@ -15,6 +15,7 @@ from lmrelay.config.values import Delivery, Kind
 from lmrelay.mail.outcome import Delayed, Fault
 from lmrelay.outbound.courier import Courier
 from lmrelay.outbound.dispatch import Dispatch, Windows
+from lmrelay.shares import Shares
 from lmrelay.testing.name_server import FakeResolver, Said, Zone
 from tests.outbound.doubles import (
     BUSY,
@@ -65,7 +66,7 @@ class Leases(RuleBasedStateMachine):
             self.clock.seconds,
             Random(0),
             self.queue,
-            Dispatch(Windows(lane=6, total=30), max_running=4, max_sites=2),
+            Dispatch(Windows(6, Shares(30, 0)), Shares(4, 1), max_sites=2),
         )
         self.taken: set[tuple[str, int]] = set()
         self.withdrawn: list[tuple[str, int]] = []
@@ -152,7 +153,7 @@ class Leases(RuleBasedStateMachine):
     @invariant()
     def budgets_are_kept(self) -> None:
         dispatch = self.courier.dispatch
-        assert dispatch.running <= 4
+        assert dispatch.running.used <= 4 + 4
         assert all(queue.running <= 2 for queue in dispatch._sites.values())
         assert len([c for c in self.connector.opened if c.is_usable]) <= 4 + 1
 
@@ -175,7 +176,7 @@ class Leases(RuleBasedStateMachine):
         self.clock.advance(60)
         assert sorted(self.taken) == sorted(self.ended())
         dispatch = self.courier.dispatch
-        assert (0, 0, 0, {}) == (dispatch.windows.used, dispatch.running, self.courier.pool.idle, dispatch._queues)
+        assert (0, 0, 0, {}) == (dispatch.windows.used, dispatch.running.used, self.courier.pool.idle, dispatch._queues)
         assert [] == self.clock.getDelayedCalls()
         if self.drained is not None:
             assert self.drained.called
