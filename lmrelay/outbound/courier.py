@@ -29,6 +29,7 @@ from lmrelay.outbound.route import Addresses, Router, Site
 from lmrelay.outbound.routing import Routing
 from lmrelay.outbound.sites import Held, SiteQueue, Work
 from lmrelay.outbound.tls import Demand, configured
+from lmrelay.outbound.verdicts import Cause, Trouble
 from lmrelay.outbound.walk import Walk
 from lmrelay.tasks import Tasks
 
@@ -130,7 +131,9 @@ class Courier:
 
     def stop(self) -> None:
         """
-        The time for L{drain} is over: drop the connections, which ends what is under way.
+        The time for L{drain} is over: drop the connections, which ends what is under way. What a receiver
+        may have taken, its end of data being sent, is an attempt and waits for the next as any
+        other; all else goes back as if it had not been tried.
         """
         self._draining = True
         self.pool.close_idle()
@@ -265,7 +268,7 @@ class Courier:
             verdicts = await connection.deliver(leased, self.queue.open_content(leased.message_id))
         except Exception:
             # Nobody knows what it has said by now.
-            connection.abort("the relay had an internal error")
+            connection.abort(Trouble(Cause.OURS, "the relay had an internal error"))
             raise
         finally:
             most = 0 if self._draining else self.settings.config.delivery.messages_per_connection

@@ -17,8 +17,9 @@ from lmrelay.mail.address import Address
 from lmrelay.mail.envelope import Recipient
 from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Failed, Fault, Tls
 from lmrelay.outbound.connect import HostFailure, Target
+from lmrelay.outbound.steps import Step
 from lmrelay.outbound.tls import Demand, proved_by
-from lmrelay.outbound.verdicts import Reach, Verdict
+from lmrelay.outbound.verdicts import STOPPING, Reach, Trouble, Verdict, judge_trouble
 from lmrelay.smtp.reply import reply
 
 OK = Verdict(Delivered(reply(250, "2.0.0", "taken")))
@@ -115,6 +116,7 @@ class FakeConnection:
     ended: str = ""
     carried: list[Leased] = field(factory=list)
     waiting: Deferred[Mapping[int, Verdict]] | None = None
+    at: Step = Step.MAIL
     lost: Callable[[object], None] | None = None
 
     @property
@@ -154,11 +156,11 @@ class FakeConnection:
         self.is_usable = False
         self.ended = "closed"
 
-    def abort(self, reason: str = "") -> None:
+    def abort(self, trouble: Trouble = STOPPING) -> None:
         self.is_usable = False
         self.ended = "aborted"
         if self.waiting is not None:
-            self.answer(LOST)
+            self.answer(judge_trouble(self.at, trouble))
 
 
 @define(eq=False)

@@ -12,6 +12,7 @@ from lmrelay.interfaces import IDispatch, Lane
 from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault
 from lmrelay.outbound.courier import Courier
 from lmrelay.outbound.dispatch import Dispatch, Windows
+from lmrelay.outbound.steps import Step
 from lmrelay.outbound.tls import Level
 from lmrelay.shares import Shares
 from lmrelay.testing.name_server import FakeResolver, Said, Zone
@@ -433,10 +434,23 @@ class TestOrders(Deliveries):
         self.connector.script["mx1.b.example"] = lambda leased: None
         self.take(leased("m1"))
         drained = self.courier.drain()
-        self.connector.opened[0].waiting.addCallback(lambda verdict: {0: verdict})
         self.courier.stop()
         self.successResultOf(drained)
-        self.assertEqual([("m1", 0)], self.queue.released)
+        self.assertEqual(([("m1", 0)], {}), (self.queue.released, self.queue.settled))
+
+    def test_stop_after_the_end_of_data(self) -> None:
+        """
+        Stopped while the receiver may have taken it, the attempt is recorded and waits for the next.
+        """
+        self.connector.script["mx1.b.example"] = lambda leased: None
+        self.take(leased("m1"))
+        drained = self.courier.drain()
+        self.connector.opened[0].at = Step.END_OF_DATA
+        self.courier.stop()
+        self.successResultOf(drained)
+        self.assertEqual([], self.queue.released)
+        self.assertIn("may be sent more than once", self.outcome("m1").text)
+        self.assertEqual((Fault.OURS, "4.3.0"), (self.outcome("m1").fault, self.outcome("m1").status))
 
     def test_room_is_free_once_recorded(self) -> None:
         """
