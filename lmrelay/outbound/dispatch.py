@@ -8,7 +8,7 @@ A recipient is in one of three places: it waits for its route, waits at a site, 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from attrs import define, field
 
@@ -91,7 +91,7 @@ class Dispatch:
     paused: bool = False
     _held: dict[RecipientKey, Held] = field(factory=dict, init=False)
     _routing: dict[RecipientKey, Held] = field(factory=dict, init=False)
-    _sites: OrderedDict[tuple[tuple[str, ...], ...], SiteQueue] = field(factory=OrderedDict, init=False)
+    _sites: OrderedDict[Site, SiteQueue] = field(factory=OrderedDict, init=False)
     _queues: dict[Work, SiteQueue] = field(factory=dict, init=False)
     _ready: OrderedDict[SiteQueue, None] = field(factory=OrderedDict, init=False)
     _barred: dict[Party, OrderedDict[SiteQueue, None]] = field(factory=dict, init=False)
@@ -131,23 +131,23 @@ class Dispatch:
         self._mark(queue)
 
     def _find_queue(self, site: Site, connections: int) -> SiteQueue:
-        queue = self._sites.get(site.groups)
+        queue = self._sites.get(site)
         if queue is None:
-            queue = self._sites[site.groups] = SiteQueue(site, Budget(connections))
+            queue = self._sites[site] = SiteQueue(site, Budget(connections))
             self._forget_sites()
         else:
             queue.budget.most = connections
-            self._sites.move_to_end(site.groups)
+            self._sites.move_to_end(site)
         return queue
 
     def _forget_sites(self) -> None:
         for _ in range(2):
             if len(self._sites) <= self.max_sites:
                 return
-            groups, oldest = self._sites.popitem(last=False)
+            site, oldest = self._sites.popitem(last=False)
             if not oldest.is_quiet:
                 # Busy ones are bounded by the windows; it comes up again behind the others.
-                self._sites[groups] = oldest
+                self._sites[site] = oldest
 
     def _mark(self, queue: SiteQueue) -> None:
         if queue.is_ready:
@@ -166,6 +166,7 @@ class Dispatch:
                 self._bar(queue)
                 continue
             queue.running += 1
+            work.round = queue.budget.round
             self.running.take(party_of(work.leased))
             self._mark(queue)
             self._queues.pop(work, None)
@@ -206,19 +207,23 @@ class Dispatch:
         """
         self._routing.pop(held.key, None)
 
-    def forget(self, held: Iterable[Held]) -> None:
+    def wait_again(self, queue: SiteQueue, held: Iterable[Held], policy: TlsPolicy) -> None:
         """
-        They are settled or released: their keys are unknown from now on, their room is still taken.
+        Their transaction was not made after all: they wait at the site, behind what waits there.
         """
         for each in held:
-            self._held.pop(each.key, None)
+            queue.add(each, policy)
+            if each.work is not None:
+                self._queues[each.work] = queue
+        self._mark(queue)
 
-    def free(self, held: Iterable[Held]) -> None:
+    def leave(self, held: Iterable[Held]) -> None:
         """
-        Their room is free.
+        Their outcome is recorded, or they go back to the queue: unknown from now on, and their room is free.
         """
         for each in held:
-            self.windows.free(each.leased.lane)
+            if self._held.pop(each.key, None) is not None:
+                self.windows.free(each.leased.lane)
 
     def withdraw(self, keys: Iterable[RecipientKey]) -> set[RecipientKey]:
         """
@@ -243,9 +248,3 @@ class Dispatch:
         Everything that is not under way.
         """
         return [key for key, held in self._held.items() if held.work is not None or key in self._routing]
-
-    def holds(self) -> Iterator[RecipientKey]:
-        """
-        Everything taken and not yet settled, released or withdrawn.
-        """
-        return iter(self._held)

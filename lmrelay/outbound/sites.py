@@ -55,11 +55,13 @@ class Held:
 class Work:
     """
     A transaction to be made: recipients of one message that need the same TLS, by number.
+    C{round} is that of the budget under which it began.
     """
 
     leased: Leased
     policy: TlsPolicy
     held: dict[int, Held] = field(factory=dict)
+    round: int = 0
 
 
 @define(eq=False)
@@ -110,10 +112,12 @@ class Ring:
 class Budget:
     """
     How many connections at a time: half as many at once where the site says "slow down", one
-    more for each full window of successes.
+    more for each full window of successes. C{round} counts the halvings: what began in an earlier
+    one tells of the load before, and so a burst of refusals halves once.
     """
 
     most: int
+    round: int = field(default=0, init=False)
     _allowed: int = field(init=False)
     _successes: int = field(default=0, init=False)
 
@@ -127,12 +131,16 @@ class Budget:
         """
         return max(1, min(self._allowed, self.most))
 
-    def slow_down(self) -> None:
+    def slow_down(self, round: int) -> bool:
         """
-        The site asked for less.
+        The site asked for less, of what began in that round. Did that change anything?
         """
+        if round != self.round:
+            return False
+        self.round += 1
         self._allowed = max(1, self.allowed // 2)
         self._successes = 0
+        return True
 
     def succeed(self) -> None:
         """
@@ -223,10 +231,3 @@ class SiteQueue:
         key = (work.leased.message_id, work.policy)
         if self._open.get(key) is work:
             del self._open[key]
-
-    def waiting(self) -> Iterator[Work]:
-        """
-        Take out all that waits.
-        """
-        while (work := self.pop()) is not None:
-            yield work

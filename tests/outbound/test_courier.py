@@ -18,9 +18,9 @@ from lmrelay.shares import Shares
 from lmrelay.testing.name_server import FakeResolver, Said, Zone
 from tests.outbound.doubles import (
     BUSY,
-    LOST,
     OK,
     SLOWER,
+    STALE,
     TLS,
     TOO_BIG,
     UNKNOWN,
@@ -150,7 +150,7 @@ class TestOutcomes(Deliveries):
         A connection that died while it idled costs nobody an attempt.
         """
         self.take(leased("m1"))
-        verdicts = iter([LOST, OK])
+        verdicts = iter([STALE, OK])
         self.connector.script["mx1.b.example"] = lambda leased: next(verdicts)
         self.take(leased("m2"))
         self.assertEqual(["mx1.b.example"] * 2, self.connector.hosts())
@@ -335,6 +335,69 @@ class TestConnections(Deliveries):
         self.connector.opened[0].answer(OK_FOR_FIRST)
         self.assertEqual([2, 1], [connection.transactions for connection in self.connector.opened])
 
+    def test_stale_connection_leads_to_no_worse_host(self) -> None:
+        """
+        A kept connection that had ended is followed by a fresh one to the same host, even if it
+        has a worse preference and others come after it.
+        """
+        self.connector.down["mx1.b.example"] = REFUSED
+        self.take(leased("m1"))
+        verdicts = iter([STALE, OK])
+        self.connector.script["mx2.b.example"] = lambda leased: next(verdicts)
+        self.take(leased("m2"))
+        self.assertEqual(["mx1.b.example", "mx2.b.example", "mx2.b.example"], self.connector.hosts())
+        self.assertEqual(OK.outcome, self.outcome("m2"))
+
+    def test_not_tried_is_no_attempt(self) -> None:
+        """
+        Where all hosts are passed over there is no attempt: it comes again when one is worth a
+        try, the later the more have come. When it is too old it ends all the same.
+        """
+        self.connector.down = {"mx1.b.example": REFUSED, "mx2.b.example": REFUSED}
+        self.take(leased("m1"))
+        self.clock.advance(10)
+        self.take(leased("m2"), leased("m3"))
+        self.assertEqual([("m1", 0)], list(self.queue.settled))
+        self.assertEqual([20.0, 20.1], list(self.queue.postponed.values()))
+        self.assertEqual(0, self.courier.dispatch.windows.used)
+        self.take(evolve(leased("m4"), received_at=1e9 - 48 * 3600))
+        self.assertEqual(REFUSED, self.outcome("m4"))
+        self.assertEqual(2, len(self.connector.asked))
+
+    def test_try_anew(self) -> None:
+        """
+        An operator who wants it tried gets an attempt, whatever was found before.
+        """
+        self.connector.down = {"mx1.b.example": REFUSED, "mx2.b.example": REFUSED}
+        self.zone.fault("broken.example", Said(rcode=2))
+        self.take(leased("m1"), leased("b1", domain="broken.example"))
+        self.connector.down = {}
+        self.resolver.zone.faults.clear()
+        self.zone.exchanges("broken.example", (10, "mx1.b.example"))
+        self.courier.try_anew()
+        self.take(leased("m2"), leased("b2", domain="broken.example"))
+        self.assertEqual([OK.outcome] * 2, [self.outcome("m2"), self.outcome("b2")])
+
+    def test_refused_connection_waits_for_another(self) -> None:
+        """
+        Where a site takes mail, but not over so many connections, the mail waits for one that
+        works, and it was no attempt; where none works it was one.
+        """
+        self.connector.script["mx1.b.example"] = lambda leased: None
+        self.take(leased("m1"))
+        self.connector.down = dict.fromkeys(("mx1.b.example", "mx2.b.example"), SLOWER.outcome)
+        self.connector.slow_down = self.connector.of_host = True
+        self.settings.config = config(delivery=Delivery(connections_per_site=2))
+        self.take(leased("m2"))
+        self.assertEqual(({}, {}), (self.queue.settled, self.queue.postponed))
+        self.connector.opened[0].answer(OK_FOR_FIRST)
+        self.connector.opened[0].answer(OK_FOR_FIRST)
+        self.assertEqual([("m1", 0), ("m2", 0)], list(self.queue.settled))
+        self.assertEqual([2], [connection.transactions for connection in self.connector.opened])
+        self.connector.opened[0].drop()
+        self.take(leased("m3"))
+        self.assertEqual(SLOWER.outcome, self.outcome("m3"))
+
     def test_dead_host_is_passed_over(self) -> None:
         """
         A host lately found dead is not tried again for a while, and the message not held up.
@@ -437,6 +500,29 @@ class TestOrders(Deliveries):
         self.courier.stop()
         self.successResultOf(drained)
         self.assertEqual(([("m1", 0)], {}), (self.queue.released, self.queue.settled))
+
+    def test_stop_while_connecting(self) -> None:
+        """
+        A connection that is being made when the time is over is given up, and carries nothing.
+        """
+        self.connector.hold = True
+        self.take(leased("m1"))
+        drained = self.courier.drain()
+        self.courier.stop()
+        self.successResultOf(drained)
+        self.assertEqual(([("m1", 0)], []), (self.queue.released, self.connector.opened))
+
+    def test_drain_while_connecting(self) -> None:
+        """
+        A connection that is ready only when the relay stops carries nothing, and is closed.
+        """
+        self.connector.hold = True
+        self.take(leased("m1"))
+        drained = self.courier.drain()
+        self.connector.let()
+        self.successResultOf(drained)
+        self.assertEqual([("m1", 0)], self.queue.released)
+        self.assertEqual([("closed", 0)], [(one.ended, one.transactions) for one in self.connector.opened])
 
     def test_stop_after_the_end_of_data(self) -> None:
         """

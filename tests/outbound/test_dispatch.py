@@ -8,7 +8,7 @@ from lmrelay.config.values import Kind, TlsPolicy
 from lmrelay.interfaces import Lane
 from lmrelay.outbound.dispatch import Dispatch, Windows
 from lmrelay.outbound.route import Site
-from lmrelay.outbound.sites import Budget, SiteQueue, Work
+from lmrelay.outbound.sites import Budget, Work
 from lmrelay.shares import Shares
 from tests.outbound.doubles import leased
 
@@ -33,8 +33,7 @@ def served(dispatch: Dispatch, count: int) -> list[Work]:
         while (due := dispatch.begin()) is not None:
             queue, work = due
             yield work
-            dispatch.forget(work.held.values())
-            dispatch.free(work.held.values())
+            dispatch.leave(work.held.values())
             dispatch.end(queue, work)
 
     return list(islice(each(), count))
@@ -119,8 +118,8 @@ def test_budget_halves_and_grows() -> None:
     """
     budget = Budget(20)
     allowed = []
-    for _ in range(5):
-        budget.slow_down()
+    for round in range(5):
+        assert budget.slow_down(round)
         allowed.append(budget.allowed)
     assert [10, 5, 2, 1, 1] == allowed
     grown = []
@@ -128,6 +127,27 @@ def test_budget_halves_and_grows() -> None:
         budget.succeed()
         grown.append(budget.allowed)
     assert [2, 2, 3, 3, 3, 4] == grown
+
+
+def test_burst_of_refusals_halves_once() -> None:
+    """
+    What began before the halving says nothing of the load after it.
+    """
+    budget = Budget(20)
+    assert [True] + [False] * 16 == [budget.slow_down(0) for _ in range(17)]
+    assert 10 == budget.allowed
+    assert budget.slow_down(budget.round)
+    assert 5 == budget.allowed
+
+
+def test_own_host_is_not_an_exchanger() -> None:
+    """
+    A domain that is its own host is told of in other words than one with that host as its MX.
+    """
+    dispatch = big()
+    add(dispatch, leased("m1", domain="mx.b.example"), Site((("mx.b.example",),), implicit=True))
+    add(dispatch, leased("m2"), SITE)
+    assert [True, False] == [dispatch.begin()[0].site.implicit for _ in range(2)]
 
 
 def test_budget_follows_the_settings() -> None:
@@ -245,17 +265,4 @@ def test_sites_are_bounded() -> None:
         if number:
             dispatch.withdraw([(f"m{number}", 0)])
     assert len(dispatch._sites) <= 4
-    assert (("mx0.x",),) in dispatch._sites
-
-
-def test_site_queue_drains_in_order() -> None:
-    """
-    Everything that waits at a site comes out once.
-    """
-    queue = SiteQueue(SITE, Budget(1))
-    dispatch = big()
-    for number in range(5):
-        [held] = dispatch.admit([leased(f"m{number}")])
-        queue.add(held, ANY)
-    assert [f"m{number}" for number in range(5)] == [work.leased.message_id for work in queue.waiting()]
-    assert queue.is_quiet
+    assert Site((("mx0.x",),)) in dispatch._sites
