@@ -258,6 +258,11 @@ class IQueue(Interface):
         End the lease without an attempt: they are due at once, for any worker.
         """
 
+    def postpone(keys: Collection[RecipientKey], seconds: float) -> Deferred[None]:
+        """
+        End the lease without an attempt: they are due in so many seconds, for any worker.
+        """
+
 
 class IDispatch(Interface):
     """
@@ -292,6 +297,11 @@ class IDispatch(Interface):
     def resume() -> None:
         """
         Go on.
+        """
+
+    def try_anew() -> None:
+        """
+        An operator wants mail tried now: forget which hosts and domains were lately in trouble.
         """
 
 

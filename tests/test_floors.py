@@ -14,11 +14,11 @@ import lmrelay
 
 PACKAGE = Path(lmrelay.__file__).resolve().parent
 
-GROUND = {"smtp", "mail", "config", "interfaces", "errors", "ids", "tasks"}
+GROUND = {"smtp", "mail", "config", "interfaces", "errors", "ids", "shares", "tasks"}
 ROOMS = {"projects", "inbound", "queue", "outbound", "events", "dns"}
 ROOF = {"tap", "service", "daemon", "reload", "server_tls", "cli", "logs", "notify"}
 
-PURE = {"smtp", "mail", "config", "errors", "ids"}
+PURE = {"smtp", "mail", "config", "errors", "ids", "shares"}
 
 
 def modules() -> Iterator[tuple[Path, str]]:
