@@ -166,7 +166,7 @@ class Courier:
         config = self.settings.config
         for held in recipients:
             lane = held.leased.lane
-            policy = find_policy(config, lane.project, held.leased.route, lane.domain)
+            policy = find_policy(config, lane.project, held.leased.route, lane.domain, held.leased.tls)
             self.dispatch.place(held, site, policy, config.delivery.connections_per_site)
         self._pump()
 

@@ -14,12 +14,14 @@ from typing import Any, Protocol, TypeVar
 
 from attrs import define, field
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DataError
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from lmrelay.errors import StoreError, StoreFault
+from lmrelay.queue.statements import PLAIN
 from lmrelay.queue.store import explain, is_busy
 
 T = TypeVar("T")
@@ -92,16 +94,22 @@ def _try(engine: Engine, batch: Sequence[_Waiting]) -> None:
     groups: dict[Write[Any, Any], list[_Waiting]] = {}
     for one in batch:
         groups.setdefault(one.write, []).append(one)
+    chosen = engine
     for left in range(MAX_TRIES - 1, -1, -1):
         try:
-            with engine.begin() as connection:
+            with chosen.begin() as connection:
                 for write, members in groups.items():
                     answers = write(connection, [one.item for one in members])
                     for one, answer in zip(members, answers, strict=True):
                         one.answer = answer
             return
         except Exception as error:
-            if not left or not is_busy(error):
+            if not left:
+                raise
+            # The words of receivers and senders may hold what a database does not store; the mail goes on without.
+            if chosen is engine and isinstance(error, (UnicodeEncodeError, DataError)):
+                chosen = engine.execution_options(**{PLAIN: True})
+            elif not is_busy(error):
                 raise
 
 

@@ -113,7 +113,9 @@ class QueueTests(SynchronousTestCase):
         self.accept()
         self.settle(OK)
         self.assertEqual(["delivered"], self.states("delivered"))
-        self.assertEqual(b"Subject: x\r\n", self.read())
+        content = self.queue.open_content("m" * 26)
+        self.assertEqual(b"Subject: x\r\n", self.successResultOf(content.read()))
+        self.failureResultOf(content.read(), StoreError)
 
     def test_delayed(self) -> None:
         """
