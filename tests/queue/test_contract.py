@@ -17,9 +17,11 @@ from lmrelay.config.values import Config, Project, Route, TlsPolicy
 from lmrelay.errors import StoreError
 from lmrelay.mail.envelope import Notify
 from lmrelay.mail.outcome import Delayed, Failed, Fault, Outcome
+from lmrelay.queue.leases import DOUBTED_AFTER
 from lmrelay.queue.operations import open_desk
 from lmrelay.queue.orders import Selector, Verb
 from lmrelay.queue.schema import attempt, chunk, event, message, recipient, upload, worker
+from lmrelay.queue.service import TOUCH
 from lmrelay.smtp.reply import reply
 from tests.queue.filling import rows, writing
 from tests.queue.world import FULL, LATER, NEVER, OK, RELAYED, World, failure_of, name, result_of, to
@@ -99,6 +101,24 @@ def test_unreadable(world: World) -> None:
     assert [(name(4), 0), (name(5), 0)] == sorted(world.dispatch.handed())
     assert ["held", "held", "held", "queued", "queued"] == [state for _, _, state in world.states()]
     assert 998 == world.dispatch.room
+
+
+def test_doubtful_worker(world: World) -> None:
+    """
+    A worker that could not say for a while that it lives takes nothing, for others may have taken it for dead; it
+    goes on when it could.
+    """
+    result_of(world.accept())
+    result_of(world.queue.release([(name(1), 0)]))
+    world.dispatch.taken.clear()
+    world.clock.rightNow += DOUBTED_AFTER
+    touch = next(loop for loop in world.queue._loops if loop.interval == TOUCH)
+    touch.stop()
+    world.run(10)
+    assert [] == world.dispatch.handed()
+    touch.start(TOUCH)
+    world.run(6)
+    assert [(name(1), 0)] == world.dispatch.handed()
 
 
 def test_many_recipients_settle_apart(world: World) -> None:
