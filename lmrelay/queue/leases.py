@@ -26,6 +26,11 @@ DEAD_AFTER = 60.0
 Seconds without a touch, where there is no file to look at.
 """
 
+DOUBTED_AFTER = 40.0
+"""
+Seconds without a touch after which a worker takes nothing any more: well before others may take it for dead.
+"""
+
 TRIES = 20
 PAUSE = 0.01
 """

@@ -29,7 +29,7 @@ from lmrelay.queue.ballast import FILE as BALLAST
 from lmrelay.queue.ballast import SIZE, Ballast
 from lmrelay.queue.commands import Obedience
 from lmrelay.queue.contents import Cache, Content, InlineReader, IReader, ThreadedReader
-from lmrelay.queue.leases import Lease, delete_orphans
+from lmrelay.queue.leases import DOUBTED_AFTER, Lease, delete_orphans
 from lmrelay.queue.privacy import make_folder
 from lmrelay.queue.recorder import Recorder
 from lmrelay.queue.rows import Entropy
@@ -75,6 +75,7 @@ class QueueService:
     _writer: IWriter = field(init=False)
     _reader: IReader = field(init=False)
     _lease: Lease = field(init=False)
+    _touched_at: float = field(default=0.0, init=False)
     _ballast: Ballast = field(init=False)
     _acceptance: Acceptance = field(init=False)
     _recorder: Recorder = field(init=False)
@@ -110,6 +111,7 @@ class QueueService:
         self._writer.start()
         self._reader.start()
         try:
+            self._touched_at = self._reactor.seconds()
             await self._writer.submit(self._lease.enter, None)
         except StoreError as error:
             await self._close()
@@ -146,7 +148,9 @@ class QueueService:
         self._take_ballast()
         self._lease = Lease(self.worker, state_dir, self._wall)
         self._drift = Drift(self._wall(), self._reactor.seconds())
-        self._taker = Taker(self._writer, self._dispatch, self.worker, self._reactor, self._wall, self._tasks)
+        self._taker = Taker(
+            self._writer, self._dispatch, self.worker, self._reactor, self._wall, self._tasks, self._lives
+        )
         self._recorder = Recorder(
             self._writer,
             Settler(self.worker, self._settings, self._wall, self._entropy, self._random),
@@ -333,8 +337,16 @@ class QueueService:
 
     async def _live(self) -> None:
         self._have_clocks_parted()
+        now = self._reactor.seconds()
         await self._writer.submit(self._lease.touch, None)
+        self._touched_at = now
         await self._delete_orphans()
+
+    def _lives(self) -> bool:
+        """
+        Do the others know for sure that this worker lives? If not, what it takes may be theirs already.
+        """
+        return self._reactor.seconds() - self._touched_at < DOUBTED_AFTER
 
     async def _catch_up(self) -> None:
         await self._upkeep.bring_near()

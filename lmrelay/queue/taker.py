@@ -92,7 +92,7 @@ def _in_lane(key: _key) -> list[ColumnElement[bool]]:
 @define(eq=False)
 class Taker:
     """
-    Takes due work for C{worker}.
+    Takes due work for C{worker}, unless that C{lives} no more as far as the others know.
     """
 
     _writer: IWriter
@@ -101,6 +101,7 @@ class Taker:
     _reactor: IReactorTime
     _wall: Callable[[], float]
     _tasks: Tasks
+    _lives: Callable[[], bool]
     _after: _key | None = field(default=None, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
     _running: bool = field(default=False, init=False)
@@ -171,6 +172,8 @@ class Taker:
         """
         One round; the answer is when to look again.
         """
+        if not self._lives():
+            return INTERVAL
         now = self._wall()
         started_over = self._after is None
         lanes, self._after, soonest = await self._writer.submit(find_lanes, (self._after, now))

@@ -9,13 +9,13 @@ from __future__ import annotations
 import datetime
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 from attrs import frozen
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from OpenSSL import crypto
 from twisted.internet import ssl
 
 NOT_BEFORE = datetime.datetime(2020, 1, 1)
@@ -61,11 +61,9 @@ class Certificate:
         """
         A context factory for the server's side of TLS 1.2 and newer.
         """
-        return ssl.CertificateOptions(
-            privateKey=crypto.PKey.from_cryptography_key(self.key),
-            certificate=crypto.X509.from_cryptography(self.certificate),
-            raiseMinimumTo=ssl.TLSVersion.TLSv1_2,
-        )
+        # Twisted's annotations know only the pyOpenSSL objects that pyOpenSSL itself has deprecated.
+        own: dict[str, Any] = {"privateKey": self.key, "certificate": self.certificate}
+        return ssl.CertificateOptions(**own, raiseMinimumTo=ssl.TLSVersion.TLSv1_2)
 
 
 @frozen(eq=False)

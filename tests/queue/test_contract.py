@@ -17,11 +17,11 @@ from lmrelay.config.values import Config, Project, Route, TlsPolicy
 from lmrelay.errors import StoreError
 from lmrelay.mail.envelope import Notify
 from lmrelay.mail.outcome import Delayed, Failed, Fault, Outcome
-from lmrelay.queue.operations import open_desk
-from lmrelay.queue.orders import Selector, Verb
+from lmrelay.queue.leases import DOUBTED_AFTER
 from lmrelay.queue.schema import attempt, chunk, event, message, recipient, upload, worker
+from lmrelay.queue.service import TOUCH
 from lmrelay.smtp.reply import reply
-from tests.queue.filling import rows, writing
+from tests.queue.filling import writing
 from tests.queue.world import FULL, LATER, NEVER, OK, RELAYED, World, failure_of, name, result_of, to
 
 
@@ -112,6 +112,24 @@ def test_postponed(world: World) -> None:
     world.run(10)
     assert [(name(1), 0)] * 2 == world.dispatch.handed()
     assert [0] * 2 == [one.recipients[0].attempts for one in world.dispatch.taken]
+
+
+def test_doubtful_worker(world: World) -> None:
+    """
+    A worker that could not say for a while that it lives takes nothing, for others may have taken it for dead; it
+    goes on when it could.
+    """
+    result_of(world.accept())
+    result_of(world.queue.release([(name(1), 0)]))
+    world.dispatch.taken.clear()
+    world.clock.rightNow += DOUBTED_AFTER
+    touch = next(loop for loop in world.queue._loops if loop.interval == TOUCH)
+    touch.stop()
+    world.run(10)
+    assert [] == world.dispatch.handed()
+    touch.start(TOUCH)
+    world.run(6)
+    assert [(name(1), 0)] == world.dispatch.handed()
 
 
 def test_many_recipients_settle_apart(world: World) -> None:
@@ -281,122 +299,6 @@ def test_event_of_a_delay(world: World) -> None:
         ids = connection.execute(select(event.c.id)).scalars().all()
     assert [4] * 3 == [UUID(one).version for one in ids]
     assert list(ids) == [str(UUID(one)) for one in ids]
-
-
-def test_no_expiry_while_the_clocks_have_parted(world: World) -> None:
-    """
-    A wall clock that was set wrong expires nothing; when it is right again, the next failure after the age does.
-    """
-    result_of(world.accept())
-    world.skew = 50 * 3600.0
-    world.settle(1, LATER)
-    assert [(1, 0, "deferred")] == world.states()
-    world.skew = 0.0
-    world.clock.advance(51 * 3600.0)
-    world.run(6)
-    world.settle(1, LATER)
-    assert [(1, 0, "failed")] == world.states()
-
-
-def test_clock_that_stays_set(world: World) -> None:
-    """
-    A clock that was set and stays so is trusted after an hour: mail expires again.
-    """
-    result_of(world.accept())
-    world.skew = 50 * 3600.0
-    world.settle(1, LATER)
-    for _ in range(250):
-        world.clock.advance(15.0)
-    world.settle(1, LATER)
-    assert [(1, 0, "failed")] == world.states()
-
-
-@pytest.mark.parametrize("restart", [False, True])
-def test_clock_that_was_ahead(world: World, restart: bool) -> None:
-    """
-    What was delayed while the clock was far ahead is tried again when the longest delay is over, not in a year:
-    that is seen within a minute, and at the start.
-    """
-    result_of(world.accept())
-    world.skew = 365 * 24 * 3600.0
-    world.settle(1, LATER)
-    world.skew = 0.0
-    if restart:
-        world.crash()
-        world.start()
-    else:
-        world.run(61)
-    row, *_ = rows(world.config)
-    assert row.due == row.next_attempt
-    assert world.wall() + 4 * 3600 <= row.due <= world.wall() + 1.1 * 4 * 3600
-
-
-def test_time_alone_expires_nothing(world: World) -> None:
-    """
-    However old a message is, one more attempt is made before it is given up.
-    """
-    result_of(world.accept())
-    world.settle(1, LATER)
-    world.clock.advance(200 * 3600.0)
-    world.run(6)
-    assert 2 == len(world.dispatch.handed())
-    assert [(1, 0, "deferred")] == world.states()
-
-
-def test_own_fault_expires_nothing(world: World) -> None:
-    """
-    An attempt that our own stop or defect cut off is no reason to give up, however old the message is: the next
-    one that the receiver fails is.
-    """
-    result_of(world.accept())
-    world.clock.advance(50 * 3600.0)
-    world.settle(1, Delayed("4.3.0", "the connection was closed", Fault.OURS))
-    assert [(1, 0, "deferred")] == world.states()
-    world.run(70)
-    world.settle(1, LATER)
-    assert [(1, 0, "failed")] == world.states()
-
-
-def change(world: World, verb: Verb) -> None:
-    """
-    Have an order carried out by the queue.
-    """
-    with open_desk(world.config, world.wall, world.clock.advance) as desk:
-        assert 1 == desk.change(verb, Selector(), False).changed
-
-
-def test_held_time_does_not_count(world: World) -> None:
-    """
-    A message that was held has as much time left as before, however long that was and however often.
-    """
-    result_of(world.accept())
-    for _ in range(2):
-        change(world, Verb.HOLD)
-        world.clock.advance(100 * 3600.0)
-        change(world, Verb.RELEASE)
-    world.run(6)
-    world.settle(1, LATER)
-    assert [(1, 0, "deferred")] == world.states()
-    world.clock.advance(47 * 3600.0)
-    world.run(6)
-    world.settle(1, LATER)
-    assert [(1, 0, "deferred")] == world.states()
-    world.clock.advance(3600.0)
-    world.run(6)
-    world.settle(1, LATER)
-    assert [(1, 0, "failed")] == world.states()
-
-
-def test_held_while_the_clock_went_back(world: World) -> None:
-    """
-    A wall clock that is set back takes no time from what was held meanwhile.
-    """
-    result_of(world.accept())
-    change(world, Verb.HOLD)
-    world.skew = -3600.0
-    change(world, Verb.RELEASE)
-    (row,) = rows(world.config)
-    assert (0.0, None) == (row.extended, row.held_at)
 
 
 @pytest.mark.parametrize(
