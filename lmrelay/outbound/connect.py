@@ -7,6 +7,7 @@ plaintext connection of its own, for nothing of the broken one can be used.
 
 from __future__ import annotations
 
+import errno
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,8 @@ class Connector:
         except CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever kept us from connecting, this address is not to be had now
+            if _is_ours(error):
+                return HostFailure(target, Delayed("4.3.0", _reason(error), Fault.OURS), False, tls_failure=tls_failure)
             return _unreachable(target, _reason(error), tls_failure)
         opening = Opening(connection, demand, config.server.hostname, self._context)
         result = await opening.run()
@@ -139,12 +142,21 @@ def _unreachable(target: Target, reason: str, tls_failure: str = "") -> HostFail
     return HostFailure(target, Delayed("4.4.1", text, Fault.NETWORK), of_host=False, tls_failure=tls_failure)
 
 
+def _is_ours(error: Exception) -> bool:
+    """
+    Did this machine have nothing to connect with, so that nothing is known of the host?
+    """
+    return getattr(error, "osError", None) in _SHORTAGES or getattr(error, "errno", None) in _SHORTAGES
+
+
 def _reason(error: Exception) -> str:
     for kind, words in _REASONS:
         if isinstance(error, kind):
             return words
     return str(error) or type(error).__name__
 
+
+_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 _REASONS = (
     (ConnectionRefusedError, "the connection was refused"),

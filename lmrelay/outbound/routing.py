@@ -15,6 +15,7 @@ from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from lmrelay.config.values import Config
 from lmrelay.interfaces import ISettings
 from lmrelay.mail.outcome import Delayed, Failed, Fault
 from lmrelay.outbound.route import Router, Site
@@ -51,11 +52,13 @@ class Routing:
     _waiting: dict[str, list[Held]] = field(factory=dict, init=False)
     _turns: OrderedDict[str, deque[str]] = field(factory=OrderedDict, init=False)
     _asking: int = field(default=0, init=False)
+    _asked_under: Config | None = field(default=None, init=False)
 
     def add(self, domain: str, recipients: Sequence[Held]) -> None:
         """
         Find the site of these, which are all at C{domain}.
         """
+        self._watch_settings()
         known = self._known.get(domain)
         if known is not None and known[0] > self.clock.seconds():
             self.tell(recipients, known[1])
@@ -65,6 +68,14 @@ class Routing:
             self._waiting[domain] = list(recipients)
             self._turns.setdefault(recipients[0].leased.lane.project, deque()).append(domain)
             self._ask()
+
+    def _watch_settings(self) -> None:
+        """
+        Other name servers may answer otherwise, and under another name other hosts are this one.
+        """
+        if self.settings.config is not self._asked_under:
+            self._asked_under = self.settings.config
+            self.forget()
 
     def forget(self) -> None:
         """

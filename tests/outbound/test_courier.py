@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from lmrelay.config.values import Delivery, DomainDelivery, Kind, TlsPolicy
+from lmrelay.config.values import Delivery, Dns, DomainDelivery, Kind, Server, TlsPolicy
 from lmrelay.interfaces import IDispatch, Lane
 from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault
 from lmrelay.outbound.courier import Courier
@@ -230,6 +230,19 @@ class TestRoutes(Deliveries):
         self.take(leased("m1", 0), leased("m1", 1, domain="c.example"))
         self.courier.resume()
         self.assertEqual([[0, 1]], [[r.number for r in c.carried[0].recipients] for c in self.connector.opened])
+
+    def test_reload_forgets_routes(self) -> None:
+        """
+        With other name servers, or another name, a domain is asked for again.
+        """
+        self.take(leased("m1"))
+        self.take(leased("m2"))
+        self.settings.config = config(dns=Dns(validating=True))
+        self.take(leased("m3"))
+        self.settings.config = evolve(self.settings.config, server=Server("mx1.b.example"))
+        self.take(leased("m4"))
+        self.assertEqual(3, self.resolver.asked.count(("b.example", 15)))
+        self.assertEqual("5.4.6", self.outcome("m4").status)
 
     def test_domain_is_asked_for_once(self) -> None:
         """
