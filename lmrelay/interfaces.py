@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.mail.interfaces import IMessageDelivery
 from zope.interface import Attribute, Interface
 
-from lmrelay.config.values import Config, Kind, Project
+from lmrelay.config.values import Config, Kind, Project, TlsPolicy
 from lmrelay.mail.address import Address
 from lmrelay.mail.envelope import Envelope, Recipient, Ret
 from lmrelay.mail.outcome import Attempt
@@ -77,7 +77,7 @@ class ISubmitter(IMessageDelivery):
         """
         May the project send as C{domain} (any spelling)?
 
-        @raise Refused: no (550 5.7.1)
+        @raise Refused: no (550 5.7.1), or the project is gone (451 4.7.0)
         """
 
 
@@ -195,7 +195,8 @@ class Leased:
     Recipients of one message in one lane that this worker owns and is to try now.
 
     C{size} is that of head and body. C{notification}: it is one of the relay's own (the
-    reverse path is then null, and nothing is told of its failure).
+    reverse path is then null, and nothing is told of its failure). C{tls} is what project and
+    route promised when it was accepted; None: neither said anything.
     """
 
     message_id: str
@@ -211,6 +212,7 @@ class Leased:
     ret: Ret | None = None
     envid: str | None = None
     notification: bool = False
+    tls: TlsPolicy | None = None
 
 
 RecipientKey = tuple[str, int]

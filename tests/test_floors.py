@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parent.parent / "lmrelay"
+import lmrelay
+
+PACKAGE = Path(lmrelay.__file__).resolve().parent
 
 GROUND = {"smtp", "mail", "config", "interfaces", "errors", "ids", "shares", "tasks"}
 ROOMS = {"projects", "inbound", "queue", "outbound", "events", "dns"}

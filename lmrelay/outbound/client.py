@@ -348,6 +348,8 @@ class Connection(Protocol):
 
     def connectionMade(self) -> None:
         self._connected = True
+        # What belongs together is written together; the end of a content must not wait until its start is acknowledged.
+        self.transport.setTcpNoDelay(True)
 
     def handshakeCompleted(self) -> None:
         """

@@ -46,6 +46,7 @@ class HostFailure:
 
     C{of_host}: it is the host that speaks (its greeting, EHLO, TLS), so its other addresses
     need not be asked; else only this address did not answer. C{slow_down}: it asks for less at a time.
+    C{demand}: mail that asks for this failed here, and mail that asks for less may not.
     """
 
     target: Target
@@ -53,6 +54,7 @@ class HostFailure:
     of_host: bool
     slow_down: bool = False
     tls_failure: str = ""
+    demand: Demand | None = None
 
 
 @define(eq=False)
@@ -76,7 +78,8 @@ class Connector:
             return result
         if demand.required > Level.NONE:
             text = f"TLS is required ({demand.policy}), but {result.reason}"
-            return HostFailure(target, Delayed("4.7.5", text, Fault.POLICY), of_host=True, tls_failure=result.reason)
+            outcome = Delayed("4.7.5", text, Fault.POLICY)
+            return HostFailure(target, outcome, of_host=True, tls_failure=result.reason, demand=demand)
         plain = await self._connect(target, _WITHOUT_TLS, result.reason)
         return plain if not isinstance(plain, TlsFailed) else _unreachable(target, plain.reason)
 

@@ -180,7 +180,7 @@ class Courier:
         config = self.settings.config
         for held in recipients:
             lane = held.leased.lane
-            policy = find_policy(config, lane.project, held.leased.route, lane.domain)
+            policy = find_policy(config, lane.project, held.leased.route, lane.domain, held.leased.tls)
             self.dispatch.place(held, site, policy, config.delivery.connections_per_site)
         self._pump()
 
@@ -303,7 +303,7 @@ class Courier:
             if self._draining:
                 connection.close()
                 return None
-            self.pool.add(connection, demand)
+            self.pool.add(connection)
             return connection
         at_once = not connection.of_host and self.reactor.seconds() - began < AT_ONCE
         if ":" in target.address and at_once and connection.outcome.fault is not Fault.OURS:
@@ -312,7 +312,7 @@ class Courier:
             self._ipv6_last_until = self.reactor.seconds() + IPV6_LAST
         if connection.slow_down:
             self._slow_down(queue, work)
-        self.pool.mark_dead(connection, demand)
+        self.pool.mark_dead(connection)
         return connection
 
     async def _deliver(self, connection: Connection, queue: SiteQueue, work: Work, walk: Walk, demand: Demand) -> bool:

@@ -16,11 +16,13 @@ def choose_policy(
     project: TlsPolicy | None = None,
     route: TlsPolicy | None = None,
     domain: TlsPolicy | None = None,
+    kept: TlsPolicy | None = None,
 ) -> TlsPolicy:
     """
-    The policy that comes of these settings; None is one that is not set.
+    The policy that comes of these settings; None is one that is not set. C{kept} is what was promised when the
+    message was accepted: of that and of what is promised now, the stricter.
     """
-    promised = route or project or server
+    promised = max(route or project or server, kept or TlsPolicy.NONE, key=list(TlsPolicy).index)
     if domain is TlsPolicy.ENFORCED:
         return TlsPolicy.ENFORCED
     if domain is TlsPolicy.NONE and promised is TlsPolicy.OPPORTUNISTIC:
@@ -28,10 +30,10 @@ def choose_policy(
     return promised
 
 
-def find_policy(config: Config, project: str, route: str, domain: str) -> TlsPolicy:
+def find_policy(config: Config, project: str, route: str, domain: str, kept: TlsPolicy | None = None) -> TlsPolicy:
     """
     The policy for a recipient at C{domain} of mail on that route. A project that is gone
-    leaves the server's.
+    leaves the server's, and what it had promised by then.
     """
     tenant = config.projects.get(project)
     of_domain = config.delivery.domains.get(domain)
@@ -40,4 +42,5 @@ def find_policy(config: Config, project: str, route: str, domain: str) -> TlsPol
         tenant.tls if tenant else None,
         tenant.route(route).tls if tenant else None,
         of_domain.tls if of_domain else None,
+        kept,
     )

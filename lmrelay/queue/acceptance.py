@@ -12,10 +12,10 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from lmrelay.config.values import MIB
+from lmrelay.config.values import MIB, Config, TlsPolicy
 from lmrelay.errors import StoreError, StoreFull
 from lmrelay.ids import make_id
-from lmrelay.interfaces import IAcceptance, IBody, IDispatch, Lane, RecipientKey, Submission
+from lmrelay.interfaces import IAcceptance, IBody, IDispatch, ISettings, Lane, RecipientKey, Submission
 from lmrelay.queue.bodies import Body, Budget
 from lmrelay.queue.contents import Cache
 from lmrelay.queue.rows import Entropy, Row, describe, event_row, make_leased, message_row, recipient_rows
@@ -67,6 +67,14 @@ def _take_over(connection: Connection, body: str, expected: tuple[int, int]) -> 
         raise StoreError("a part of the body is missing in the store")
 
 
+def find_promise(config: Config, project: str, route: str) -> TlsPolicy | None:
+    """
+    What project and route promise of TLS; None: nothing of their own.
+    """
+    tenant = config.projects.get(project)
+    return None if tenant is None else tenant.route(route).tls or tenant.tls
+
+
 @implementer(IAcceptance)
 @define(eq=False)
 class Acceptance:
@@ -76,6 +84,7 @@ class Acceptance:
     """
 
     _writer: IWriter
+    _settings: ISettings
     _dispatch: IDispatch
     _worker: str
     _wall: Callable[[], float]
@@ -90,14 +99,22 @@ class Acceptance:
         """
         See L{IAcceptance}.
         """
-        if self._free() < RESERVE + (declared or 0):
+        if not self._has_room(declared or 0):
             raise StoreFull("less than the reserve is free on the disk")
+
+    def _has_room(self, octets: int = 0) -> bool:
+        """
+        Is there room for C{octets} and all that was received and is not on the disk yet, with the reserve left?
+        """
+        return self._free() >= RESERVE + self._budget.used + octets
 
     def open_body(self) -> IBody:
         """
         See L{IAcceptance}.
         """
-        return Body(self._writer, self._budget, self._worker, lambda: make_id(self._wall(), self._entropy))
+        return Body(
+            self._writer, self._budget, self._worker, lambda: make_id(self._wall(), self._entropy), self._has_room
+        )
 
     def accept(self, submission: Submission, body: IBody) -> Deferred[None]:
         """
@@ -111,8 +128,11 @@ class Acceptance:
         reserved: dict[Lane, int] = {}
         try:
             rest = await body.close()
+            # MAIL asked for what was declared, which may be nothing, and others have written since.
+            self.check_room(None)
             reserved = self._reserve(submission)
-            await self._writer.submit(write_messages, self._rows(submission, body, rest, reserved))
+            tls = find_promise(self._settings.config, submission.project, submission.route)
+            await self._writer.submit(write_messages, self._rows(submission, body, rest, reserved, tls))
         except BaseException:
             for lane, number in reserved.items():
                 self._dispatch.cancel(lane, number)
@@ -120,18 +140,20 @@ class Acceptance:
             raise
         # Committed: the message is the relay's, and the client is to hear so, whatever breaks from here on.
         try:
-            self._hand_over(submission, body, rest, reserved)
+            self._hand_over(submission, body, rest, reserved, tls)
         except Exception:  # noqa: BLE001 - a fault of ours must not strand the mail
             log.failure("fresh mail could not be handed to delivery", message=submission.id)
             self._release([(submission.id, number) for number in range(len(submission.envelope.recipients))])
 
-    def _hand_over(self, submission: Submission, body: Body, rest: bytes, reserved: dict[Lane, int]) -> None:
+    def _hand_over(
+        self, submission: Submission, body: Body, rest: bytes, reserved: dict[Lane, int], tls: TlsPolicy | None
+    ) -> None:
         size = len(submission.head) + body.size
         if not body.name:
             self._cache.put(submission.id, submission.head, rest)
         body.forget()
         if reserved:
-            self._dispatch.take(make_leased(submission, size, [lane.domain for lane in reserved]))
+            self._dispatch.take(make_leased(submission, size, [lane.domain for lane in reserved], tls))
         if sum(reserved.values()) < len(submission.envelope.recipients):
             self._left_over()
 
@@ -142,7 +164,9 @@ class Acceptance:
             numbers[lane] = numbers.get(lane, 0) + 1
         return {lane: number for lane, number in numbers.items() if self._dispatch.reserve(lane, number)}
 
-    def _rows(self, submission: Submission, body: Body, rest: bytes, reserved: dict[Lane, int]) -> Accept:
+    def _rows(
+        self, submission: Submission, body: Body, rest: bytes, reserved: dict[Lane, int], tls: TlsPolicy | None
+    ) -> Accept:
         name = body.name or submission.id
         blocks = [rest[start : start + CHUNK] for start in range(0, len(rest), CHUNK)]
         chunks = [
@@ -152,7 +176,7 @@ class Acceptance:
         context = (submission.project, submission.route)
         document = describe(submission.id, submission.subject, submission.tags, submission.metadata)
         return Accept(
-            message_row(submission, len(submission.head) + body.size, name),
+            message_row(submission, len(submission.head) + body.size, name, tls=tls),
             recipient_rows(submission, {lane.domain: self._worker for lane in reserved}),
             event_row(
                 self._entropy, "message.created", submission.received_at, context, (submission.id, None), document

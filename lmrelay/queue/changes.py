@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from attrs import asdict, evolve, frozen
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, case, delete, insert, or_, select, update
 
 from lmrelay.interfaces import RecipientKey
 from lmrelay.queue.orders import LATE, Change, Selector, Verb
@@ -192,8 +192,8 @@ def _change(
         return 0
     values: dict[Verb, dict[str, Any]] = {
         Verb.RETRY: {"next_attempt": now, "due": now},
-        Verb.HOLD: {"state": HELD, "due": None},
-        Verb.RELEASE: {"state": QUEUED, "next_attempt": now, "due": now},
+        Verb.HOLD: {"state": HELD, "due": None, "held_at": now},
+        Verb.RELEASE: {"state": QUEUED, "next_attempt": now, "due": now, "held_at": None, "extended": _extend(now)},
         Verb.DELETE: {"state": DELETED, "next_attempt": None, "due": None, "ended_at": now},
     }
     # Not IN: a list cannot be given to many executions of one statement.
@@ -201,6 +201,14 @@ def _change(
     change = update(recipient).where(*_KEY, owned, changeable)
     named = [{"of": one, "which": number} for one, number in keys]
     return connection.execute(change.values(owner=None, **values[verb]), named).rowcount
+
+
+def _extend(now: float) -> ColumnElement[float]:
+    """
+    The time for which a recipient was held, added to that it has: while held it does not expire.
+    """
+    held = recipient.c.held_at
+    return case((held < now, recipient.c.extended + now - held), else_=recipient.c.extended)
 
 
 def _taken_meanwhile(connection: Connection, keys: set[RecipientKey]) -> list[str]:

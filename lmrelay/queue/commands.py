@@ -7,7 +7,7 @@ is never torn off, but reported as in flight.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 from attrs import define, field
@@ -94,13 +94,18 @@ class Obedience:
         try:
             return await self._writer.submit(write_slices, Slice(order, rows, self._wall(), self._worker, withdrawn))
         except StoreError:
-            self._stranded |= withdrawn
+            self.strand(withdrawn)
             raise
+
+    def strand(self, keys: Collection[RecipientKey]) -> None:
+        """
+        Delivery has forgotten these, and that could not be written: free them as soon as it can.
+        """
+        self._stranded.update(keys)
 
     async def _free_stranded(self) -> None:
         """
-        Give back what was withdrawn for a change that could not be written: delivery has forgotten
-        it, so until this is through nobody would ever try it.
+        Give back what is stranded: until this is through nobody would ever try it.
         """
         if self._stranded:
             stranded = tuple(self._stranded)

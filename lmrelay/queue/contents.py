@@ -163,8 +163,9 @@ class Content:
     _cache: Cache
     _message: str
     _left: list[bytes] | None = field(default=None, init=False)
-    _body: str | None = field(default=None, init=False)
+    _body: str = field(default="", init=False)
     _number: int = field(default=0, init=False)
+    _missing: int = field(default=0, init=False)
 
     def read(self) -> Deferred[bytes]:
         """
@@ -178,27 +179,33 @@ class Content:
             if kept is not None:
                 self._left = _split(b"".join(kept))
             else:
-                head, self._body = await self._reader.run(self._open)
-                self._left = _split(head)
+                head, self._body, size = await self._reader.run(self._open)
+                self._left, self._missing = _split(head), size - len(head)
         if self._left:
             return self._left.pop(0)
-        if self._body is None:
+        if not self._missing:
             return b""
         octets = await self._reader.run(self._read_chunk)
         self._number += 1
+        self._missing -= len(octets)
         return octets
 
-    def _open(self, connection: Connection) -> tuple[bytes, str]:
-        row = connection.execute(select(message.c.head, message.c.body).where(message.c.id == self._message)).first()
+    def _open(self, connection: Connection) -> tuple[bytes, str, int]:
+        row = connection.execute(
+            select(message.c.head, message.c.body, message.c.size).where(message.c.id == self._message)
+        ).first()
         if row is None:
             raise StoreError("the message is gone")
-        return row.head, row.body
+        return row.head, row.body, row.size
 
     def _read_chunk(self, connection: Connection) -> bytes:
         found: bytes | None = connection.execute(
             select(chunk.c.octets).where(chunk.c.body == self._body, chunk.c.number == self._number)
         ).scalar()
-        return found or b""
+        # An end that comes early must never look like the end: the receiver would take a part for the whole.
+        if not found or len(found) > self._missing:
+            raise StoreError("the content is not whole in the store")
+        return found
 
 
 def _split(octets: bytes) -> list[bytes]:

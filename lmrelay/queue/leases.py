@@ -2,25 +2,39 @@
 Who lives, and what belongs to the dead.
 
 A worker on this machine lives while it holds the lock on its file; the kernel lets go of it
-with the process. On PostgreSQL a worker of another node lives while its row was touched lately.
+with the process. Where there is no such file, it lives while its row was touched lately.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from attrs import define, field
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, Double, cast, delete, func, insert, select, tuple_, update
 from twisted.logger import Logger
 
+from lmrelay.errors import StoreError
+from lmrelay.queue.privacy import make_folder
 from lmrelay.queue.schema import WAITING, chunk, recipient, upload, worker
 
 DEAD_AFTER = 60.0
 """
 Seconds without a touch, where there is no file to look at.
+"""
+
+TRIES = 20
+PAUSE = 0.01
+"""
+Seconds.
+"""
+
+ORPHANS = 64
+"""
+Chunks deleted in one transaction.
 """
 
 log = Logger()
@@ -33,19 +47,30 @@ def folder(state_dir: Path) -> Path:
     return state_dir / "workers"
 
 
-def _lock(path: Path, *, create: bool) -> int | None:
+def _lock(path: Path) -> int | None:
     """
-    The descriptor that holds the lock, or None where another has it.
-
-    @raise FileNotFoundError: there is no such file
+    The descriptor that holds the lock of a file, made if need be; None where another has it for the moment.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
         return None
-    return descriptor
+    if _is_at(descriptor, path):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """
+    Is it still this file that others find there? One that was removed can be locked, but nobody would see it.
+    """
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def any_lives(state_dir: Path) -> bool:
@@ -56,13 +81,19 @@ def any_lives(state_dir: Path) -> bool:
 
 
 def _lives(path: Path) -> bool:
+    """
+    Is the file locked? Asked with a shared lock: of those who ask, none is taken for a worker by another.
+    """
     try:
-        descriptor = _lock(path, create=False)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
-    if descriptor is None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
-    os.close(descriptor)
+    finally:
+        os.close(descriptor)
     return False
 
 
@@ -84,9 +115,19 @@ class Lease:
     def hold(self) -> None:
         """
         Take the lock, before the row tells of this worker.
+
+        @raise StoreError: another has it
         """
-        folder(self._state_dir).mkdir(parents=True, exist_ok=True)
-        self._descriptor = _lock(self._path, create=True)
+        make_folder(folder(self._state_dir))
+        for _ in range(TRIES):
+            descriptor = _lock(self._path)
+            if descriptor is not None:
+                self.drop()
+                self._descriptor = descriptor
+                return
+            # Somebody asks whether this worker lives, which takes microseconds.
+            time.sleep(PAUSE)
+        raise StoreError(f"{self._path}: another process holds the lock")
 
     def drop(self) -> None:
         """
@@ -100,19 +141,33 @@ class Lease:
         """
         Add this worker's row, and free what belongs to the dead.
         """
-        connection.execute(insert(worker), [{"id": self.worker, "seen_at": self._wall()}])
+        connection.execute(insert(worker), [{"id": self.worker, "seen_at": read_clock(connection, self._wall())}])
         self.sweep(connection, items)
         return [None] * len(items)
+
+    def _hold_again(self) -> None:
+        """
+        Make the file again if somebody removed it while this worker lives.
+        """
+        if self._descriptor is None or _is_at(self._descriptor, self._path):
+            return
+        log.warn("the file that tells that this worker lives was removed", path=str(self._path))
+        try:
+            self.hold()
+        except OSError as error:
+            raise StoreError(f"{error.filename}: {error.strerror}") from error
 
     def touch(self, connection: Connection, items: Sequence[None]) -> list[None]:
         """
         Say that this worker lives, and free what belongs to the dead.
         """
-        touched = connection.execute(update(worker).where(worker.c.id == self.worker).values(seen_at=self._wall()))
+        self._hold_again()
+        now = read_clock(connection, self._wall())
+        touched = connection.execute(update(worker).where(worker.c.id == self.worker).values(seen_at=now))
         if not touched.rowcount:
             # Without its row all that it takes from now on would be free again at once.
             log.warn("others had taken this worker for dead", worker=self.worker)
-            connection.execute(insert(worker), [{"id": self.worker, "seen_at": self._wall()}])
+            connection.execute(insert(worker), [{"id": self.worker, "seen_at": now}])
         self.sweep(connection, items)
         return [None] * len(items)
 
@@ -121,6 +176,7 @@ class Lease:
         Free what belongs to the dead: it is due when it was.
         """
         free_dead(connection, self._state_dir, self._wall(), self.worker)
+        remove_files(connection, self._state_dir)
         return [None] * len(items)
 
     def leave(self, connection: Connection, items: Sequence[None]) -> list[None]:
@@ -139,36 +195,76 @@ class Lease:
         self.drop()
 
 
+def read_clock(connection: Connection, now: float) -> float:
+    """
+    The clock that tells who was seen lately: that of the database, where several machines share one.
+    """
+    if connection.dialect.name == "sqlite":
+        return now
+    found: float = connection.execute(select(cast(func.extract("epoch", func.clock_timestamp()), Double))).scalar_one()
+    return found
+
+
 def find_living(connection: Connection, state_dir: Path, now: float, me: str = "") -> set[str]:
     """
     The workers that live, C{me} among them.
+
+    One of another machine, or whose file somebody removed, lives while its row was touched lately.
     """
-    rows = connection.execute(select(worker.c.id, worker.c.seen_at)).all()
-    by_file = connection.dialect.name == "sqlite"
     living = {me} if me else set()
-    for row in rows:
+    now = read_clock(connection, now)
+    for row in connection.execute(select(worker.c.id, worker.c.seen_at)).all():
         path = folder(state_dir) / f"{row.id}.lock"
-        if row.id != me and (_lives(path) if by_file or path.exists() else now - row.seen_at < DEAD_AFTER):
+        if row.id != me and (_lives(path) if path.exists() else now - row.seen_at < DEAD_AFTER):
             living.add(row.id)
     return living
 
 
 def free_dead(connection: Connection, state_dir: Path, now: float, me: str = "") -> int:
     """
-    Free the leases and delete the uploads of workers that are gone; the number of leases.
+    Free the leases of workers that are gone; the number of leases. Their files stay: until the rows are gone for
+    good, what they say counts.
     """
     dead = set(connection.execute(select(worker.c.id)).scalars()) - find_living(connection, state_dir, now, me)
-    for one in dead:
-        (folder(state_dir) / f"{one}.lock").unlink(missing_ok=True)
     if dead:
         connection.execute(delete(worker).where(worker.c.id.in_(dead)))
-    living = select(worker.c.id)
-    orphans = select(upload.c.body).where(upload.c.worker.not_in(living))
-    connection.execute(delete(chunk).where(chunk.c.body.in_(orphans)))
-    connection.execute(delete(upload).where(upload.c.worker.not_in(living)))
     freed = connection.execute(
         update(recipient)
-        .where(recipient.c.owner.is_not(None), recipient.c.owner.not_in(living), recipient.c.state.in_(WAITING))
+        .where(
+            recipient.c.owner.is_not(None),
+            recipient.c.owner.not_in(select(worker.c.id)),
+            recipient.c.state.in_(WAITING),
+        )
         .values(owner=None, due=recipient.c.next_attempt)
     )
     return freed.rowcount
+
+
+def remove_files(connection: Connection, state_dir: Path) -> None:
+    """
+    Remove the files of workers that have neither a row nor the lock.
+    """
+    known = set(connection.execute(select(worker.c.id)).scalars())
+    for path in folder(state_dir).glob("*.lock"):
+        if path.stem not in known and (descriptor := _lock(path)) is not None:
+            # Still locked, so that a worker about to take the file sees that it is gone.
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
+
+
+def delete_orphans(connection: Connection, items: Sequence[None]) -> list[bool]:
+    """
+    Delete some of what workers that are gone had uploaded, but so little that everything else has its turn.
+    The result says whether there is more.
+    """
+    orphans = select(upload.c.body).where(upload.c.worker.not_in(select(worker.c.id)))
+    keys = connection.execute(
+        select(chunk.c.body, chunk.c.number).where(chunk.c.body.in_(orphans)).limit(ORPHANS)
+    ).all()
+    if keys:
+        mine = tuple_(chunk.c.body, chunk.c.number).in_([tuple(key) for key in keys])
+        connection.execute(delete(chunk).where(mine))
+    more = len(keys) == ORPHANS
+    if not more:
+        connection.execute(delete(upload).where(upload.c.worker.not_in(select(worker.c.id))))
+    return [more] * len(items)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import define
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 from twisted.logger import Logger
 
 from lmrelay.config.values import Config
@@ -18,7 +18,7 @@ from lmrelay.mail.address import Address
 from lmrelay.mail.dsn import Action, Original, Subject, carries_body, compose
 from lmrelay.mail.envelope import Envelope, Notify, Recipient, Ret
 from lmrelay.mail.outcome import Delivered, Outcome
-from lmrelay.queue.rows import Entropy, message_row, read_address, read_kind, recipient_rows
+from lmrelay.queue.rows import Entropy, message_row, read_address, read_kind, read_tls, recipient_rows
 from lmrelay.queue.schema import CHUNK, chunk, message, recipient
 from lmrelay.queue.statements import insert_rows
 
@@ -70,13 +70,19 @@ class Notices:
         body = None
         if action is Action.FAILED and carries_body(_ret(about), about.size):
             body = _read_body(connection, about.body)
+        query = select(func.max(recipient.c.extended)).where(recipient.c.message == id_)
+        held = connection.execute(query).scalar_one()
         try:
-            submission, text = self._compose(config, about, sender, action, subjects, body)
+            submission, text = self._compose(config, about, sender, action, subjects, body, held)
         except Exception:  # noqa: BLE001 - else one message that cannot be told of would wedge the outcomes of all
             log.failure("a notification could not be written", message=id_)
             return
         size = len(submission.head) + len(text)
-        insert_rows(connection, message, [message_row(submission, size, submission.id, notification=True)])
+        insert_rows(
+            connection,
+            message,
+            [message_row(submission, size, submission.id, notification=True, tls=read_tls(about.tls))],
+        )
         blocks = [text[at : at + CHUNK] for at in range(0, len(text), CHUNK)]
         insert_rows(
             connection,
@@ -96,6 +102,7 @@ class Notices:
         action: Action,
         subjects: Sequence[Subject],
         body: bytes | None,
+        held: float,
     ) -> tuple[Submission, bytes]:
         now = self._wall()
         id_ = make_id(now, self._entropy)
@@ -107,7 +114,7 @@ class Notices:
             hostname=config.server.hostname,
             bounce_from=config.delivery.bounce_from or f"MAILER-DAEMON@{config.server.hostname}",
             now=now,
-            retry_until=about.received_at + config.delivery.expire,
+            retry_until=about.received_at + held + config.delivery.expire,
         )
         utf8 = not (head.isascii() and sender.is_ascii)
         to = (Recipient(sender, frozenset({Notify.NEVER})),)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from json.encoder import encode_basestring
 from typing import Any
 
-from lmrelay.config.values import Kind
+from lmrelay.config.values import Kind, TlsPolicy
 from lmrelay.interfaces import Lane, Leased, LeasedRecipient, Submission
 from lmrelay.mail.address import Address
 from lmrelay.mail.envelope import Notify, Recipient, Ret
@@ -29,9 +29,12 @@ def dump(value: object) -> str:
     return _encode(value)
 
 
-def message_row(submission: Submission, size: int, body: str, *, notification: bool = False) -> Row:
+def message_row(
+    submission: Submission, size: int, body: str, *, notification: bool = False, tls: TlsPolicy | None = None
+) -> Row:
     """
-    The row of a message whose head and body have C{size} octets; its chunks are kept as C{body}.
+    The row of a message whose head and body have C{size} octets; its chunks are kept as C{body}. C{tls} is what
+    its sender was promised.
     """
     envelope = submission.envelope
     return {
@@ -45,6 +48,7 @@ def message_row(submission: Submission, size: int, body: str, *, notification: b
         "smtputf8": envelope.smtputf8,
         "ret": None if envelope.ret is None else envelope.ret.value,
         "envid": envelope.envid,
+        "tls": None if tls is None else tls.value,
         "eight_bit": submission.eight_bit,
         "utf8_head": submission.utf8_head,
         "notification": notification,
@@ -91,6 +95,8 @@ def recipient_rows(submission: Submission, owners: Mapping[str, str | None]) -> 
                 "owner": owner,
                 "last": "",
                 "delay_told": False,
+                "held_at": None,
+                "extended": 0.0,
                 "ended_at": None,
             }
         )
@@ -135,11 +141,19 @@ def read_leased(row: Any, lane: Lane, recipients: Iterable[LeasedRecipient]) -> 
         None if row.ret is None else Ret(row.ret),
         row.envid,
         row.notification,
+        read_tls(row.tls),
     )
 
 
+def read_tls(text: str | None) -> TlsPolicy | None:
+    """
+    The promise in a row.
+    """
+    return None if text is None else TlsPolicy(text)
+
+
 def make_leased(
-    submission: Submission, size: int, domains: Iterable[str], *, notification: bool = False
+    submission: Submission, size: int, domains: Iterable[str], tls: TlsPolicy | None = None
 ) -> list[Leased]:
     """
     The same of a message that was just accepted, without a read.
@@ -165,7 +179,7 @@ def make_leased(
             envelope.smtputf8,
             envelope.ret,
             envelope.envid,
-            notification,
+            tls=tls,
         )
         for domain, members in lanes.items()
     ]

@@ -55,6 +55,7 @@ message = Table(
     Column("smtputf8", Boolean, nullable=False),
     Column("ret", Text),
     Column("envid", Text),
+    Column("tls", Text),
     Column("eight_bit", Boolean, nullable=False),
     Column("utf8_head", Boolean, nullable=False),
     Column("notification", Boolean, nullable=False),
@@ -108,6 +109,8 @@ recipient = Table(
     Column("owner", String(26)),
     Column("last", Text, nullable=False),
     Column("delay_told", Boolean, nullable=False),
+    Column("held_at", Double),
+    Column("extended", Double, nullable=False),
     Column("ended_at", Double),
 )
 is_open = recipient.c.state.in_([literal_column(f"'{state}'") for state in OPEN])

@@ -27,15 +27,16 @@ from lmrelay.mail.outcome import Attempt, Delivered
 from lmrelay.queue.acceptance import Acceptance
 from lmrelay.queue.commands import Obedience
 from lmrelay.queue.contents import Cache, Content, InlineReader, IReader, ThreadedReader
-from lmrelay.queue.leases import Lease
+from lmrelay.queue.leases import Lease, delete_orphans
+from lmrelay.queue.privacy import make_folder
 from lmrelay.queue.recorder import Recorder
 from lmrelay.queue.rows import Entropy
 from lmrelay.queue.schedule import Drift
 from lmrelay.queue.schema import WAITING, recipient
 from lmrelay.queue.settle import Settle, Settler
-from lmrelay.queue.store import find_url, make_engine, make_reading_engine, migrate, name_database
+from lmrelay.queue.store import find_url, make_engine, make_private, make_reading_engine, migrate, name_database
 from lmrelay.queue.taker import Taker
-from lmrelay.queue.upkeep import Checkpoints, Upkeep
+from lmrelay.queue.upkeep import BREATH, Checkpoints, Upkeep
 from lmrelay.queue.writer import InlineWriter, IWriter, ThreadedWriter
 from lmrelay.tasks import Tasks
 
@@ -95,8 +96,9 @@ class QueueService:
         config = self._settings.config
         state_dir = config.server.state_dir
         try:
-            state_dir.mkdir(parents=True, exist_ok=True)
+            make_folder(state_dir)
             url = find_url(config)
+            make_private(url)
             await self._off_reactor(migrate, url)
             self._assemble(url, state_dir)
             self._lease.hold()
@@ -117,6 +119,7 @@ class QueueService:
             (UPKEEP, self._keep_up),
         ):
             self._loop(interval, work)
+        self._try(self._catch_up())
 
     async def _off_reactor(self, work: Callable[[URL], None], url: URL) -> None:
         if self._inline:
@@ -149,6 +152,7 @@ class QueueService:
         )
         self._acceptance = Acceptance(
             self._writer,
+            self._settings,
             self._dispatch,
             self.worker,
             self._wall,
@@ -233,8 +237,16 @@ class QueueService:
         """
         See L{IQueue}.
         """
+        return self._recorder.record(Settle(message_id, dict(attempts), self._have_clocks_parted()))
+
+    def _have_clocks_parted(self) -> bool:
+        before = self._drift.parted
         parted = self._drift.observe(self._wall(), self._reactor.seconds())
-        return self._recorder.record(Settle(message_id, dict(attempts), parted))
+        if parted and not before:
+            log.warn("the clock was set, so nothing expires until it stands for an hour")
+        elif before and not parted:
+            log.info("the clock is trusted again")
+        return parted
 
     def _recorded(self, settle: Settle, over: bool) -> None:
         if over:
@@ -253,7 +265,9 @@ class QueueService:
         try:
             await self._writer.submit(self._free_leases, keys)
         except StoreError as error:
-            log.warn("leases end with the process", reason=str(error))
+            log.warn("leases end when the store can be written", recipients=len(keys), reason=str(error))
+            self._obedience.strand(keys)
+            return
         self._taker.wake()
 
     def _free_leases(self, connection: Connection, items: Sequence[tuple[RecipientKey, ...]]) -> list[None]:
@@ -304,7 +318,23 @@ class QueueService:
         return self._try(self._obedience.obey())
 
     def _touch(self) -> Deferred[None]:
-        return self._try(self._submit(self._lease.touch))
+        return self._try(self._live())
+
+    async def _live(self) -> None:
+        self._have_clocks_parted()
+        await self._writer.submit(self._lease.touch, None)
+        await self._delete_orphans()
+
+    async def _catch_up(self) -> None:
+        await self._upkeep.bring_near()
+        await self._delete_orphans()
+
+    async def _delete_orphans(self) -> None:
+        while self._loops:
+            more = await self._writer.submit(delete_orphans, None)
+            if not more:
+                return
+            await self._sleep(BREATH)
 
     def _keep_up(self) -> Deferred[None]:
         return self._try(self._upkeep.keep_up())
@@ -314,9 +344,6 @@ class QueueService:
 
     def _checkpoint(self) -> Deferred[None]:
         return self._try(self._checkpoints.run())
-
-    async def _submit(self, write: Callable[[Connection, Sequence[None]], list[None]]) -> None:
-        await self._writer.submit(write, None)
 
     def _try(self, work: Coroutine[Deferred[Any], Any, None]) -> Deferred[None]:
         return self._tasks.start(_unless_out_of_order(work))

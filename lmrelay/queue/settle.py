@@ -16,7 +16,7 @@ from lmrelay.mail.dsn import Action, Subject
 from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Failed, Fault, Outcome, Tls
 from lmrelay.queue.notices import WANTS, Notices, due_notice
 from lmrelay.queue.rows import Entropy, Row, describe_row, dump, event_row, extend, format_time, quote, read_recipient
-from lmrelay.queue.schedule import delay_after, event_at_expiry, has_expired
+from lmrelay.queue.schedule import delay_after, event_at_expiry, has_expired, may_expire
 from lmrelay.queue.schema import DEFERRED, DELIVERED, FAILED, attempt, chunk, event, is_open, message, recipient
 from lmrelay.queue.statements import Open, find_open, find_over, insert_rows, run_each
 
@@ -103,7 +103,10 @@ class Settler:
         delivery = self._settings.config.delivery
         expired = waits = False
         if isinstance(outcome, Delayed):
-            expired = not parted and has_expired(row.received_at, made.ended_at, delivery.expire)
+            expired = not parted and has_expired(row.received_at + row.extended, made.ended_at, delivery.expire)
+            if expired and not may_expire(outcome):
+                log.error("a message is kept beyond its time, for the trouble is the relay's own", message=row.message)
+                expired = False
             waits = not expired
         if not waits:
             rows.final[row.message] = row.body

@@ -45,6 +45,12 @@ How many keys one read looks for: few sizes, so few texts.
 """
 
 
+PLAIN = "plain_text"
+"""
+The option of a connection that makes all text storable. Almost all is, so that is found out by trying.
+"""
+
+
 @frozen
 class _Text:
     """
@@ -76,8 +82,7 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str
     Insert rows that have all columns, but for the number that the database gives.
     """
     if rows:
-        how = _compile_insert(connection.dialect.name, table)
-        connection.exec_driver_sql(how.text, list(map(how.pick, rows)))
+        _run(connection, _compile_insert(connection.dialect.name, table), rows)
 
 
 def run_each(connection: Connection, statement: Update | Delete, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -85,8 +90,23 @@ def run_each(connection: Connection, statement: Update | Delete, rows: Sequence[
     Run one statement, which lives as long as the process, for each of the rows.
     """
     if rows:
-        how = _compile(connection.dialect.name, statement)
-        connection.exec_driver_sql(how.text, list(map(how.pick, rows)))
+        _run(connection, _compile(connection.dialect.name, statement), rows)
+
+
+def _run(connection: Connection, how: _Text, rows: Sequence[Mapping[str, Any]]) -> None:
+    given = list(map(how.pick, rows))
+    if connection.get_execution_options().get(PLAIN):
+        given = [tuple(map(_make_plain, one)) for one in given]
+    connection.exec_driver_sql(how.text, given)
+
+
+def _make_plain(value: Any) -> Any:
+    """
+    Text without what no database stores: halves of surrogate pairs, and in PostgreSQL NUL.
+    """
+    if isinstance(value, str):
+        return value.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+    return value
 
 
 class Open(NamedTuple):
@@ -103,6 +123,7 @@ class Open(NamedTuple):
     attempts: int
     owner: str | None
     delay_told: bool
+    extended: float
     project: str
     route: str
     notification: bool
@@ -123,6 +144,7 @@ _OPEN = (
     recipient.c.attempts,
     recipient.c.owner,
     recipient.c.delay_told,
+    recipient.c.extended,
     message.c.project,
     message.c.route,
     message.c.notification,

@@ -20,6 +20,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from lmrelay.config.values import Config
 from lmrelay.errors import StoreError, StoreFault, StoreFull
+from lmrelay.queue.privacy import close, make_file
 
 FILE = "queue.sqlite"
 BUSY_TIMEOUT = 5000
@@ -50,6 +51,16 @@ def find_url(config: Config) -> URL:
     except ArgumentError as error:
         raise StoreError(f"queue.url is not a URL of a database: {error}") from error
     return url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
+
+
+def make_private(url: URL) -> None:
+    """
+    Let nobody else read the files of a SQLite database, which is made where there is none.
+    """
+    if url.get_backend_name() == "sqlite" and url.database:
+        make_file(Path(url.database))
+        for log in ("-wal", "-shm"):
+            close(Path(url.database + log))
 
 
 def make_engine(url: URL, *, connections: int = 1) -> Engine:

@@ -8,19 +8,23 @@ newsletter costs the others nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from sys import float_info
+from typing import Any, TypeVar
 
 from attrs import define, field
-from sqlalchemy import ColumnElement, Connection, bindparam, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, select, tuple_, update
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from lmrelay.errors import StoreError
-from lmrelay.interfaces import IDispatch, Lane, Leased, LeasedRecipient
+from lmrelay.interfaces import IDispatch, Lane, Leased, LeasedRecipient, RecipientKey
 from lmrelay.queue.rows import read_kind, read_leased, read_recipient
-from lmrelay.queue.schema import message, recipient
+from lmrelay.queue.schema import HELD, message, recipient
 from lmrelay.queue.writer import IWriter
 from lmrelay.tasks import Tasks
+
+T = TypeVar("T")
 
 LANES = 64
 """
@@ -71,8 +75,13 @@ def _find_lanes(
         after = (row.project, row.kind, row.domain)
         due = select(recipient.c.number).where(*_in_lane(after), recipient.c.due <= now).limit(SHARE).subquery()
         number = connection.execute(select(func.count()).select_from(due)).scalar_one()
-        if number:
-            found.append((Lane(row.project, read_kind(row.kind), row.domain), number))
+        kind = _unless_unreadable(partial(read_kind, row.kind)) if number else None
+        if kind is not None:
+            found.append((Lane(row.project, kind, row.domain), number))
+        elif number:
+            log.error("a lane that cannot be read is held", project=row.project, domain=row.domain)
+            lane = update(recipient).where(*_in_lane(after), recipient.c.due.is_not(None))
+            connection.execute(lane.values(state=HELD, held_at=now, due=None))
     return found, after, soonest
 
 
@@ -95,6 +104,7 @@ class Taker:
     _after: _key | None = field(default=None, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
     _running: bool = field(default=False, init=False)
+    _asked: float = field(default=INTERVAL, init=False)
     _backlog: bool = field(default=False, init=False)
     _stopped: bool = field(default=True, init=False)
 
@@ -129,7 +139,11 @@ class Taker:
             self._schedule(SOON)
 
     def _schedule(self, after: float) -> None:
-        if self._stopped or self._running:
+        if self._stopped:
+            return
+        if self._running:
+            # What was to be seen may have come after the pass under way looked.
+            self._asked = min(self._asked, after)
             return
         if self._timer is not None:
             if self._timer.getTime() <= self._reactor.seconds() + after:
@@ -144,14 +158,14 @@ class Taker:
 
     async def _pass(self) -> None:
         self._backlog = False
-        after = INTERVAL
+        self._asked = after = INTERVAL
         try:
             after = await self._take_due()
         except StoreError as error:
             log.warn("due mail could not be taken", reason=str(error))
         finally:
             self._running = False
-            self._schedule(after)
+            self._schedule(min(after, self._asked))
 
     async def _take_due(self) -> float:
         """
@@ -212,14 +226,49 @@ class Taker:
         ).all()
         if not rows:
             return []
+        found, unreadable = _read(connection, lane, rows)
+        _set_each(connection, [(one.message_id, of.number) for one in found for of in one.recipients], self._worker)
+        if unreadable:
+            log.error("recipients that cannot be read are held", recipients=unreadable)
+            _set_each(connection, unreadable, None, state=HELD, held_at=now)
+        return found
+
+
+def _read(connection: Connection, lane: Lane, rows: Sequence[Row[Any]]) -> tuple[list[Leased], list[RecipientKey]]:
+    """
+    What is to be handed to delivery, and what cannot be read: that must not keep back what can.
+    """
+    members: dict[str, list[LeasedRecipient]] = {}
+    for row in rows:
+        one = _unless_unreadable(partial(_read_member, row))
+        if one is not None:
+            members.setdefault(row.message, []).append(one)
+    found = []
+    for row in connection.execute(select(message).where(message.c.id.in_(list(members)))):
+        leased = _unless_unreadable(partial(read_leased, row, lane, members[row.id]))
+        if leased is not None:
+            found.append(leased)
+    read = {(one.message_id, of.number) for one in found for of in one.recipients}
+    return found, [key for row in rows if (key := (row.message, row.number)) not in read]
+
+
+def _read_member(row: Row[Any]) -> LeasedRecipient:
+    return LeasedRecipient(row.number, read_recipient(row), row.attempts)
+
+
+def _unless_unreadable(read: Callable[[], T]) -> T | None:
+    try:
+        return read()
+    except Exception:  # noqa: BLE001 - whatever is wrong with a row, it is the only one
+        log.failure("a row cannot be read")
+        return None
+
+
+def _set_each(connection: Connection, keys: Sequence[RecipientKey], owner: str | None, **more: Any) -> None:
+    if keys:
         connection.execute(
             update(recipient)
             .where(recipient.c.message == bindparam("of"), recipient.c.number == bindparam("which"))
-            .values(owner=self._worker, due=None),
-            [{"of": row.message, "which": row.number} for row in rows],
+            .values(owner=owner, due=None, **more),
+            [{"of": id_, "which": number} for id_, number in keys],
         )
-        members: dict[str, list[LeasedRecipient]] = {}
-        for row in rows:
-            members.setdefault(row.message, []).append(LeasedRecipient(row.number, read_recipient(row), row.attempts))
-        messages = connection.execute(select(message).where(message.c.id.in_(list(members)))).all()
-        return [read_leased(row, lane, members[row.id]) for row in messages]

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TypeVar
 
 from attrs import define, field
-from sqlalchemy import Connection, Engine, delete, func, or_, select, tuple_
+from sqlalchemy import Connection, Engine, delete, func, or_, select, tuple_, update
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
@@ -18,6 +18,7 @@ from twisted.python.threadpool import ThreadPool
 
 from lmrelay.interfaces import ISettings
 from lmrelay.queue.contents import IReader
+from lmrelay.queue.schedule import latest_retry
 from lmrelay.queue.schema import attempt, chunk, command, event, is_open, message, recipient, webhook_delivery
 from lmrelay.queue.store import explain
 from lmrelay.queue.writer import IWriter
@@ -112,6 +113,16 @@ def forget_orders(connection: Connection, items: Sequence[float]) -> list[None]:
     return [None] * len(items)
 
 
+def cap_due(connection: Connection, items: Sequence[float]) -> list[None]:
+    """
+    Let nothing be due later than then.
+    """
+    latest = min(items)
+    late = update(recipient).where(recipient.c.due > latest)
+    connection.execute(late.values(due=latest, next_attempt=latest))
+    return [None] * len(items)
+
+
 def has_slack(connection: Connection) -> bool:
     """
     Are so many pages free that some should go back to the disk?
@@ -160,11 +171,20 @@ class Upkeep:
 
         @raise StoreError: not now
         """
+        await self.bring_near()
         await self._forget()
         await self._writer.submit(forget_orders, self._wall() - ANSWERED_FOR)
         while not self._stopped and await self._reader.run(has_slack):
             await self._writer.submit(give_back, None)
             await self._sleep(BREATH)
+
+    async def bring_near(self) -> None:
+        """
+        Bring what is due in a future that no delay leads to, for a clock was wrong then, as near as it can be.
+
+        @raise StoreError: not now
+        """
+        await self._writer.submit(cap_due, latest_retry(self._wall(), self._settings.config.delivery.retry))
 
     async def _forget(self) -> None:
         before = self._wall() - self._settings.config.queue.retention

@@ -269,19 +269,6 @@ class TestTls(Deliveries):
         self.take(leased("m1"))
         self.assertEqual([Level.AUTHENTICATED], [demand.required for _, demand in self.connector.asked])
 
-    def test_demand_of_one_delays_nobody_else(self) -> None:
-        """
-        A host that cannot meet one tenant's demand for TLS is passed over for that demand only.
-        """
-        self.settings.config = config(delivery=Delivery(domains={"b.example": DomainDelivery(TlsPolicy.ENFORCED)}))
-        untrusted = Delayed("4.7.5", "TLS is required", Fault.POLICY)
-        self.connector.of_host = True
-        self.connector.down = {"mx1.b.example": untrusted, "mx2.b.example": untrusted}
-        self.take(leased("m1"))
-        self.connector.down = {}
-        self.take(leased("m2", domain="c.example"))
-        self.assertEqual((untrusted, OK.outcome), (self.outcome("m1"), self.outcome("m2")))
-
     def test_fault_of_ours_is_not_the_hosts(self) -> None:
         """
         A connection that this machine could not make says nothing of the host.

@@ -215,6 +215,27 @@ def test_domain_and_promise(server: TlsPolicy, project: TlsPolicy | None, route:
     assert (ENFORCED if promised is ENFORCED else NONE) is choose_policy(server, project, route, NONE)
 
 
+@pytest.mark.parametrize(
+    ("kept", "now", "expected"),
+    [
+        (None, OPPORTUNISTIC, OPPORTUNISTIC),
+        (None, NONE, NONE),
+        (NONE, OPPORTUNISTIC, OPPORTUNISTIC),
+        (OPPORTUNISTIC, NONE, OPPORTUNISTIC),
+        (ENFORCED, OPPORTUNISTIC, ENFORCED),
+        (ENFORCED, NONE, ENFORCED),
+        (NONE, ENFORCED, ENFORCED),
+    ],
+)
+def test_kept_promise(kept: TlsPolicy | None, now: TlsPolicy, expected: TlsPolicy) -> None:
+    """
+    Of what was promised at the acceptance and of what is promised now the stricter counts, whoever promises it.
+    """
+    assert expected is choose_policy(OPPORTUNISTIC, None, now, kept=kept)
+    assert expected is choose_policy(now, kept=kept)
+    assert ENFORCED is choose_policy(now, None, None, NONE, ENFORCED)
+
+
 def test_policy_of_the_configuration() -> None:
     """
     Route, project and server are looked up by name; a project that is gone leaves the server's.
@@ -224,3 +245,4 @@ def test_policy_of_the_configuration() -> None:
     settings.projects["acme"] = Project("acme", tls=NONE, routes=routes)  # type: ignore[index]
     found = [find_policy(settings, *where, "b.example") for where in (("acme", "strict"), ("acme", ""), ("x", "y"))]
     assert [ENFORCED, NONE, OPPORTUNISTIC] == found
+    assert ENFORCED is find_policy(settings, "x", "y", "b.example", ENFORCED)

@@ -143,13 +143,9 @@ class Daemon:
 
     def die(self) -> None:
         """
-        As by kill -9 on SQLite; on PostgreSQL as long ago as it takes to notice.
+        As by kill -9: the file stays, the lock on it does not.
         """
-        self.lease.end()
-        with writing(self.config) as connection:
-            self.now = NOW - 3600
-            self.lease.touch(connection, [None])
-            self.now = NOW
+        self.lease.drop()
 
     def close(self) -> None:
         self._writer.stop()

@@ -10,14 +10,18 @@ from uuid import UUID
 
 import pytest
 from attrs import evolve
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, select, update
+from twisted.python.failure import Failure
 
-from lmrelay.config.values import Config, Project, Route
+from lmrelay.config.values import Config, Project, Route, TlsPolicy
 from lmrelay.errors import StoreError
 from lmrelay.mail.envelope import Notify
 from lmrelay.mail.outcome import Delayed, Failed, Fault, Outcome
-from lmrelay.queue.schema import chunk, event, recipient, upload, worker
-from tests.queue.filling import writing
+from lmrelay.queue.operations import open_desk
+from lmrelay.queue.orders import Selector, Verb
+from lmrelay.queue.schema import attempt, chunk, event, message, recipient, upload, worker
+from lmrelay.smtp.reply import reply
+from tests.queue.filling import rows, writing
 from tests.queue.world import FULL, LATER, NEVER, OK, RELAYED, World, failure_of, name, result_of, to
 
 
@@ -88,6 +92,28 @@ def test_postponed(world: World) -> None:
     assert [0] * 2 == [one.recipients[0].attempts for one in world.dispatch.taken]
 
 
+def test_unreadable(world: World) -> None:
+    """
+    A row that cannot be read is held for the operator, and keeps nobody else's mail back.
+    """
+    world.dispatch.room = 0
+    for number in range(1, 5):
+        result_of(world.accept(number))
+    result_of(world.accept(5, project="other"))
+    with writing(world.config) as connection:
+        for key, column, value in (
+            (recipient.c.message == name(1), recipient.c.notify, "SOMETIMES"),
+            (message.c.id == name(2), message.c.ret, "HALF"),
+            (recipient.c.message == name(3), recipient.c.kind, "other"),
+        ):
+            connection.execute(update(column.table).where(key).values({column: value}))
+    world.dispatch.room = 1000
+    world.run(6)
+    assert [(name(4), 0), (name(5), 0)] == sorted(world.dispatch.handed())
+    assert ["held", "held", "held", "queued", "queued"] == [state for _, _, state in world.states()]
+    assert 998 == world.dispatch.room
+
+
 def test_many_recipients_settle_apart(world: World) -> None:
     """
     The body stays until the last recipient is final, whoever settles first.
@@ -117,14 +143,34 @@ def test_large_body(world: World) -> None:
 
 def test_body_that_ends_while_it_is_read(world: World) -> None:
     """
-    A body that is deleted while somebody reads it ends early, and breaks nothing.
+    A body that is deleted while somebody reads it is an error: what was read so far must not pass for the whole.
     """
     result_of(world.accept(body=b"\r\n" + bytes(600_000)))
     content = world.queue.open_content(name(1))
     assert b"Subject: Hi\r\n" == result_of(content.read())
     assert 256 * 1024 == len(result_of(content.read()))
     world.settle(1, OK)
-    assert b"" == result_of(content.read())
+    failure_of(content.read(), StoreError)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+@pytest.mark.parametrize("left", [None, b"", b"short", bytes(256 * 1024 + 1)])
+def test_content_that_is_not_whole(world: World, number: int, left: bytes | None) -> None:
+    """
+    Wherever a part of a content is missing, short or too long in the store, reading it fails; it never just ends.
+    """
+    result_of(world.accept(body=b"\r\n" + bytes(600_000)))
+    part = (chunk.c.body != "", chunk.c.number == number)
+    with writing(world.config) as connection:
+        connection.execute(
+            delete(chunk).where(*part) if left is None else update(chunk).where(*part).values(octets=left)
+        )
+    content = world.queue.open_content(name(1))
+    done = content.read()
+    while not isinstance(done.result, Failure):
+        assert b"" != result_of(done)
+        done = content.read()
+    failure_of(done, StoreError)
 
 
 def test_discarded_upload(world: World) -> None:
@@ -252,6 +298,39 @@ def test_no_expiry_while_the_clocks_have_parted(world: World) -> None:
     assert [(1, 0, "failed")] == world.states()
 
 
+def test_clock_that_stays_set(world: World) -> None:
+    """
+    A clock that was set and stays so is trusted after an hour: mail expires again.
+    """
+    result_of(world.accept())
+    world.skew = 50 * 3600.0
+    world.settle(1, LATER)
+    for _ in range(250):
+        world.clock.advance(15.0)
+    world.settle(1, LATER)
+    assert [(1, 0, "failed")] == world.states()
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_clock_that_was_ahead(world: World, restart: bool) -> None:
+    """
+    What was delayed while the clock was far ahead is tried again when the longest delay is over, not in a year:
+    that is seen within a minute, and at the start.
+    """
+    result_of(world.accept())
+    world.skew = 365 * 24 * 3600.0
+    world.settle(1, LATER)
+    world.skew = 0.0
+    if restart:
+        world.crash()
+        world.start()
+    else:
+        world.run(61)
+    row, *_ = rows(world.config)
+    assert row.due == row.next_attempt
+    assert world.wall() + 4 * 3600 <= row.due <= world.wall() + 1.1 * 4 * 3600
+
+
 def test_time_alone_expires_nothing(world: World) -> None:
     """
     However old a message is, one more attempt is made before it is given up.
@@ -262,6 +341,103 @@ def test_time_alone_expires_nothing(world: World) -> None:
     world.run(6)
     assert 2 == len(world.dispatch.handed())
     assert [(1, 0, "deferred")] == world.states()
+
+
+def test_own_fault_expires_nothing(world: World) -> None:
+    """
+    An attempt that our own stop or defect cut off is no reason to give up, however old the message is: the next
+    one that the receiver fails is.
+    """
+    result_of(world.accept())
+    world.clock.advance(50 * 3600.0)
+    world.settle(1, Delayed("4.3.0", "the connection was closed", Fault.OURS))
+    assert [(1, 0, "deferred")] == world.states()
+    world.run(70)
+    world.settle(1, LATER)
+    assert [(1, 0, "failed")] == world.states()
+
+
+def change(world: World, verb: Verb) -> None:
+    """
+    Have an order carried out by the queue.
+    """
+    with open_desk(world.config, world.wall, world.clock.advance) as desk:
+        assert 1 == desk.change(verb, Selector(), False).changed
+
+
+def test_held_time_does_not_count(world: World) -> None:
+    """
+    A message that was held has as much time left as before, however long that was and however often.
+    """
+    result_of(world.accept())
+    for _ in range(2):
+        change(world, Verb.HOLD)
+        world.clock.advance(100 * 3600.0)
+        change(world, Verb.RELEASE)
+    world.run(6)
+    world.settle(1, LATER)
+    assert [(1, 0, "deferred")] == world.states()
+    world.clock.advance(47 * 3600.0)
+    world.run(6)
+    world.settle(1, LATER)
+    assert [(1, 0, "deferred")] == world.states()
+    world.clock.advance(3600.0)
+    world.run(6)
+    world.settle(1, LATER)
+    assert [(1, 0, "failed")] == world.states()
+
+
+def test_held_while_the_clock_went_back(world: World) -> None:
+    """
+    A wall clock that is set back takes no time from what was held meanwhile.
+    """
+    result_of(world.accept())
+    change(world, Verb.HOLD)
+    world.skew = -3600.0
+    change(world, Verb.RELEASE)
+    (row,) = rows(world.config)
+    assert (0.0, None) == (row.extended, row.held_at)
+
+
+@pytest.mark.parametrize(
+    ("project", "route", "promised"),
+    [
+        (None, None, None),
+        (TlsPolicy.ENFORCED, None, TlsPolicy.ENFORCED),
+        (TlsPolicy.ENFORCED, TlsPolicy.NONE, TlsPolicy.NONE),
+        (None, TlsPolicy.ENFORCED, TlsPolicy.ENFORCED),
+    ],
+)
+def test_promise_of_tls(
+    world: World, project: TlsPolicy | None, route: TlsPolicy | None, promised: TlsPolicy | None
+) -> None:
+    """
+    What project and route promised at the acceptance goes with the message to delivery, at once and after both
+    are gone, and with its notification too.
+    """
+    tenant = Project("acme", tls=project, routes={"outgoing": Route("outgoing", tls=route)})
+    world.queue._settings.config = evolve(world.config, projects={"acme": tenant})  # type: ignore[misc]
+    result_of(world.accept())
+    world.queue._settings.config = world.config  # type: ignore[misc]
+    result_of(world.queue.release([(name(1), 0)]))
+    world.run(6)
+    world.settle(1, NEVER)
+    world.run(6)
+    assert [promised] * 3 == [one.tls for one in world.dispatch.taken]
+
+
+@pytest.mark.parametrize("words", ["nul \0 nul", "half \ud800 half", "\ud800\0"])
+def test_text_that_no_database_stores(world: World, words: str) -> None:
+    """
+    Words that cannot be stored keep neither a message out nor its outcome from being recorded.
+    """
+    result_of(world.accept(1, subject=words, tags=(words,), metadata={words: words}))
+    world.settle(1, Failed("5.1.1", words, Fault.RECIPIENT, reply(550, "5.1.1", words)))
+    assert [(1, 0, "failed")] == world.states()
+    with writing(world.config) as connection:
+        told = connection.execute(select(attempt.c.reply)).scalar_one()
+    assert "\ud800" not in told
+    assert told.startswith("550 5.1.1 ")
 
 
 def test_shared_notification(world: World) -> None:

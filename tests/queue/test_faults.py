@@ -186,6 +186,21 @@ def test_disk_full_at_settle(world: World, free: int) -> None:
     assert (900, 1) == (world.count()["attempt"], len(world.notices()))
 
 
+def test_disk_full_at_release(world: World) -> None:
+    """
+    What delivery gave back while the disk was full is due again as soon as there is room, not at the next start.
+    """
+    result_of(world.accept(1, [f"a{number}@b.example" for number in range(900)]))
+    limit_pages(world, 0)
+    world.dispatch.taken.clear()
+    result_of(world.queue.release([(name(1), number) for number in range(900)]))
+    world.dispatch.room, world.dispatch.held = 1000, {}
+    world.run(10)
+    limit_pages(world, None)
+    world.run(60)
+    assert 900 == len(set(world.dispatch.handed())) == len(world.dispatch.handed())
+
+
 def test_bad_write_harms_nobody_else(config: Config) -> None:
     """
     Of a batch in which one write is wrong, all others are stored.

@@ -4,6 +4,7 @@ Starting and stopping the queue: clear words where it cannot, and nothing forgot
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -118,6 +119,38 @@ class LifecycleTests(SynchronousTestCase):
         (self.file.parent / "workers").write_bytes(b"")
         self.assertEqual(f"{self.file.parent / 'workers'}: File exists", self.refuse())
         self.assertEqual([], [path for path in self.file.parent.iterdir() if path.name.endswith("-wal")])
+
+    def modes(self) -> dict[str, int]:
+        state = self.file.parent
+        return {str(path.relative_to(state)): path.stat().st_mode & 0o777 for path in (state, *state.rglob("*"))}
+
+    def test_private(self) -> None:
+        """
+        Whatever the umask, nobody else can read what the queue makes, people's mail.
+        """
+        self.addCleanup(os.umask, os.umask(0))
+        queue = self.start()
+        self.accept(queue)
+        lock = f"workers/{queue.worker}.lock"
+        files = dict.fromkeys((FILE, f"{FILE}-wal", f"{FILE}-shm", lock), 0o600)
+        self.assertEqual({".": 0o700, "workers": 0o700, **files}, self.modes())
+        self.successResultOf(queue.stop())
+
+    def test_made_private(self) -> None:
+        """
+        A folder that a daemon made readable for all is closed to others at the next start; a group that somebody
+        let in stays.
+        """
+        self.successResultOf(self.start().stop())
+        self.file.parent.chmod(0o755)
+        self.file.chmod(0o644)
+        self.file.with_name(f"{FILE}-wal").touch(0o644)
+        self.successResultOf(self.start().stop())
+        self.assertEqual({".": 0o700, "workers": 0o700, FILE: 0o600}, self.modes())
+        self.file.parent.chmod(0o750)
+        self.file.chmod(0o640)
+        self.successResultOf(self.start().stop())
+        self.assertEqual({".": 0o750, "workers": 0o700, FILE: 0o640}, self.modes())
 
     def test_bad_url(self) -> None:
         """

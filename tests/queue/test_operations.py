@@ -204,14 +204,14 @@ def test_in_flight_is_with_the_living(config: Config, ids: list[str], tmp_path: 
     """
     What a worker owns is in flight while it lives, and what a dead one left behind is not.
     """
-    leases = [Lease(name * 26, tmp_path, lambda: NOW - 3600) for name in "vw"]
+    leases = [Lease(name * 26, tmp_path, lambda: NOW) for name in "vw"]
     for lease in leases:
         lease.hold()
         with writing(config) as connection:
             lease.enter(connection, [None])
     for id_, lease in zip((ids[0], ids[2]), leases, strict=True):
         alter(config, (id_, 0), owner=lease.worker, due=None)
-    leases[0].end()
+    leases[0].drop()
     with open_desk(config, wall) as desk:
         stories = [desk.story(id_)["recipients"][0]["in_flight"] for id_ in ids]
     leases[1].end()

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmrelay.config.values import Delivery
-from lmrelay.mail.outcome import Fault
-from lmrelay.queue.schedule import MAX_DRIFT, Drift, delay_after, event_at_expiry, has_expired
+from lmrelay.mail.outcome import Delayed, Fault
+from lmrelay.queue.schedule import MAX_DRIFT, Drift, delay_after, event_at_expiry, has_expired, latest_retry, may_expire
 
 
 class Middle(Random):
@@ -59,6 +59,15 @@ def test_expiry(age: float, expected: bool) -> None:
 
 
 @pytest.mark.parametrize("fault", list(Fault))
+@pytest.mark.parametrize("status", ["4.3.0", "4.3.5", "4.4.1"])
+def test_faults_that_expire(fault: Fault, status: str) -> None:
+    """
+    A defect or a stop of the relay never ends the retries; a configuration that stays wrong does.
+    """
+    assert (fault is not Fault.OURS or status == "4.3.5") is may_expire(Delayed(status, "", fault))
+
+
+@pytest.mark.parametrize("fault", list(Fault))
 def test_whose_fault(fault: Fault) -> None:
     """
     Only what is clearly ours is told as our failure.
@@ -77,3 +86,33 @@ def test_drift(wall: float, monotonic: float, expected: bool) -> None:
     drift = Drift(1000.0, 50.0)
     assert expected is drift.observe(1000.0 + wall, 50.0 + monotonic)
     assert not drift.observe(1001.0, 51.0)
+
+
+def test_clock_that_stands_is_trusted() -> None:
+    """
+    After a jump, a suspend of the machine too, the clock is trusted again when it has stood for an hour; each
+    further jump begins the hour anew.
+    """
+    drift = Drift(1000.0, 0.0)
+    seen = []
+    for seconds in range(0, 4 * 3600, 15):
+        jump = 0.0 if seconds < 600 else 7200.0 if seconds < 1800 else -7200.0
+        seen.append(drift.observe(1000.0 + seconds + jump, float(seconds)))
+    assert [False] * 40 + [True] * (80 + 240) + [False] * (600) == seen
+
+
+def test_slow_clock_is_trusted() -> None:
+    """
+    A clock that is off by half a second in a thousand never parts, however long the relay runs.
+    """
+    drift = Drift(1000.0, 0.0)
+    assert not any(drift.observe(1000.0 + hour * 3600 * 1.0005, hour * 3600.0) for hour in range(10_000))
+
+
+def test_latest_retry() -> None:
+    """
+    No delay leads further than that.
+    """
+    retry = (1.0, 500.0, 20.0)
+    assert all(delay_after(number, retry, Random(number)) <= latest_retry(0.0, retry) for number in range(1, 50))
+    assert delay_after(1, (), Random(1)) <= latest_retry(0.0, ())
