@@ -261,7 +261,9 @@ class Courier:
         """
         delivery = self.settings.config.delivery
         ipv6_last = self.reactor.seconds() < self._ipv6_last_until
-        found = await self._router.find_addresses(host, delivery.allow_networks, ipv6_last=ipv6_last)
+        found = await self._router.find_addresses(
+            host, delivery.allow_networks, work.leased.lane.party, ipv6_last=ipv6_last
+        )
         walk.look(found)
         for address in found.addresses if isinstance(found, Addresses) else ():
             if self._draining:

@@ -231,6 +231,22 @@ class TestRoutes(Deliveries):
         self.courier.resume()
         self.assertEqual([[0, 1]], [[r.number for r in c.carried[0].recipients] for c in self.connector.opened])
 
+    def test_silent_domains_of_one_project(self) -> None:
+        """
+        One project's look-ups without an answer hold up no other's, also of a domain both have mail for.
+        """
+        self.courier.dispatch = Dispatch(Windows(10, Shares(5000, 10)))
+        for number in range(400):
+            self.zone.fault(f"s{number}.example", Said(rcode=2, delay=3.0))
+        for number in range(400):
+            self.take(leased(f"s{number}", domain=f"s{number}.example"))
+        self.take(leased("a1", domain="b.example"))
+        self.assertEqual({}, self.queue.settled)
+        self.take(leased("o1", domain="c.example", project="other"), leased("o2", domain="b.example", project="other"))
+        self.assertEqual({"o1", "o2", "a1"}, {id for id, _ in self.queue.settled})
+        self.clock.pump([3.0] * 3)
+        self.assertEqual(403, len(self.queue.settled))
+
     def test_reload_forgets_routes(self) -> None:
         """
         With other name servers, or another name, a domain is asked for again.
