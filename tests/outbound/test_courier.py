@@ -297,6 +297,21 @@ class TestTls(Deliveries):
         self.take(leased("m2"))
         self.assertEqual(OK.outcome, self.outcome("m2"))
 
+    def test_attempt_tells_whether_mail_was_sent(self) -> None:
+        """
+        A host that could not be reached, or lacks what the message needs, was sent nothing of it.
+        """
+        self.connector.down["mx2.b.example"] = REFUSED
+        said = iter([OK, TOO_BIG])
+        self.connector.script["mx1.b.example"] = lambda leased: next(said)
+        for number in range(2):
+            self.take(leased(f"m{number}"))
+        self.connector.down["mx1.b.example"] = REFUSED
+        self.clock.advance(60)
+        self.take(leased("m2"))
+        attempts = [self.queue.settled[f"m{number}", 0] for number in range(3)]
+        self.assertEqual([True, False, False], [attempt.offered for attempt in attempts])
+
     def test_plaintext_connection_is_not_for_all(self) -> None:
         """
         A message that demands proof never uses an idle connection that has none.
