@@ -117,6 +117,8 @@ class SubmissionProtocol(ESMTP):
         """
         self.session.drain()
         if self._closing:
+            if not self._lost:
+                self._schedule(SHORT_LINGER)
             return
         if not self._greeted:
             self._end(None)
@@ -288,7 +290,7 @@ class SubmissionProtocol(ESMTP):
 
     def _answer(self, reply: Reply) -> None:
         self._out.append(reply.to_wire())
-        if self.session.next is Next.CLOSE:
+        if self.session.next in (Next.CLOSE, Next.LINGER):
             self._end(None)
         elif self.session.next is Next.START_TLS:
             self._flush()
@@ -311,7 +313,11 @@ class SubmissionProtocol(ESMTP):
         self._closing = True
         # Under TLS a registered producer would hold the goodbye back.
         self.transport.unregisterProducer()
-        self.transport.loseConnection()
+        if self.session.next is Next.LINGER:
+            # Closed on what is still on its way, the connection would be reset, and the reply lost with it.
+            self.transport.resumeProducing()
+        else:
+            self.transport.loseConnection()
         self._schedule(SHORT_LINGER if self.session.draining else LINGER)
 
     def pauseProducing(self) -> None:

@@ -71,7 +71,7 @@ class Session:
         A reply is to be sent; an awaitable to be awaited, its result then to be sent
         (None: nothing is to be said yet); None means that more must arrive.
         """
-        if self.next is Next.CLOSE:
+        if self.next in (Next.CLOSE, Next.LINGER):
             return None
         if self.draining and not self.is_in_content:
             return self._end(replies.SHUTTING_DOWN)
@@ -186,8 +186,8 @@ class Session:
             return self._end(replies.TOO_MANY_ERRORS)
         return result
 
-    def _end(self, last: Reply) -> Reply:
-        self.next = Next.CLOSE
+    def _end(self, last: Reply, how: Next = Next.CLOSE) -> Reply:
+        self.next = how
         self._drop()
         return last
 
@@ -304,7 +304,7 @@ class Session:
             return self._end(error.reply)
         refusal = self._refuse_chunk(chunk)
         if chunk.size > EXCESS * self.services.config.limits.message_size:
-            return self._end(refusal or replies.TOO_LARGE)
+            return self._end(refusal or replies.TOO_LARGE, Next.LINGER)
         if refusal is not None:
             self._drop()
             self._left, self._refusal, self.turn = chunk.size, refusal, Turn.REFUSED_CHUNK
@@ -352,7 +352,7 @@ class Session:
             # From here on the transaction is the intake's: it is stored, or dropped.
             self.transaction = None
             self.tally.forgive()
-        return self._end(replies.TOO_LARGE) if intake.is_excessive else result
+        return self._end(replies.TOO_LARGE, Next.LINGER) if intake.is_excessive else result
 
     def _read_refused(self) -> Step:
         self._left -= len(self.buffer.take(min(self._left, self.buffer.pending)))

@@ -15,6 +15,7 @@ class Next(enum.Enum):
     GO_ON = "go on"
     START_TLS = "start TLS"
     CLOSE = "close"
+    LINGER = "close, but not at once: the client is still sending"
 
 
 class Turn(enum.Enum):

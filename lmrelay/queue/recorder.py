@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from lmrelay.errors import StoreError, StoreFault
+from lmrelay.errors import StoreError, StoreFault, StoreFull
 from lmrelay.interfaces import IDispatch
 from lmrelay.queue.settle import Settle, Settler
 from lmrelay.queue.writer import IWriter
@@ -25,7 +25,8 @@ log = Logger()
 @define(eq=False)
 class Recorder:
     """
-    Records L{Settle}s. C{recorded} is told of each, and whether that was the end of its message.
+    Records L{Settle}s. C{recorded} is told of each, and whether that was the end of its message. C{make_room}
+    is asked for room on a full disk; it says whether it found some.
 
     While the store is out of order no new attempt begins: what it led to could not be told.
     """
@@ -36,6 +37,7 @@ class Recorder:
     _reactor: IReactorTime
     _tasks: Tasks
     _recorded: Callable[[Settle, bool], None]
+    _make_room: Callable[[], bool]
     _unwritten: int = field(default=0, init=False)
     _ending: bool = field(default=False, init=False)
     _sleeping: dict[Deferred[None], IDelayedCall] = field(factory=dict, init=False)
@@ -65,6 +67,8 @@ class Recorder:
                 over = await self._writer.submit(self._settler.write, settle)
                 break
             except StoreError as error:
+                if isinstance(error, StoreFull) and self._make_room():
+                    continue
                 log.error("an outcome could not be recorded", message=settle.message, reason=str(error))
                 if last_try:
                     log.error("an outcome is lost, so these are tried again", message=settle.message)

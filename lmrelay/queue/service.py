@@ -24,7 +24,9 @@ from lmrelay.errors import StoreError
 from lmrelay.ids import make_id
 from lmrelay.interfaces import IAcceptance, IBody, IContent, IDispatch, IQueue, ISettings, RecipientKey, Submission
 from lmrelay.mail.outcome import Attempt, Delivered
-from lmrelay.queue.acceptance import Acceptance
+from lmrelay.queue.acceptance import RESERVE, Acceptance
+from lmrelay.queue.ballast import FILE as BALLAST
+from lmrelay.queue.ballast import SIZE, Ballast
 from lmrelay.queue.commands import Obedience
 from lmrelay.queue.contents import Cache, Content, InlineReader, IReader, ThreadedReader
 from lmrelay.queue.leases import Lease, delete_orphans
@@ -73,6 +75,7 @@ class QueueService:
     _writer: IWriter = field(init=False)
     _reader: IReader = field(init=False)
     _lease: Lease = field(init=False)
+    _ballast: Ballast = field(init=False)
     _acceptance: Acceptance = field(init=False)
     _recorder: Recorder = field(init=False)
     _taker: Taker = field(init=False)
@@ -139,6 +142,8 @@ class QueueService:
             self._writer = ThreadedWriter(writing, threads, self._has_room)
             self._reader = ThreadedReader(reading, threads)
             self._checkpoints = Checkpoints(make_engine(url), threads)
+        self._ballast = Ballast(state_dir / BALLAST)
+        self._take_ballast()
         self._lease = Lease(self.worker, state_dir, self._wall)
         self._drift = Drift(self._wall(), self._reactor.seconds())
         self._taker = Taker(self._writer, self._dispatch, self.worker, self._reactor, self._wall, self._tasks)
@@ -149,6 +154,7 @@ class QueueService:
             self._reactor,
             self._tasks,
             self._recorded,
+            self._ballast.drop,
         )
         self._acceptance = Acceptance(
             self._writer,
@@ -172,6 +178,11 @@ class QueueService:
             return self._free()
         found = os.statvfs(self._settings.config.server.state_dir)
         return found.f_bavail * found.f_frsize
+
+    def _take_ballast(self) -> None:
+        # Above the reserve only: taking it from there would keep new mail out for longer.
+        if find_url(self._settings.config).get_backend_name() == "sqlite" and self._free_octets() >= RESERVE + SIZE:
+            self._ballast.take()
 
     def _has_room(self) -> bool:
         return self._free_octets() >= LITTLE
@@ -337,6 +348,7 @@ class QueueService:
             await self._sleep(BREATH)
 
     def _keep_up(self) -> Deferred[None]:
+        self._take_ballast()
         return self._try(self._upkeep.keep_up())
 
     def _sleep(self, seconds: float) -> Deferred[None]:

@@ -5,6 +5,7 @@ Opening the database: engines, the settings of a SQLite connection, migrations, 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
 
@@ -164,7 +165,8 @@ def _migrate(url: URL) -> None:
         with engine.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
-            check_version(connection)
+            if check_version(connection):
+                return
             config = _alembic()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
@@ -172,17 +174,28 @@ def _migrate(url: URL) -> None:
         engine.dispose()
 
 
-def check_version(connection: Connection, *, current: bool = False) -> None:
+@cache
+def _revisions() -> tuple[str, ...]:
     """
+    The versions of the tables, the newest first.
+    """
+    return tuple(script.revision for script in ScriptDirectory.from_config(_alembic()).walk_revisions())
+
+
+def check_version(connection: Connection, *, current: bool = False) -> bool:
+    """
+    Is it of the newest version?
+
     @param current: must it be exactly of this version?
     @raise StoreError: it is of a newer one, or is to be C{current} and is not
     """
     found = MigrationContext.configure(connection).get_current_revision()
-    scripts = ScriptDirectory.from_config(_alembic())
-    if found is not None and found not in {script.revision for script in scripts.walk_revisions()}:
+    known = _revisions()
+    if found is not None and found not in known:
         raise StoreError(f"the queue's database is of a newer version of lmrelay (its schema is {found!r})")
-    if current and found != scripts.get_current_head():
+    if current and found != known[0]:
         raise StoreError("the queue's database is of an older version of lmrelay; start the daemon once")
+    return found == known[0]
 
 
 FULL = frozenset({"SQLITE_FULL", "53100"})

@@ -375,6 +375,23 @@ class SessionTests(SynchronousTestCase):
         self.assertEqual([OK] * 100, answers[1:-1])
         self.assertEqual("421 4.7.0 Too many commands before authentication, closing connection", answers[-1])
 
+    def test_far_too_large(self) -> None:
+        """
+        Who is still sending gets to read why it is no use; what he sends is thrown away, for a while.
+        """
+        self.relay.settings.config = evolve(self.relay.config, limits=Limits(message_size=1000))
+        bodies = (("DATA", "From: a@acme.example", "", "x" * 3000), ("BDAT 3000 LAST",))
+        for said in bodies:
+            peer = self.log_in()
+            peer.say(*ENVELOPE[:2])
+            self.assertEqual(str(replies.TOO_LARGE), peer.say(*said)[-1])
+            self.assertEqual([], peer.say("y" * 200_000, "NOOP"))
+            self.assertFalse(peer.client.is_lost)
+            self.assertEqual(0, next(iter(self.relay.factory.sessions)).session.buffer.pending)
+            peer.wait(11)
+            self.assertTrue(peer.client.is_lost)
+        self.assertEqual([], self.queue.accepted)
+
     def test_client_that_does_not_read(self) -> None:
         """
         Replies that nobody reads stay bounded, and the client is cut off in the end.
@@ -571,11 +588,15 @@ class TlsTests(SynchronousTestCase):
         relay = Relay(Security.IMPLICIT)
         peer = MemoryPeer(relay)
         peer.say("EHLO x")
-        peer.wire.client.paused = True
+        gone = MemoryPeer(relay)
+        for one in (peer, gone):
+            one.wire.client.paused = True
+        gone.send(b"QUIT\r\n")
         drained = relay.factory.drain()
         peer.wire.flush()
         self.assertNoResult(drained)
         peer.wait(1.1)
+        gone.wire.flush()
         self.assertIsNone(self.successResultOf(drained))
 
     def test_silent_handshake(self) -> None:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
 
 from lmrelay.config.values import Config, Queue, Server
 from lmrelay.queue.schema import metadata
@@ -38,10 +39,22 @@ def postgresql() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
         pytest.skip(f"PostgreSQL does not start here: {error}")
     url = server.get_uri()
+    _stop_syncing(url)
     migrate(find_url(make_config(Path(), url)))
     yield url
     server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _stop_syncing(url: str) -> None:
+    """
+    What these tests promise does not hang on the disk, and waiting for it is most of what they would do.
+    """
+    engine = create_engine(find_url(make_config(Path(), url)), poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+            connection.execute(text(f"ALTER SYSTEM SET {setting} = off"))
+        connection.execute(text("SELECT pg_reload_conf()"))
 
 
 @pytest.fixture(scope="session")
@@ -65,6 +78,7 @@ def config(request: pytest.FixtureRequest, tmp_path: Path) -> Config:
     config = make_config(tmp_path, request.getfixturevalue("postgresql"))
     engine = make_engine(find_url(config))
     with engine.begin() as connection:
-        connection.execute(text(f"TRUNCATE {', '.join(metadata.tables)} CASCADE"))
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(table.delete())
     engine.dispose()
     return config

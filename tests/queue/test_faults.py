@@ -14,8 +14,10 @@ from sqlalchemy.exc import OperationalError
 
 from lmrelay.config.values import Config
 from lmrelay.errors import StoreError, StoreFault, StoreFull
-from lmrelay.mail.outcome import Attempt, Outcome
+from lmrelay.mail.outcome import Attempt, Failed, Fault, Outcome
 from lmrelay.queue import store
+from lmrelay.queue.acceptance import RESERVE
+from lmrelay.queue.ballast import SIZE, Ballast
 from lmrelay.queue.bodies import Budget
 from lmrelay.queue.contents import Cache
 from lmrelay.queue.store import FILE, find_url, make_engine
@@ -199,6 +201,44 @@ def test_disk_full_at_release(world: World) -> None:
     limit_pages(world, None)
     world.run(60)
     assert 900 == len(set(world.dispatch.handed())) == len(world.dispatch.handed())
+
+
+def test_ballast(world: World) -> None:
+    """
+    An outcome that finds the disk full is recorded in the room that was kept for it, at the stop too; that room is
+    taken again when there is enough.
+    """
+    result_of(world.accept(1))
+    ballast = world.config.server.state_dir / "spare"
+    assert SIZE == ballast.stat().st_size <= 512 * ballast.stat().st_blocks
+    limit_pages(world, 0)
+    find_room = world.queue._recorder._make_room
+
+    def make_room() -> bool:
+        found = find_room()
+        limit_pages(world, None if found else 0)
+        return found
+
+    world.queue._recorder._make_room = make_room
+    attempts = {0: attempt_of(world, Failed("5.1.1", "x" * 20_000, Fault.RECIPIENT))}
+    result_of(world.queue.settle(name(1), attempts))
+    assert [(1, 0, "failed")] == world.states()
+    assert (0, False) == (world.dispatch.pauses, ballast.exists())
+    free, world.queue._free = world.queue._free, lambda: RESERVE + SIZE - 1
+    world.run(61)
+    assert not ballast.exists()
+    world.queue._free = free
+    world.run(61)
+    assert ballast.exists()
+
+
+def test_no_room_for_ballast(tmp_path: Path) -> None:
+    """
+    Where the room cannot be had, none is kept, and nothing breaks.
+    """
+    ballast = Ballast(tmp_path / "none" / "spare")
+    ballast.take()
+    assert not ballast.drop()
 
 
 def test_bad_write_harms_nobody_else(config: Config) -> None:

@@ -22,6 +22,7 @@ from lmrelay.interfaces import Submission
 from lmrelay.mail.address import parse_address
 from lmrelay.mail.envelope import Envelope, Recipient
 from lmrelay.mail.outcome import Attempt, Delivered
+from lmrelay.queue.ballast import FILE as BALLAST
 from lmrelay.queue.operations import open_desk
 from lmrelay.queue.service import QueueService
 from lmrelay.queue.store import FILE
@@ -132,7 +133,7 @@ class LifecycleTests(SynchronousTestCase):
         queue = self.start()
         self.accept(queue)
         lock = f"workers/{queue.worker}.lock"
-        files = dict.fromkeys((FILE, f"{FILE}-wal", f"{FILE}-shm", lock), 0o600)
+        files = dict.fromkeys((BALLAST, FILE, f"{FILE}-wal", f"{FILE}-shm", lock), 0o600)
         self.assertEqual({".": 0o700, "workers": 0o700, **files}, self.modes())
         self.successResultOf(queue.stop())
 
@@ -146,11 +147,11 @@ class LifecycleTests(SynchronousTestCase):
         self.file.chmod(0o644)
         self.file.with_name(f"{FILE}-wal").touch(0o644)
         self.successResultOf(self.start().stop())
-        self.assertEqual({".": 0o700, "workers": 0o700, FILE: 0o600}, self.modes())
+        self.assertEqual({".": 0o700, "workers": 0o700, FILE: 0o600, BALLAST: 0o600}, self.modes())
         self.file.parent.chmod(0o750)
         self.file.chmod(0o640)
         self.successResultOf(self.start().stop())
-        self.assertEqual({".": 0o750, "workers": 0o700, FILE: 0o640}, self.modes())
+        self.assertEqual({".": 0o750, "workers": 0o700, FILE: 0o640, BALLAST: 0o600}, self.modes())
 
     def test_bad_url(self) -> None:
         """

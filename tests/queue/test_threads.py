@@ -1,0 +1,144 @@
+"""
+The queue as the daemon runs it, with its threads: under a reactor that calls what they hand over, and nothing else.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads, IReactorThreads, IReactorTime
+from twisted.internet.task import Clock
+from twisted.python.threadpool import ThreadPool
+from zope.interface import implementer
+
+from lmrelay.config.values import Config, Kind
+from lmrelay.errors import StoreError
+from lmrelay.interfaces import Submission
+from lmrelay.mail.address import parse_address
+from lmrelay.mail.envelope import Envelope, Recipient
+from lmrelay.mail.outcome import Attempt
+from lmrelay.queue.operations import open_desk
+from lmrelay.queue.service import QueueService
+from tests.queue.conftest import make_config
+from tests.queue.doubles import Dispatch, Settings
+from tests.queue.world import NOW, OK, failure_of, name, result_of
+
+PATIENCE = 30.0
+"""
+Seconds after which a thread is taken to hang.
+"""
+
+
+@implementer(IReactorFromThreads, IReactorThreads, IReactorTime)
+@define(eq=False)
+class Reactor:
+    """
+    One whose time stands, and that runs on the test's thread.
+    """
+
+    clock: Clock = field(factory=Clock)
+    pool: ThreadPool = field(factory=lambda: ThreadPool(0, 2))
+    calls: queue.Queue[Callable[[], object]] = field(factory=queue.Queue)
+
+    def callFromThread(self, callable: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        self.calls.put(lambda: callable(*args, **kwargs))
+
+    def getThreadPool(self) -> ThreadPool:
+        return self.pool
+
+    def seconds(self) -> float:
+        return self.clock.seconds()
+
+    def callLater(self, delay: float, callable: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return self.clock.callLater(delay, callable, *args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.clock, name)
+
+    def wait(self, result: Deferred[Any]) -> Any:
+        """
+        Do what the threads hand over until that has come.
+        """
+        while not result.called or result.paused:
+            self.calls.get(timeout=PATIENCE)()
+        return result_of(result)
+
+
+@pytest.fixture
+def reactor() -> Iterator[Reactor]:
+    reactor = Reactor()
+    reactor.pool.start()
+    yield reactor
+    reactor.pool.stop()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return make_config(tmp_path)
+
+
+def make(config: Config, reactor: Reactor, dispatch: Dispatch) -> QueueService:
+    random = Random(1)
+    return QueueService(
+        Settings(config), reactor, lambda: NOW, random.randbytes, random, dispatch, False, lambda: 1 << 40
+    )
+
+
+def accept(service: QueueService, number: int, body: bytes) -> Deferred[None]:
+    envelope = Envelope(parse_address("s@acme.example"), (Recipient(parse_address("a@b.example")),))
+    into = service.open_body()
+    into.write(body)
+    head = b"Subject: x\r\n"
+    return service.accept(Submission("acme", "outgoing", Kind.TRANSACTIONAL, envelope, head, NOW, name(number)), into)
+
+
+def states(config: Config) -> list[tuple[str, bool]]:
+    with open_desk(config, lambda: NOW) as desk:
+        stories = [desk.story(name(number))["recipients"][0] for number in range(1, 41)]
+    return [(one["state"], one["in_flight"]) for one in stories]
+
+
+def test_threads(config: Config, reactor: Reactor) -> None:
+    """
+    What forty clients hand over at once is accepted, handed to delivery once each and read back whole; what is
+    settled when the queue stops is recorded, and the rest is free.
+    """
+    dispatch = Dispatch()
+    service = make(config, reactor, dispatch)
+    reactor.wait(service.start())
+    bodies = {number: b"\r\n" + bytes([number]) * (400_000 if number % 8 == 0 else 10) for number in range(1, 41)}
+    accepted = [accept(service, number, body) for number, body in bodies.items()]
+    for one in accepted:
+        reactor.wait(one)
+    assert sorted((name(number), 0) for number in bodies) == sorted(dispatch.handed())
+    for number, body in bodies.items():
+        content, blocks = service.open_content(name(number)), []
+        while block := reactor.wait(content.read()):
+            blocks.append(block)
+        assert b"Subject: x\r\n" + body == b"".join(blocks)
+    attempt = Attempt(NOW, NOW, OK, "mx.b.example")
+    settled = [service.settle(name(number), {0: attempt}) for number in range(1, 31)]
+    reactor.wait(service.stop())
+    for one in settled:
+        result_of(one)
+    assert [("delivered", False)] * 30 + [("queued", False)] * 10 == states(config)
+    assert [] == reactor.clock.getDelayedCalls()
+    failure_of(accept(service, 41, b"\r\n"), StoreError)
+
+
+def test_start_that_fails(config: Config, reactor: Reactor) -> None:
+    """
+    A queue that cannot start says so from its thread too.
+    """
+    (config.server.state_dir / "queue.sqlite").write_bytes(b"not a database" * 1000)
+    started = make(config, reactor, Dispatch()).start()
+    while not started.called or started.paused:
+        reactor.calls.get(timeout=PATIENCE)()
+    assert "file is not a database" in str(failure_of(started, StoreError).value)
