@@ -7,7 +7,7 @@ Coroutines are driven with Deferreds on the reactor thread; all methods are call
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 
 from attrs import field, frozen
 from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
@@ -177,6 +177,13 @@ class Lane:
     kind: Kind
     domain: str
 
+    @property
+    def party(self) -> tuple[str, Kind]:
+        """
+        Whose share of what is scarce it uses: a newsletter's is not that of the same project's other mail.
+        """
+        return self.project, self.kind
+
 
 @frozen(eq=False)
 class LeasedRecipient:
@@ -340,10 +347,11 @@ class IResolver(Interface):
     Questions to the DNS, answered from a bounded cache where it may be.
     """
 
-    def query(name: str, type: int) -> Deferred[Answer]:
+    def query(name: str, type: int, whose: Hashable = None) -> Deferred[Answer]:
         """
         @param name: in A-labels
         @param type: the number of the record type (15 MX, 1 A, 28 AAAA, 52 TLSA …)
+        @param whose: for whom it is asked: nobody's questions wait for those of another
 
         It fails with L{lmrelay.errors.DnsError} where there was no usable answer.
         """

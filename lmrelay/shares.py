@@ -86,15 +86,18 @@ class Turns(Generic[T]):
         """
         What may be done now, and for whom: it is out of the party's share until L{end}.
         """
-        party = next((party for party in self._waiting if self.shares.has_room(party)), None)
-        if party is None:
-            return None
+        for party in self._waiting:
+            if self.shares.has_room(party):
+                return party, self._take(party)
+        return None
+
+    def _take(self, party: Hashable) -> T:
         things = self._waiting.pop(party)
         thing = things.popleft()
         if things:
             self._waiting[party] = things
         self.shares.take(party)
-        return party, thing
+        return thing
 
     def end(self, party: Hashable) -> None:
         """

@@ -48,7 +48,8 @@ class Desk(Protocol):
         and C{in_flight}: a living worker owns it.
         An attempt: C{started}, C{ended}, C{seconds}, C{outcome} (C{delivered}, C{delayed}, C{failed}), C{status},
         C{text}, C{fault}, C{reply} (as one text, or None), C{host}, C{address}, C{tls} (a mapping of version, cipher,
-        verified, reason and policy, or None), C{tls_failure}.
+        verified, reason and policy, or None), C{tls_failure},
+        C{offered} (MAIL was sent).
         """
 
     def head(self, message: str) -> bytes:

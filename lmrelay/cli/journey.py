@@ -75,7 +75,7 @@ def _attempt(fields: Mapping[str, object]) -> str:
     An attempt in the order in which people ask: whom, where, how, and what was said.
     """
     where = f"at {fields.get('host')} [{fields.get('address')}]" if fields.get("host") else "(no host reached)"
-    how = f"over {fields['tls']}" if fields.get("tls") else "in plaintext" if fields.get("address") else ""
+    how = f"over {fields['tls']}" if fields.get("tls") else "in plaintext" if fields.get("offered") else ""
     words = fields.get("reply") or f"{fields.get('status', '')} {fields.get('reason', '')}".strip()
     way = " ".join(part for part in (str(fields.get("recipient")), where, how) if part)
     return f"{way}: {words}"

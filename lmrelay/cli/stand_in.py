@@ -6,7 +6,7 @@ this machine, and that MX. It takes every message, says what came, and keeps not
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from email import message_from_bytes, policy
 from typing import Any, cast
 
@@ -35,7 +35,7 @@ class StandInResolver:
     A DNS in which every domain has the stand-in as its MX.
     """
 
-    def query(self, name: str, type: int) -> Deferred[Answer]:
+    def query(self, name: str, type: int, whose: Hashable = None) -> Deferred[Answer]:
         """
         The stand-in, whatever is asked; nothing but MX and A records exists.
         """

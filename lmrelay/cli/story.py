@@ -92,9 +92,11 @@ def _protection(attempt: Story) -> str:
     if tls:
         verified = "certificate verified" if tls["verified"] else f"certificate not verified ({tls['reason']})"
         return f"{tls['version']} {tls['cipher']}, {verified}, policy {tls['policy']}"
-    if attempt.get("tls_failure"):
-        return f"in plaintext, because TLS failed: {attempt['tls_failure']}"
-    return "in plaintext" if attempt.get("address") else ""
+    failure = attempt.get("tls_failure")
+    if not attempt.get("offered"):
+        # Nothing of the message went out, so there is nothing that was or was not protected.
+        return f"TLS failed: {failure}" if failure else ""
+    return f"in plaintext, because TLS failed: {failure}" if failure else "in plaintext"
 
 
 def _outcome(attempt: Story) -> str:

@@ -7,12 +7,12 @@ over. No hosts file and no search list: mail goes by the DNS alone (RFC 5321 §5
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import partial
 from pathlib import Path
 
 from attrs import define, evolve, field
-from twisted.internet.defer import Deferred, DeferredSemaphore, fail, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -32,6 +32,7 @@ from lmrelay.dns.message import (
 from lmrelay.dns.servers import Servers
 from lmrelay.errors import DnsError
 from lmrelay.interfaces import Answer, IResolver, ISettings
+from lmrelay.shares import Shares, Turns
 
 ROUNDS = (2.0, 3.0, 5.0)
 """
@@ -40,8 +41,10 @@ Seconds that each server gets, round after round.
 
 TCP_TIMEOUT = 5.0
 MAX_ASKING = 200
+LEAST_ASKING = 20
 """
-Questions on their way at one time, so that a queue full of domains does not take all sockets.
+Questions on their way at one time, so that a queue full of domains does not take all sockets,
+and those that anybody may have on their way whatever the others have.
 """
 
 log = Logger()
@@ -62,12 +65,14 @@ class Resolver:
     _servers: Servers = field(init=False)
     _asked: tuple[NameServer, ...] = field(default=(), init=False)
     _waiting: dict[Question, list[Deferred[Answer]]] = field(factory=dict, init=False)
-    _slots: DeferredSemaphore = field(factory=partial(DeferredSemaphore, MAX_ASKING), init=False)
+    _turns: Turns[Question] = field(factory=lambda: Turns(Shares(MAX_ASKING, LEAST_ASKING)), init=False)
+    _unasked: dict[Question, set[Hashable]] = field(factory=dict, init=False)
+    _asking: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._servers = Servers(self.settings, self.resolv_conf)
 
-    def query(self, name: str, type: int) -> Deferred[Answer]:
+    def query(self, name: str, type: int, whose: Hashable = None) -> Deferred[Answer]:
         """
         As L{IResolver.query}. The same question in flight is asked once.
         """
@@ -79,7 +84,7 @@ class Resolver:
         known = self.cache.find(question, self.reactor.seconds())
         if known is not None:
             return succeed(self._believed(known)) if isinstance(known, Answer) else fail(DnsError(str(known)))
-        return self._join(question)
+        return self._join(question, whose)
 
     def _watch_servers(self) -> None:
         servers = self._servers.current(self.reactor.seconds())
@@ -93,24 +98,45 @@ class Resolver:
             return evolve(answer, authenticated=False)
         return answer
 
-    def _join(self, question: Question) -> Deferred[Answer]:
+    def _join(self, question: Question, whose: Hashable) -> Deferred[Answer]:
         waiting = self._waiting.get(question)
-        first = waiting is None
         if waiting is None:
             waiting = self._waiting[question] = []
+            self._unasked[question] = set()
         mine: Deferred[Answer] = Deferred(waiting.remove)
         waiting.append(mine)
-        if first:
-            asking: Deferred[Answer] = self._slots.run(lambda: Deferred.fromCoroutine(self._resolve(question)))
-            asking.addBoth(partial(self._tell, question))
+        askers = self._unasked.get(question)
+        if askers is not None and whose not in askers:
+            # It is asked when the first of those who want to know has a turn.
+            askers.add(whose)
+            self._turns.add(whose, question)
+            self._ask_in_turn()
         return mine
 
-    def _tell(self, question: Question, result: Answer | Failure) -> None:
+    def _ask_in_turn(self) -> None:
+        if self._asking:
+            # The outer loop takes up what this call was for; recursion would have no bound.
+            return
+        self._asking = True
+        try:
+            while (turn := self._turns.next()) is not None:
+                whose, question = turn
+                if self._unasked.pop(question, None) is None:
+                    self._turns.end(whose)
+                    continue
+                asking: Deferred[Answer] = Deferred.fromCoroutine(self._resolve(question))
+                asking.addBoth(partial(self._tell, question, whose))
+        finally:
+            self._asking = False
+
+    def _tell(self, question: Question, whose: Hashable, result: Answer | Failure) -> None:
+        self._turns.end(whose)
         for waiting in self._waiting.pop(question):
             if isinstance(result, Answer):
                 waiting.callback(self._believed(result))
             else:
                 waiting.errback(result)
+        self._ask_in_turn()
 
     async def _resolve(self, question: Question) -> Answer:
         try:

@@ -88,7 +88,7 @@ class Attempt:
     One try for one recipient: when (seconds since the epoch), where, and how it went.
 
     C{host} and C{address} are the MX host and its IP address, None where the try
-    ended before there was one. C{tls} is None for plaintext. C{tls_failure} is why
+    ended before there was one. C{offered}: MAIL was sent there. C{tls} is None for plaintext. C{tls_failure} is why
     TLS that was offered was not used.
     """
 
@@ -99,3 +99,4 @@ class Attempt:
     address: str | None = None
     tls: Tls | None = None
     tls_failure: str = ""
+    offered: bool = False

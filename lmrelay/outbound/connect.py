@@ -7,6 +7,7 @@ plaintext connection of its own, for nothing of the broken one can be used.
 
 from __future__ import annotations
 
+import errno
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ class HostFailure:
 
     C{of_host}: it is the host that speaks (its greeting, EHLO, TLS), so its other addresses
     need not be asked; else only this address did not answer. C{slow_down}: it asks for less at a time.
+    C{demand}: mail that asks for this failed here, and mail that asks for less may not.
     """
 
     target: Target
@@ -52,6 +54,7 @@ class HostFailure:
     of_host: bool
     slow_down: bool = False
     tls_failure: str = ""
+    demand: Demand | None = None
 
 
 @define(eq=False)
@@ -76,7 +79,7 @@ class Connector:
         if demand.required > Level.NONE:
             text = f"TLS is required ({demand.policy}), but {result.reason}"
             outcome = Delayed("4.7.5", text, Fault.POLICY)
-            return HostFailure(target, outcome, of_host=True, tls_failure=result.reason)
+            return HostFailure(target, outcome, of_host=True, tls_failure=result.reason, demand=demand)
         plain = await self._connect(target, _WITHOUT_TLS, result.reason)
         return plain if not isinstance(plain, TlsFailed) else _unreachable(target, plain.reason)
 
@@ -89,6 +92,8 @@ class Connector:
         except CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever kept us from connecting, this address is not to be had now
+            if _is_ours(error):
+                return HostFailure(target, Delayed("4.3.0", _reason(error), Fault.OURS), False, tls_failure=tls_failure)
             return _unreachable(target, _reason(error), tls_failure)
         opening = Opening(connection, demand, config.server.hostname, self._context)
         result = await opening.run()
@@ -140,12 +145,21 @@ def _unreachable(target: Target, reason: str, tls_failure: str = "") -> HostFail
     return HostFailure(target, Delayed("4.4.1", text, Fault.NETWORK), of_host=False, tls_failure=tls_failure)
 
 
+def _is_ours(error: Exception) -> bool:
+    """
+    Did this machine have nothing to connect with, so that nothing is known of the host?
+    """
+    return getattr(error, "osError", None) in _SHORTAGES or getattr(error, "errno", None) in _SHORTAGES
+
+
 def _reason(error: Exception) -> str:
     for kind, words in _REASONS:
         if isinstance(error, kind):
             return words
     return str(error) or type(error).__name__
 
+
+_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 _REASONS = (
     (ConnectionRefusedError, "the connection was refused"),

@@ -180,7 +180,7 @@ class Courier:
         config = self.settings.config
         for held in recipients:
             lane = held.leased.lane
-            policy = find_policy(config, lane.project, held.leased.route, lane.domain)
+            policy = find_policy(config, lane.project, held.leased.route, lane.domain, held.leased.tls)
             self.dispatch.place(held, site, policy, config.delivery.connections_per_site)
         self._pump()
 
@@ -261,7 +261,9 @@ class Courier:
         """
         delivery = self.settings.config.delivery
         ipv6_last = self.reactor.seconds() < self._ipv6_last_until
-        found = await self._router.find_addresses(host, delivery.allow_networks, ipv6_last=ipv6_last)
+        found = await self._router.find_addresses(
+            host, delivery.allow_networks, work.leased.lane.party, ipv6_last=ipv6_last
+        )
         walk.look(found)
         for address in found.addresses if isinstance(found, Addresses) else ():
             if self._draining:
@@ -303,7 +305,7 @@ class Courier:
             if self._draining:
                 connection.close()
                 return None
-            self.pool.add(connection, demand)
+            self.pool.add(connection)
             return connection
         at_once = not connection.of_host and self.reactor.seconds() - began < AT_ONCE
         if ":" in target.address and at_once and connection.outcome.fault is not Fault.OURS:
@@ -312,7 +314,7 @@ class Courier:
             self._ipv6_last_until = self.reactor.seconds() + IPV6_LAST
         if connection.slow_down:
             self._slow_down(queue, work)
-        self.pool.mark_dead(connection, demand)
+        self.pool.mark_dead(connection)
         return connection
 
     async def _deliver(self, connection: Connection, queue: SiteQueue, work: Work, walk: Walk, demand: Demand) -> bool:

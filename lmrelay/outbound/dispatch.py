@@ -30,13 +30,6 @@ have; transactions under way likewise; sites whose budget is remembered.
 """
 
 
-def party_of(leased: Leased) -> Party:
-    """
-    Whose share it comes out of: a newsletter's is not that of the same project's other mail.
-    """
-    return leased.lane.project, leased.lane.kind
-
-
 @define(eq=False)
 class Windows:
     """
@@ -53,11 +46,12 @@ class Windows:
         passes alone, else it never would.
         """
         used = self._lanes.get(lane, 0)
-        party = (lane.project, lane.kind)
-        if (used and used + recipients > self.lane) or not self.shares.has_room(party, recipients, fresh=not used):
+        if used and used + recipients > self.lane:
+            return False
+        if not self.shares.has_room(lane.party, recipients, fresh=not used):
             return False
         self._lanes[lane] = used + recipients
-        self.shares.take(party, recipients)
+        self.shares.take(lane.party, recipients)
         return True
 
     def free(self, lane: Lane, recipients: int = 1) -> None:
@@ -65,7 +59,7 @@ class Windows:
         Give room back.
         """
         left = self._lanes.get(lane, 0) - recipients
-        self.shares.give_back((lane.project, lane.kind), recipients)
+        self.shares.give_back(lane.party, recipients)
         if left > 0:
             self._lanes[lane] = left
         else:
@@ -167,7 +161,7 @@ class Dispatch:
                 continue
             queue.running += 1
             work.round = queue.budget.round
-            self.running.take(party_of(work.leased))
+            self.running.take(work.leased.lane.party)
             self._mark(queue)
             self._queues.pop(work, None)
             for held in work.held.values():
@@ -198,7 +192,7 @@ class Dispatch:
         A transaction is through; the site has a connection to spare again.
         """
         queue.running -= 1
-        self.running.give_back(party_of(work.leased))
+        self.running.give_back(work.leased.lane.party)
         self._mark(queue)
 
     def start(self, held: Held) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import chain
+from typing import Union
 
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -31,6 +32,11 @@ Seconds for which a host that did not answer is passed over.
 """
 
 MAX_DEAD = 5_000
+
+DeadKey = tuple[str, str, Union[Demand, None]]
+"""
+A host, one of its addresses (empty: all), and the demand for which it is dead (None: any).
+"""
 
 PASSED_LATER = 0.1
 PASSED_LATEST = 300.0
@@ -88,7 +94,7 @@ class Pool:
     _idle: OrderedDict[Connection, Idle] = field(factory=OrderedDict, init=False)
     _of_site: dict[tuple[tuple[str, ...], ...], OrderedDict[Connection, Idle]] = field(factory=dict, init=False)
     _used: dict[Connection, None] = field(factory=dict, init=False)
-    _dead: OrderedDict[tuple[str, str | Demand], Dead] = field(factory=OrderedDict, init=False)
+    _dead: OrderedDict[DeadKey, Dead] = field(factory=OrderedDict, init=False)
     _sweep: IDelayedCall | None = field(default=None, init=False)
 
     @property
@@ -98,13 +104,13 @@ class Pool:
         """
         return len(self._idle)
 
-    def add(self, connection: Connection, demand: Demand) -> None:
+    def add(self, connection: Connection) -> None:
         """
         A new connection, in use from now on. Its host is not dead.
         """
         self._used[connection] = None
-        self._dead.pop((connection.host, demand), None)
-        self._dead.pop((connection.host, connection.address), None)
+        self._dead.pop((connection.host, "", None), None)
+        self._dead.pop((connection.host, connection.address, None), None)
         connection.notify_lost(self._lose)
 
     def take(self, site: Site, demand: Demand, hosts: Sequence[str]) -> Connection | None:
@@ -192,19 +198,15 @@ class Pool:
         for connection in list(self._used):
             connection.abort()
 
-    def mark_dead(self, failure: HostFailure, demand: Demand) -> None:
+    def mark_dead(self, failure: HostFailure) -> None:
         """
-        Pass it over for a while, unless another connection to it works right now, or the fault is ours.
-
-        What a host said counts only for those who asked as this one did: else one tenant's
-        demand for TLS that the host cannot meet would hold up everybody's mail.
+        Pass it over for a while, unless another connection to it works right now, or the fault is
+        ours. One that lacks the TLS that some mail demands is passed over for that mail alone.
         """
-        if failure.outcome.fault is Fault.OURS:
-            return
         target = failure.target
-        if any(c.host == target.host and c.address == target.address for c in (*self._used, *self._idle)):
+        if failure.outcome.fault is Fault.OURS or (failure.demand is None and self._works(target)):
             return
-        key = (target.host, demand if failure.of_host else target.address)
+        key = (target.host, "" if failure.of_host else target.address, failure.demand)
         self._dead[key] = Dead(failure, self.clock.seconds() + self.dead_seconds)
         self._dead.move_to_end(key)
         while len(self._dead) > MAX_DEAD:
@@ -223,17 +225,21 @@ class Pool:
         hosts = set(chain.from_iterable(site.groups))
         return any(connection.host in hosts for connection in self._used)
 
+    def _works(self, target: Target) -> bool:
+        return any(c.host == target.host and c.address == target.address for c in (*self._used, *self._idle))
+
     def find_dead(self, target: Target, demand: Demand) -> Dead | None:
         """
-        Why it is passed over for messages with that demand, if it is.
+        Why it is passed over for mail with that demand, if it is.
         """
-        return self._find_dead(target.host, demand) or self._find_dead(target.host, target.address)
+        keys = ((target.host, "", None), (target.host, target.address, None), (target.host, "", demand))
+        return next(filter(None, map(self._find_dead, keys)), None)
 
-    def _find_dead(self, host: str, of: str | Demand) -> Dead | None:
-        dead = self._dead.get((host, of))
+    def _find_dead(self, key: DeadKey) -> Dead | None:
+        dead = self._dead.get(key)
         left = dead.until - self.clock.seconds() if dead is not None else 0.0
         if dead is None or left <= 0:
-            self._dead.pop((host, of), None)
+            self._dead.pop(key, None)
             return None
         dead.seconds = min(left + dead.passed * PASSED_LATER, PASSED_LATEST)
         dead.passed += 1

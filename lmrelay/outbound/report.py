@@ -34,6 +34,7 @@ def report(held: Iterable[Held], attempts: Mapping[int, Attempt], site: str) -> 
             address=attempt.address or "",
             tls=attempt.tls.version if attempt.tls else "",
             tls_failure=attempt.tls_failure,
+            offered=attempt.offered,
             reply=str(outcome.reply or ""),
             status="" if isinstance(outcome, Delivered) else outcome.status,
             reason="" if isinstance(outcome, Delivered) else outcome.text,

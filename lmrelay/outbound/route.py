@@ -7,7 +7,7 @@ for good where the DNS says so, for now where it says nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from itertools import chain, zip_longest
 from random import Random
@@ -188,26 +188,28 @@ class Router:
     resolver: IResolver
     random: Random
 
-    async def find_site(self, domain: str, own_name: str) -> Site | Failed | Delayed:
+    async def find_site(self, domain: str, own_name: str, whose: Hashable = None) -> Site | Failed | Delayed:
         """
         Where mail for C{domain} (A-labels) goes. Never fails.
+
+        @param whose: for whom the DNS is asked, as L{IResolver.query} has it
         """
         if domain.startswith("["):
             return Failed("5.1.2", "mail to address literals is not relayed", Fault.RECIPIENT)
         try:
-            answer = await self.resolver.query(domain, MX)
+            answer = await self.resolver.query(domain, MX, whose)
         except DnsError as error:
             return dns_trouble(error)
         return choose_site(domain, answer, own_name.lower())
 
     async def find_addresses(
-        self, host: str, networks: Sequence[Network], *, ipv6_last: bool = False
+        self, host: str, networks: Sequence[Network], whose: Hashable = None, *, ipv6_last: bool = False
     ) -> Addresses | Delayed:
         """
         Where C{host} can be connected to. A family without an answer is passed over as long
         as the other has one. Never fails.
         """
-        questions: list[Deferred[Answer]] = [self.resolver.query(host, type) for type in (AAAA, A)]
+        questions: list[Deferred[Answer]] = [self.resolver.query(host, type, whose) for type in (AAAA, A)]
         answers = await DeferredList(questions, consumeErrors=True)
         families: list[list[str]] = []
         trouble: Delayed | None = None

@@ -7,26 +7,30 @@ do not hold up another's mail.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
 from typing import Union
 
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from lmrelay.config.values import Config
 from lmrelay.interfaces import ISettings
 from lmrelay.mail.outcome import Delayed, Failed, Fault
 from lmrelay.outbound.route import Router, Site
 from lmrelay.outbound.sites import Held
+from lmrelay.shares import Shares, Turns
 from lmrelay.tasks import Tasks
 
 MAX_ASKING = 400
+LEAST_ASKING = 20
 MAX_KNOWN = 10_000
 FRESH = 30.0
 TROUBLE_FRESH = 5.0
 """
-Domains asked for at a time, domains remembered, and for how many seconds: the resolver's cache
+Domains asked for at a time, and those for which anybody may ask whatever the others do;
+domains remembered, and for how many seconds: the resolver's cache
 answers with the zone's own TTL, this one saves the asking.
 """
 
@@ -45,26 +49,45 @@ class Routing:
     router: Router
     settings: ISettings
     tell: Callable[[Sequence[Held], Found], None]
-    max_asking: int = MAX_ASKING
     _tasks: Tasks = field(factory=Tasks, init=False)
     _known: OrderedDict[str, tuple[float, Found]] = field(factory=OrderedDict, init=False)
     _waiting: dict[str, list[Held]] = field(factory=dict, init=False)
-    _turns: OrderedDict[str, deque[str]] = field(factory=OrderedDict, init=False)
-    _asking: int = field(default=0, init=False)
+    _turns: Turns[str] = field(factory=lambda: Turns(Shares(MAX_ASKING, LEAST_ASKING)), init=False)
+    _unasked: dict[str, set[Hashable]] = field(factory=dict, init=False)
+    _asking: bool = field(default=False, init=False)
+    _asked_under: Config | None = field(default=None, init=False)
 
     def add(self, domain: str, recipients: Sequence[Held]) -> None:
         """
         Find the site of these, which are all at C{domain}.
         """
+        self._watch_settings()
         known = self._known.get(domain)
         if known is not None and known[0] > self.clock.seconds():
             self.tell(recipients, known[1])
-        elif domain in self._waiting:
-            self._waiting[domain] += recipients
         else:
-            self._waiting[domain] = list(recipients)
-            self._turns.setdefault(recipients[0].leased.lane.project, deque()).append(domain)
+            self._wait(domain, recipients)
+
+    def _wait(self, domain: str, recipients: Sequence[Held]) -> None:
+        if domain not in self._waiting:
+            self._waiting[domain] = []
+            self._unasked[domain] = set()
+        self._waiting[domain] += recipients
+        askers = self._unasked.get(domain)
+        party = recipients[0].leased.lane.party
+        if askers is not None and party not in askers:
+            # It is asked for when the first of those who have mail for it has a turn.
+            askers.add(party)
+            self._turns.add(party, domain)
             self._ask()
+
+    def _watch_settings(self) -> None:
+        """
+        Other name servers may answer otherwise, and under another name other hosts are this one.
+        """
+        if self.settings.config is not self._asked_under:
+            self._asked_under = self.settings.config
+            self.forget()
 
     def forget(self) -> None:
         """
@@ -73,22 +96,28 @@ class Routing:
         self._known.clear()
 
     def _ask(self) -> None:
-        while self._turns and self._asking < self.max_asking:
-            project, domains = self._turns.popitem(last=False)
-            domain = domains.popleft()
-            if domains:
-                self._turns[project] = domains
-            self._asking += 1
-            self._tasks.start(self._find(domain))
+        if self._asking:
+            # The outer loop takes up what this call was for; recursion would have no bound.
+            return
+        self._asking = True
+        try:
+            while (turn := self._turns.next()) is not None:
+                party, domain = turn
+                if self._unasked.pop(domain, None) is None:
+                    self._turns.end(party)
+                else:
+                    self._tasks.start(self._find(domain, party))
+        finally:
+            self._asking = False
 
-    async def _find(self, domain: str) -> None:
+    async def _find(self, domain: str, party: Hashable) -> None:
         found: Found
         try:
-            found = await self.router.find_site(domain, self.settings.config.server.hostname)
+            found = await self.router.find_site(domain, self.settings.config.server.hostname, party)
         except Exception:  # noqa: BLE001 - our own fault, logged; it delays mail
             log.failure("routing broke", domain=domain)
             found = Delayed("4.3.0", "the relay had an internal error", Fault.OURS)
-        self._asking -= 1
+        self._turns.end(party)
         self._remember(domain, found)
         self.tell(self._waiting.pop(domain), found)
         self._ask()

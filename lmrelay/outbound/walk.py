@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Failed, Fault, Outcome
 from lmrelay.outbound.client import Connection
@@ -56,6 +56,8 @@ class Walk:
                 connection.address,
                 connection.tls,
                 connection.tls_failure,
+                # What the host lacks is known before MAIL.
+                offered=verdict.reach is not Reach.MESSAGE,
             )
             if verdict.reach in (Reach.RECIPIENT, Reach.SITE) or isinstance(verdict.outcome, Delivered):
                 ended[number] = attempt
@@ -129,9 +131,7 @@ class Walk:
 
 
 def _ended(attempt: Attempt, now: float) -> Attempt:
-    return Attempt(
-        attempt.started_at, now, attempt.outcome, attempt.host, attempt.address, attempt.tls, attempt.tls_failure
-    )
+    return evolve(attempt, ended_at=now)
 
 
 def _more_telling(first: Attempt | None, second: Attempt) -> Attempt:

@@ -143,6 +143,7 @@ attempt = Table(
     Column("address", Text),
     Column("tls", Text),
     Column("tls_failure", Text, nullable=False),
+    Column("offered", Boolean),
 )
 
 event = Table(

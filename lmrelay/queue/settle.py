@@ -207,6 +207,7 @@ def _attempt_row(row: Open, count: int, made: Attempt, words: str) -> Row:
         "address": made.address,
         "tls": None if made.tls is None else dump(_tls(made.tls)),
         "tls_failure": made.tls_failure,
+        "offered": made.offered,
     }
 
 

@@ -135,7 +135,7 @@ def _tell_recipient(row: Row[Any], attempts: Mapping[int, list[Record]], living:
 
 
 def _tell_attempt(row: Row[Any]) -> Record:
-    names = ("number", "outcome", "status", "text", "fault", "reply", "host", "address", "tls_failure")
+    names = ("number", "outcome", "status", "text", "fault", "reply", "host", "address", "tls_failure", "offered")
     return {
         **{name: row._mapping[name] for name in names},
         "started": row.started_at,

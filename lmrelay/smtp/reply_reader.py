@@ -20,6 +20,7 @@ LINES_LIMIT = 128
 
 # A code with nothing after it is the last line of a reply (RFC 5321 §4.2).
 _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: +|$)")
 
 
@@ -70,7 +71,7 @@ class ReplyReader:
                 raise SyntaxRefused("the reply has too many lines")
             return None
         lines, self._lines = self._lines, []
-        return _make_reply(int(match[1]), [line.decode("utf-8", "replace") for line in lines])
+        return _make_reply(int(match[1]), list(map(_read_text, lines)))
 
     @property
     def pending(self) -> bool:
@@ -78,6 +79,15 @@ class ReplyReader:
         Has part of a reply been read? After the 220 of STARTTLS it must not (RFC 3207).
         """
         return bool(self._octets or self._lines)
+
+
+def _read_text(line: bytes) -> str:
+    """
+    The words go into rows, logs and notifications: no control character of the remote's gets
+    there, nor one that makes a terminal show another text than the one that is there.
+    """
+    text = line.decode("utf-8", "replace")
+    return text if text.isprintable() else _CONTROL.sub("\ufffd", text.replace("\t", " "))
 
 
 def _make_reply(code: int, lines: list[str]) -> Reply:

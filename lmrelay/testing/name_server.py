@@ -8,7 +8,7 @@ UDP and TCP on a loopback address, truthfully or with any of the faults that a z
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from ipaddress import ip_address
 from typing import Any
 
@@ -129,7 +129,7 @@ class FakeResolver:
     reactor: IReactorTime | None = None
     asked: list[tuple[str, int]] = field(factory=list)
 
-    def query(self, name: str, type: int) -> Deferred[Answer]:
+    def query(self, name: str, type: int, whose: Hashable = None) -> Deferred[Answer]:
         self.asked.append((name, type))
         chain, end = self.zone.follow(name, type)
         said = self.zone.look_up(end, type)

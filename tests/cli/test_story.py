@@ -113,14 +113,16 @@ def test_ended() -> None:
 
 def test_plaintext_says_why() -> None:
     """
-    TLS that was offered and failed is told, and so is plain plaintext.
+    TLS that was offered and failed is told, and so is plain plaintext; but only where something was sent.
     """
-    plain = {**GREYLISTED, "tls": None}
+    plain = {**GREYLISTED, "tls": None, "offered": True}
     failed = {**plain, "tls_failure": "handshake failure"}
-    recipient = {**STORY["recipients"][0], "attempts": [plain, failed]}
+    refused = {**plain, "tls_failure": "the certificate has expired", "offered": False}
+    recipient = {**STORY["recipients"][0], "attempts": [plain, failed, refused]}
     text = "\n".join(tell({**STORY, "recipients": [recipient]}, NOON))
     assert "[192.0.2.1], in plaintext, took" in text
     assert "in plaintext, because TLS failed: handshake failure, took" in text
+    assert "[192.0.2.1], TLS failed: the certificate has expired, took" in text
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,27 @@ class TestResolver(SynchronousTestCase):
         resolver = self.make(lame)
         self.assertEqual("a referral from 192.0.2.1 for b.example", self.failure(resolver.query("b.example", MX), 0))
 
+    def test_silent_names_of_one_hold_up_nobody_else(self) -> None:
+        """
+        However many silent names one asks for, others get their answers at once, also where the
+        one wants to know the same.
+        """
+        zone = Zone().exchanges("b.example", (1, "m.x")).exchanges("c.example", (1, "m.x"))
+        for number in range(500):
+            zone.fault(f"s{number}.example", Said(silent=True))
+        resolver = self.make(zone)
+        silent = [resolver.query(f"s{number}.example", MX, "acme") for number in range(500)]
+        late = resolver.query("b.example", MX, "acme")
+        self.net.pump([0, 0])
+        self.assertNoResult(late)
+        self.assertEqual(100, self.net.open)
+        self.result(resolver.query("c.example", MX, "other"), 0)
+        self.result(resolver.query("b.example", MX, "other"), 0)
+        self.successResultOf(late)
+        self.net.pump([1] * 60)
+        self.assertEqual(500, len([self.failureResultOf(one, DnsError) for one in silent]))
+        self.assertEqual((0, []), (self.net.open, self.net.getDelayedCalls()))
+
     def test_silent_server_is_passed_over(self) -> None:
         """
         A server that does not answer in time is followed by the next.

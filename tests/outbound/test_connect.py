@@ -5,10 +5,12 @@ Connecting: greeting, EHLO and TLS under each policy, with real handshakes in me
 from __future__ import annotations
 
 import datetime
+import errno
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import CancelledError
+from twisted.internet.error import ConnectBindError
 from twisted.trial.unittest import SynchronousTestCase
 
 from lmrelay.config.values import TlsPolicy
@@ -105,6 +107,19 @@ class OpeningTests(ConnectTests):
         deferred = relay.begin(relay.connector.connect(target, configured(TlsPolicy.NONE)))
         relay.network.pass_time(31)
         self.assertFalse(self.successResultOf(deferred).of_host)
+
+    def test_nothing_left_to_connect_with(self) -> None:
+        """
+        Without a file descriptor it is our own fault, whatever the host.
+        """
+        relay = Relay(Network())
+
+        def connect(*args: object, **more: object) -> None:
+            raise ConnectBindError(errno.EMFILE, "Too many open files")
+
+        relay.network.connectTCP = connect
+        failure = relay.run(relay.connector.connect(TARGET, configured(TlsPolicy.NONE)))
+        self.assertEqual((False, "4.3.0", Fault.OURS), (failure.of_host, failure.outcome.status, failure.outcome.fault))
 
     def test_cancelled(self) -> None:
         """

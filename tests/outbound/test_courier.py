@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from lmrelay.config.values import Delivery, DomainDelivery, Kind, TlsPolicy
+from lmrelay.config.values import Delivery, Dns, DomainDelivery, Kind, Server, TlsPolicy
 from lmrelay.interfaces import IDispatch, Lane
 from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault
 from lmrelay.outbound.courier import Courier
@@ -231,6 +231,35 @@ class TestRoutes(Deliveries):
         self.courier.resume()
         self.assertEqual([[0, 1]], [[r.number for r in c.carried[0].recipients] for c in self.connector.opened])
 
+    def test_silent_domains_of_one_project(self) -> None:
+        """
+        One project's look-ups without an answer hold up no other's, also of a domain both have mail for.
+        """
+        self.courier.dispatch = Dispatch(Windows(10, Shares(5000, 10)))
+        for number in range(400):
+            self.zone.fault(f"s{number}.example", Said(rcode=2, delay=3.0))
+        for number in range(400):
+            self.take(leased(f"s{number}", domain=f"s{number}.example"))
+        self.take(leased("a1", domain="b.example"))
+        self.assertEqual({}, self.queue.settled)
+        self.take(leased("o1", domain="c.example", project="other"), leased("o2", domain="b.example", project="other"))
+        self.assertEqual({"o1", "o2", "a1"}, {id for id, _ in self.queue.settled})
+        self.clock.pump([3.0] * 3)
+        self.assertEqual(403, len(self.queue.settled))
+
+    def test_reload_forgets_routes(self) -> None:
+        """
+        With other name servers, or another name, a domain is asked for again.
+        """
+        self.take(leased("m1"))
+        self.take(leased("m2"))
+        self.settings.config = config(dns=Dns(validating=True))
+        self.take(leased("m3"))
+        self.settings.config = evolve(self.settings.config, server=Server("mx1.b.example"))
+        self.take(leased("m4"))
+        self.assertEqual(3, self.resolver.asked.count(("b.example", 15)))
+        self.assertEqual("5.4.6", self.outcome("m4").status)
+
     def test_domain_is_asked_for_once(self) -> None:
         """
         Messages for a domain whose route is being found wait for the same answer.
@@ -256,19 +285,6 @@ class TestTls(Deliveries):
         self.take(leased("m1"))
         self.assertEqual([Level.AUTHENTICATED], [demand.required for _, demand in self.connector.asked])
 
-    def test_demand_of_one_delays_nobody_else(self) -> None:
-        """
-        A host that cannot meet one tenant's demand for TLS is passed over for that demand only.
-        """
-        self.settings.config = config(delivery=Delivery(domains={"b.example": DomainDelivery(TlsPolicy.ENFORCED)}))
-        untrusted = Delayed("4.7.5", "TLS is required", Fault.POLICY)
-        self.connector.of_host = True
-        self.connector.down = {"mx1.b.example": untrusted, "mx2.b.example": untrusted}
-        self.take(leased("m1"))
-        self.connector.down = {}
-        self.take(leased("m2", domain="c.example"))
-        self.assertEqual((untrusted, OK.outcome), (self.outcome("m1"), self.outcome("m2")))
-
     def test_fault_of_ours_is_not_the_hosts(self) -> None:
         """
         A connection that this machine could not make says nothing of the host.
@@ -280,6 +296,21 @@ class TestTls(Deliveries):
         self.connector.down = {}
         self.take(leased("m2"))
         self.assertEqual(OK.outcome, self.outcome("m2"))
+
+    def test_attempt_tells_whether_mail_was_sent(self) -> None:
+        """
+        A host that could not be reached, or lacks what the message needs, was sent nothing of it.
+        """
+        self.connector.down["mx2.b.example"] = REFUSED
+        said = iter([OK, TOO_BIG])
+        self.connector.script["mx1.b.example"] = lambda leased: next(said)
+        for number in range(2):
+            self.take(leased(f"m{number}"))
+        self.connector.down["mx1.b.example"] = REFUSED
+        self.clock.advance(60)
+        self.take(leased("m2"))
+        attempts = [self.queue.settled[f"m{number}", 0] for number in range(3)]
+        self.assertEqual([True, False, False], [attempt.offered for attempt in attempts])
 
     def test_plaintext_connection_is_not_for_all(self) -> None:
         """

@@ -211,12 +211,12 @@ class TlsTests(RoomTests):
         """
         mx = self.mx(tls=WRONG.server_context())
         self.send(self.message("enforced"))
-        later = self.message("enforced")
-        self.courier.reserve(later.lane, 1)
-        self.courier.take([later])
+        again = self.message("enforced")
+        self.assertTrue(self.courier.reserve(again.lane, 1))
+        self.courier.take([again])
         attempts = self.send(self.message("none"), self.message("opportunistic"))
         self.assertEqual([Delivered, Delivered], [type(attempt.outcome) for attempt in attempts])
-        self.assertEqual([(later.message_id, 0)], list(self.queue.postponed))
+        self.assertEqual([(again.message_id, 0)], list(self.queue.postponed))
         self.assertEqual(3, mx.connections)
 
     def test_enforced_shares_what_is_verified(self) -> None:

@@ -80,6 +80,14 @@ def test_replies_before_nonsense_count() -> None:
         next(found)
 
 
+def test_control_characters() -> None:
+    """
+    What a server says can neither end a line nor move a cursor, and is no NUL for a database.
+    """
+    [read] = ReplyReader().feed("250-2.0.0 ok\0\x1b[2J\tno\xa0w\r\n250 2.0.0 \u202eü\r\n".encode())
+    assert read == Reply(250, "2.0.0", ("ok\ufffd\ufffd[2J no\xa0w", "\ufffdü"))
+
+
 def test_pending() -> None:
     """
     A reply that has begun is told, be it a whole line of it.

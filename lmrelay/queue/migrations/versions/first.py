@@ -165,6 +165,7 @@ def _make_attempt() -> None:
         sa.Column("address", sa.Text(), nullable=True),
         sa.Column("tls", sa.Text(), nullable=True),
         sa.Column("tls_failure", sa.Text(), nullable=False),
+        sa.Column("offered", sa.Boolean(), nullable=True),
         sa.ForeignKeyConstraint(["message"], ["message.id"], name=op.f("fk_attempt_message")),
         sa.PrimaryKeyConstraint("message", "recipient", "number"),
     )
