@@ -34,19 +34,29 @@ log = Logger()
 
 class Daemon(Service):
     """
-    The service that twistd runs.
+    The service that twistd runs. C{forks}: in the background, with a parent that waits to hear of the start.
+    C{logs_apart}: the log goes where the one who started it does not look.
     """
 
-    def __init__(self, relay: Relay, reactor: Any, supervisor: Supervisor, observer: LogObserver | None) -> None:
+    def __init__(
+        self,
+        relay: Relay,
+        reactor: Any,
+        supervisor: Supervisor,
+        observer: LogObserver,
+        *,
+        forks: bool = False,
+        logs_apart: bool = False,
+    ) -> None:
         self.relay, self.reactor, self.supervisor, self.observer = relay, reactor, supervisor, observer
+        self._forks, self._logs_apart = forks, logs_apart
         self._watchdog: LoopingCall | None = None
 
     def setServiceParent(self, parent: Any) -> None:
         """
         Bring the log along, before twistd begins one of its own.
         """
-        if self.observer is not None:
-            install(parent, self.observer)
+        install(parent, self.observer)
         Service.setServiceParent(self, parent)
 
     def privilegedStartService(self) -> None:
@@ -56,7 +66,10 @@ class Daemon(Service):
         try:
             self.relay.bind()
         except ConfigError as error:
-            complain(error)
+            self._complain(error)
+            if self._forks:
+                # twistd passes it on to the parent; of an exit that would never hear.
+                raise
             raise SystemExit(1) from error
 
     def startService(self) -> None:
@@ -85,8 +98,17 @@ class Daemon(Service):
             _spare_what_stays()
             self.supervisor.ready()
 
+    def _complain(self, error: Exception) -> None:
+        problems = error.problems if isinstance(error, ConfigError) else (Problem("lmrelay", "", str(error)),)
+        for problem in problems:
+            if self._logs_apart:
+                log.error("cannot start", file=problem.file, key=problem.key, reason=problem.reason)
+            else:
+                # The real one: by now sys.stderr leads into the log.
+                print(problem, file=sys.__stderr__, flush=True)
+
     def _give_up(self, error: Exception) -> None:
-        complain(error)
+        self._complain(error)
         # twistd has no exit code of its own for a service that fails once the reactor runs.
         self.reactor.addSystemEventTrigger("after", "shutdown", _exit)
         self.reactor.callWhenRunning(self.reactor.stop)
@@ -122,8 +144,14 @@ def build(path: Path, reactor: Any, *, logfile: str | None, daemon: bool, syslog
     def adopted(config: Config) -> None:
         observer.change(config.log)
 
-    relay = Relay(config, reactor, adopted=adopted)
-    return Daemon(relay, reactor, Supervisor.from_environment(os.environ, os.getpid()), observer)
+    return Daemon(
+        Relay(config, reactor, adopted=adopted),
+        reactor,
+        Supervisor.from_environment(os.environ, os.getpid()),
+        observer,
+        forks=daemon,
+        logs_apart=daemon or syslog or logfile not in (None, "-"),
+    )
 
 
 def mind_signals(reactor: Any) -> None:
@@ -140,16 +168,6 @@ def mind_signals(reactor: Any) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: reactor.callFromThread(end))
-
-
-def complain(error: Exception) -> None:
-    """
-    Say why there is no start, a line a reason, where the operator looks.
-    """
-    problems = error.problems if isinstance(error, ConfigError) else (Problem("lmrelay", "", str(error)),)
-    for problem in problems:
-        log.error("cannot start", file=problem.file, key=problem.key, reason=problem.reason)
-        print(problem, file=sys.stderr, flush=True)  # noqa: T201 - nobody may be reading the log yet
 
 
 def _spare_what_stays() -> None:

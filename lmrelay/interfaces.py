@@ -77,7 +77,7 @@ class ISubmitter(IMessageDelivery):
         """
         May the project send as C{domain} (any spelling)?
 
-        @raise Refused: no (550 5.7.1)
+        @raise Refused: no (550 5.7.1), or the project is gone (451 4.7.0)
         """
 
 
@@ -258,6 +258,11 @@ class IQueue(Interface):
         End the lease without an attempt: they are due at once, for any worker.
         """
 
+    def postpone(keys: Collection[RecipientKey], seconds: float) -> Deferred[None]:
+        """
+        End the lease without an attempt: they are due in so many seconds, for any worker.
+        """
+
 
 class IDispatch(Interface):
     """
@@ -292,6 +297,11 @@ class IDispatch(Interface):
     def resume() -> None:
         """
         Go on.
+        """
+
+    def try_anew() -> None:
+        """
+        An operator wants mail tried now: forget which hosts and domains were lately in trouble.
         """
 
 

@@ -122,6 +122,7 @@ class Relay(Service):
             self.bind()
         await self.queue.start()
         self.listeners.release()
+        _tell_warnings(self.settings.config)
         log.info("ready", projects=len(self.settings.config.projects), queue=self.settings.config.queue.url)
 
     def reload(self) -> Deferred[bool]:
@@ -172,6 +173,7 @@ class Relay(Service):
         # From here nothing can fail: one assignment, and every room goes by it.
         self.settings.config = config
         self._adopted(config)
+        _tell_warnings(config)
         if old.dns != config.dns:
             log.info("name servers changed", servers=[server.host for server in config.dns.servers])
         return succeed(None)
@@ -187,3 +189,8 @@ class Relay(Service):
 
     def _change_listeners(self, config: Config) -> list[Problem]:
         return [Problem(str(config.path), "listeners", error) for error in self.listeners.change(config.listeners)]
+
+
+def _tell_warnings(config: Config) -> None:
+    for problem in config.warnings:
+        log.warn("configuration warning", file=problem.file, key=problem.key, reason=problem.reason)

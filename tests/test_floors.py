@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parent.parent / "lmrelay"
+import lmrelay
 
-GROUND = {"smtp", "mail", "config", "interfaces", "errors", "ids", "tasks"}
+PACKAGE = Path(lmrelay.__file__).resolve().parent
+
+GROUND = {"smtp", "mail", "config", "interfaces", "errors", "ids", "shares", "tasks"}
 ROOMS = {"projects", "inbound", "queue", "outbound", "events", "dns"}
 ROOF = {"tap", "service", "daemon", "reload", "server_tls", "cli", "logs", "notify"}
 
-PURE = {"smtp", "mail", "config", "errors", "ids"}
+PURE = {"smtp", "mail", "config", "errors", "ids", "shares"}
 
 
 def modules() -> Iterator[tuple[Path, str]]:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+import lmrelay
+
 ROOT = Path(__file__).resolve().parent.parent
 UNIT = ROOT / "systemd" / "lmrelay.service"
 
@@ -47,7 +49,8 @@ def test_every_package_is_shipped() -> None:
     parser = configparser.ConfigParser()
     parser.read(ROOT / "setup.cfg")
     listed = set(parser["options"]["packages"].split())
-    present = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "lmrelay").rglob("*.py")}
+    package = Path(lmrelay.__file__).resolve().parent
+    present = {".".join(path.parent.relative_to(package.parent).parts) for path in package.rglob("*.py")}
     assert listed == present | {"twisted.plugins"}
 
 

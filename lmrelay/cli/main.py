@@ -90,6 +90,9 @@ class Invocation:
         """
         The queue of the configuration, opened as the owner of the store.
         """
+        # Imported while this may still be root: the owner of the store need not be able to read the program's files.
+        for name in ("lmrelay.queue.operations", "sqlalchemy.dialects.sqlite", "rich.table"):
+            importlib.import_module(name)
         return self.desk(self.load_as_owner(), self.wall)
 
 

@@ -113,7 +113,9 @@ def list_queue(invocation: Invocation, selector: Selector, limit: int) -> None:
 
 def _row(record: Mapping[str, Any], now: float) -> list[str]:
     due = record.get("next_attempt")
-    waits = "" if due is None or record["state"] in (*FINAL, "held") else human_duration(max(due - now, 0))
+    waits = (
+        "" if due is None or record["state"] in (*FINAL, "held") else human_duration(due - now) if due > now else "now"
+    )
     return [
         record["message"],
         human_duration(max(now - record["received"], 0)),

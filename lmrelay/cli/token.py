@@ -23,8 +23,9 @@ from lmrelay.cli.main import Invocation, pass_invocation
 from lmrelay.cli.projectfile import EFFECT, change, editing, known
 from lmrelay.cli.projecttext import add_token, remove_token
 from lmrelay.cli.settings import client_settings
+from lmrelay.config.seals import seal
 from lmrelay.config.values import Config, Token
-from lmrelay.projects.tokens import digest, is_foreign, is_mistyped, make_token, seal
+from lmrelay.projects.tokens import digest, is_foreign, is_mistyped, make_token
 
 MAX_FOREIGN = 4096
 """

@@ -54,9 +54,7 @@ def _hostname(text: str) -> str:
     return name
 
 
-def _sending_domain(text: object) -> str:
-    if not isinstance(text, str):
-        raise ValueError('expected a domain, a domain with a dot before it, or "*"')
+def _sending_domain(text: str) -> str:
     if text == "*":
         return text
     dot = "." if text.startswith(".") else ""
@@ -175,14 +173,15 @@ def _mailbox(text: str) -> str:
 
 
 def _url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError('expected a URL such as "https://example.com/hooks"')
+    form = 'expected a URL such as "https://example.com/hooks"'
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError as error:
+        raise ValueError(form) from error
+    if not usable:
+        raise ValueError(form)
     return text
-
-
-def _domains(table: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {_hostname(name): value for name, value in table.items()}
 
 
 def _mode(mode: v.Mode) -> v.Mode:

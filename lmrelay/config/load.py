@@ -11,6 +11,7 @@ import contextlib
 import os
 import re
 import stat
+import tempfile
 import tomllib
 from collections import Counter
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from attrs import evolve
 
 from lmrelay.config.checks import SLUG, SLUG_FORM, check_slug
 from lmrelay.config.reader import Reader
+from lmrelay.config.seals import break_seals
 from lmrelay.config.values import (
     OUTGOING,
     Config,
@@ -30,7 +32,8 @@ from lmrelay.config.values import (
     Security,
     ServerTls,
 )
-from lmrelay.errors import ConfigError, Problem
+from lmrelay.errors import ConfigError, Problem, SyntaxRefused
+from lmrelay.mail.address import ascii_domain
 
 TOKEN_KEY = "token.key"
 KEY_LENGTH = 32
@@ -64,7 +67,8 @@ def load(path: Path) -> Config:
             problems += error.problems
     if problems or config is None:
         raise ConfigError(*problems)
-    return evolve(config, warnings=tuple(_warn(config)))
+    kept, broken = break_seals(config.projects, config.token_key)
+    return evolve(config, projects=kept, warnings=(*_warn(config), *_warn_of_seals(config, broken)))
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -122,10 +126,8 @@ def _check_the_rest(reader: Reader, table: Mapping[str, Any], path: Path) -> Non
 
 
 def _read_domains(reader: Reader, table: object) -> dict[str, DomainDelivery]:
-    from lmrelay.errors import SyntaxRefused
-    from lmrelay.mail.address import ascii_domain
-
     found: dict[str, DomainDelivery] = {}
+    spellings: dict[str, str] = {}
     if not isinstance(table, dict):
         reader.complain("delivery.domains", "expected a table")
         return found
@@ -136,6 +138,10 @@ def _read_domains(reader: Reader, table: object) -> dict[str, DomainDelivery]:
         except SyntaxRefused as error:
             reader.complain(key, str(error))
             continue
+        if domain in spellings:
+            reader.complain(key, f'is the same domain as "{spellings[domain]}"')
+            continue
+        spellings[domain] = name
         read = reader.table(DomainDelivery, value, key)
         if read is not None:
             found[domain] = read
@@ -271,6 +277,27 @@ def _warn(config: Config) -> list[Problem]:
     return warnings
 
 
+def _warn_of_seals(config: Config, broken: Mapping[str, list[str]]) -> list[Problem]:
+    key = config.server.state_dir / TOKEN_KEY
+    why = f"were sealed under another key than {key}" if config.token_key else f"are sealed, but there is no {key}"
+    return [
+        Problem(
+            str(config.server.read_projects / f"{slug}.toml"),
+            "tokens",
+            f'{_list(names)} {why}: CRAM-MD5 does not work with them, and "auto" does not offer it',
+        )
+        for slug, names in broken.items()
+    ]
+
+
+def _list(names: list[str]) -> str:
+    """
+    The first few, for there may be a thousand.
+    """
+    shown = ", ".join(map(repr, names[:3]))
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
+
+
 def read_token_key(state_dir: Path) -> bytes:
     """
     The key under which tokens are sealed, empty where there is none yet.
@@ -302,10 +329,18 @@ def ensure_token_key(state_dir: Path) -> bytes:
     if key:
         return key
     path = state_dir / TOKEN_KEY
-    draft = state_dir / f".{TOKEN_KEY}.{os.getpid()}"
     try:
         state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        _make_key(path)
+    except OSError as error:
+        raise ConfigError(Problem(str(path), "", f"cannot be made: {error.strerror}")) from error
+    return read_token_key(state_dir)
+
+
+def _make_key(path: Path) -> None:
+    # A name of its own: makers in two containers may well have the same process id.
+    descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(os.urandom(KEY_LENGTH))
             stream.flush()
@@ -313,7 +348,5 @@ def ensure_token_key(state_dir: Path) -> bytes:
         # A link appears whole, and fails if another was faster: then theirs is the key.
         with contextlib.suppress(FileExistsError):
             os.link(draft, path)
-        draft.unlink()
-    except OSError as error:
-        raise ConfigError(Problem(str(path), "", f"cannot be made: {error.strerror}")) from error
-    return read_token_key(state_dir)
+    finally:
+        os.unlink(draft)

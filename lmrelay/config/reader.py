@@ -127,13 +127,8 @@ class Reader:
         before = len(self.problems)
         for number, item in enumerate(value):
             inner = f"{key}[{number}]"
-            check = CHECKS.get((place[0], f"{place[1]}[]"))
-            try:
-                read = item if check is not None and check.replaces else self._read(item, kind, inner, place)
-                items.append(check.run(read) if check is not None else read)
-            except ValueError as error:
-                self.complain(inner, str(error))
-        # A list that lost its bad items must not be told to be too short as well.
+            items.append(self._value(item, kind, inner, (place[0], f"{place[1]}[]")))
+        # What is left of a list with bad items is not what was meant: nothing more is said of it.
         return tuple(items) if len(self.problems) == before else MISSING
 
 
@@ -151,7 +146,7 @@ def _kind(value: object) -> str:
     names: Mapping[type, str] = {
         bool: "a boolean", str: "a string", int: "a number", float: "a number", list: "a list", dict: "a table",
     }  # fmt: skip
-    return names.get(type(value), "a date")
+    return names.get(type(value), "a time" if isinstance(value, datetime.time) else "a date")
 
 
 def _text(value: object) -> str:

@@ -54,19 +54,28 @@ class Response:
     What a server said. C{rcode} beyond NOERROR and NXDOMAIN means nothing but that it failed.
 
     C{alias}: the aliases end at this name, of which it said nothing; it has to be asked for.
+    C{lame}: the server sends us on to others, or is none for us: it did not say that there is nothing.
     """
 
     rcode: int
     truncated: bool
     answer: Answer
     alias: str = ""
+    lame: bool = False
 
     @property
     def is_usable(self) -> bool:
         """
         Does it say anything of the name?
         """
-        return self.rcode in (OK, NAME_ERROR)
+        return self.rcode in (OK, NAME_ERROR) and not self.lame
+
+    @property
+    def failure(self) -> str:
+        """
+        What it said if it is not usable.
+        """
+        return "a referral" if self.lame else RCODES.get(self.rcode, str(self.rcode))
 
 
 def parse_question(name: str, type: int) -> Question:
@@ -129,7 +138,17 @@ def _read_answer(message: dns.Message, question: Question) -> Response:
         ttl = _negative_ttl(message, ttls)
     answer = Answer(tuple(map(_value, found)), exists, bool(message.authenticData), ttl)
     unsaid = end != question.name and exists and not found and not _soas(message)
-    return Response(message.rCode, False, answer, end if unsaid else "")
+    return Response(message.rCode, False, answer, end if unsaid else "", _is_lame(message))
+
+
+def _is_lame(message: dns.Message) -> bool:
+    """
+    NOERROR without an answer and without the SOA that says "no data" (RFC 2308 §2.2), from a
+    server that does not recurse or names others to ask: mail must not fail for good by that.
+    """
+    if message.rCode != OK or message.answers or _soas(message):
+        return False
+    return not message.recAv or any(record.type == dns.NS for record in message.authority)
 
 
 def _follow_aliases(message: dns.Message, question: Question) -> tuple[str, list[int]]:

@@ -23,7 +23,6 @@ from lmrelay.dns.exchange import DnsReactor, ask_tcp, ask_udp
 from lmrelay.dns.message import (
     FORMAT_ERROR,
     MAX_ALIASES,
-    RCODES,
     Question,
     Response,
     parse_question,
@@ -158,7 +157,7 @@ class Resolver:
                     continue
                 if response.is_usable:
                     return response
-                reason = f"{RCODES.get(response.rcode, response.rcode)} from {server.host}"
+                reason = f"{response.failure} from {server.host}"
                 servers.remove(server)
         raise DnsError(f"{reason} for {question.name}")
 

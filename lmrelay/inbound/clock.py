@@ -1,5 +1,5 @@
 """
-How long a client may take: idle, over content, and in all. Pure but for the clock, which is given.
+How long a client may take: to say a line, to log in, over content, and in all. Pure but for the clock, which is given.
 
 Nothing runs while the relay itself works: a slow commit must never end in a 421 after the message was taken.
 """
@@ -23,19 +23,26 @@ GRACE = 60.0
 Seconds of content before its average counts, and between two looks at it.
 """
 
+LOGIN_TIME = 120.0
+"""
+Seconds from the banner, or from the end of the TLS handshake, to a login; C{[timeouts] command} where that is less.
+"""
+
 
 @define(eq=False)
 class Patience:
     """
-    Of one session. C{heard}: the client said something.
+    Of one session. C{heard}: the client said something. C{known}: it logged in.
 
     Noting costs a look at the clock; a timer asks L{judge} now and then, so none is reset by a segment.
     """
 
     clock: Callable[[], float]
     heard: bool = False
+    known: bool = False
     _began: float = field()
     _last: float = field()
+    _greeted: float = field()
     _work: float | None = None
     _content: float | None = None
     _octets: int = 0
@@ -45,19 +52,35 @@ class Patience:
         return self.clock()
 
     @_last.default
-    def _start_idle(self) -> float:
+    @_greeted.default
+    def _start_turn(self) -> float:
         return self._began
+
+    def greet(self) -> None:
+        """
+        The client is (once more) to say who it is.
+        """
+        self._last = self._greeted = self.clock()
 
     def hear(self, octets: int) -> None:
         """
-        So much came.
+        So much came. Of content each octet is progress; of a command only its end is (L{note_line}), else one
+        octet now and then would hold a connection for ever.
+        """
+        if self._content is not None:
+            self._last = self.clock()
+            self._octets += octets
+
+    def note_line(self) -> None:
+        """
+        The client said a whole line.
         """
         self._last = self.clock()
-        self._octets += octets
 
     def note_content(self, reading: bool) -> None:
         """
-        Is the client in the middle of content?
+        Is the client in the middle of content? The time between its chunks is such time too, else
+        many small ones would never be too slow.
         """
         if not reading:
             self._content = None
@@ -75,8 +98,10 @@ class Patience:
         From here on it is the client's turn.
         """
         now = self.clock()
-        if self._content is not None and self._work is not None:
-            self._content += now - self._work
+        if self._work is not None:
+            self._greeted += now - self._work
+            if self._content is not None:
+                self._content += now - self._work
         self._last, self._work = now, None
 
     def judge(self, timeouts: Timeouts) -> Reply | float:
@@ -87,6 +112,8 @@ class Patience:
         if self._work is not None:
             return timeouts.command
         deadline = self._last + (timeouts.command if self._content is None else timeouts.data)
+        if not self.known:
+            deadline = min(deadline, self._greeted + min(LOGIN_TIME, timeouts.command))
         if timeouts.session is not None:
             deadline = min(deadline, self._began + timeouts.session)
         if now >= deadline:

@@ -62,10 +62,10 @@ class SubmissionFactory(SMTPFactory):
 
     def abort(self) -> None:
         """
-        Cut all sessions: what was not accepted is the client's to send again.
+        End all sessions now (421 4.3.2), whatever they are about, but for a commit.
         """
         for session in list(self.sessions):
-            session.transport.abortConnection()
+            session.abort()
 
     def _forget(self, session: SubmissionProtocol) -> None:
         self.sessions.discard(session)

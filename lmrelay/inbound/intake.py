@@ -20,9 +20,7 @@ from lmrelay.smtp import replies
 from lmrelay.smtp.commands import Bdat
 from lmrelay.smtp.data import DataReader
 from lmrelay.smtp.framing import InputBuffer
-from lmrelay.smtp.reply import Reply, reply
-
-TOO_MUCH = reply(421, "4.7.0", "Content goes on far beyond the size limit, closing connection")
+from lmrelay.smtp.reply import Reply
 
 
 def blame(error: Exception, log: Logger, peer: str) -> Reply:
@@ -46,7 +44,8 @@ def blame(error: Exception, log: Logger, peer: str) -> Reply:
 class Intake:
     """
     The content of one transaction. C{paused}: the next octets are commands again. C{is_over}: the
-    transaction ended with it.
+    transaction ended with it. C{is_excessive}: so far over the limit that the connection is to be closed.
+    C{committing}: the message is on its way to the disk, the outcome open.
     """
 
     services: Services
@@ -58,9 +57,10 @@ class Intake:
     content: Content
     paused: bool = False
     is_over: bool = False
+    is_excessive: bool = False
+    committing: bool = False
     _chunk: Bdat | None = None
     _left: int = 0
-    _committing: bool = False
     _settled: bool = False
     _abandoned: bool = False
 
@@ -75,7 +75,8 @@ class Intake:
                 self.buffer.give_back(reader.rest)
                 return self._close(wait)
             if self.content.is_excessive:
-                return self._cut_off()
+                self._cut_off()
+                return None
             if wait is not None:
                 return self._wait(wait)
         return None
@@ -110,7 +111,7 @@ class Intake:
         self._abandoned = True
         if self._settled:
             return
-        if self._committing:
+        if self.committing:
             self.log.info("client left before the answer", message=self.transaction.id, peer=self.client.address)
         else:
             self.log.info("content aborted", message=self.transaction.id, peer=self.client.address)
@@ -132,10 +133,9 @@ class Intake:
         except Exception as error:  # noqa: BLE001 what follows must still be read as content
             self._refuse(error)
 
-    def _cut_off(self) -> Reply:
-        self.paused = self.is_over = self._settled = True
+    def _cut_off(self) -> None:
+        self.is_excessive = self.paused = self.is_over = self._settled = True
         self._log_refused(replies.TOO_LARGE)
-        return TOO_MUCH
 
     def _close(self, wait: Deferred[None] | None) -> Step:
         self.paused = self.is_over = True
@@ -153,7 +153,7 @@ class Intake:
                 await self._commit()
         except Exception as error:  # noqa: BLE001 nothing is stored then, and the client may try again
             self._refuse(error)
-        self._settled = True
+        self._settled, self.committing = True, False
         if content.refusal is not None:
             if not self._abandoned:
                 self._log_refused(content.refusal)
@@ -167,7 +167,7 @@ class Intake:
         submission = make_submission(
             self.services, self.client, self.transaction, self.submitter, content, content.prepared
         )
-        self._committing = True
+        self.committing = True
         size = len(submission.head) + content.body.size
         await self.services.acceptance.accept(submission, content.body)
         self.log.info(

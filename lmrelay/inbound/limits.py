@@ -18,6 +18,10 @@ MAX_ADDRESSES = 20_000
 HALF_LIFE = 600.0
 FIRST_DELAY = 0.25
 LONGEST_DELAY = 15.0
+MAX_WAITING = 100
+"""
+Logins of one client that wait at a time.
+"""
 
 
 def unmap(address: str) -> str:
@@ -80,15 +84,19 @@ class ConnectionLimits:
 @define(eq=False)
 class LoginFailures:
     """
-    Failed logins by client; they fade by half every ten minutes.
+    Failed logins by client, and the time that each owes for them; they fade by half every ten minutes.
+
+    The next login pays, not the answer to the last: a client that takes silence for "no" and connects anew has
+    gained nothing. A right token from the same address waits no longer than the longest delay.
     """
 
     clock: Callable[[], float]
     _failures: OrderedDict[str, tuple[float, float]] = field(factory=OrderedDict)
+    _waiting: dict[str, int] = field(factory=dict)
 
     def note(self, address: str) -> float:
         """
-        Count a failure. The answer is how many seconds the client has to wait for its reply.
+        Count a failure. The answer is how many seconds the client's next login has to wait.
         """
         key, now = client_key(address), self.clock()
         count, at = self._failures.pop(key, (0.0, now))
@@ -96,4 +104,29 @@ class LoginFailures:
         self._failures[key] = (count, now)
         if len(self._failures) > MAX_ADDRESSES:
             self._failures.popitem(last=False)
-        return float(min(FIRST_DELAY * 2 ** min(count - 1, 30), LONGEST_DELAY))
+        return _delay(count)
+
+    def enter(self, address: str) -> float | None:
+        """
+        A login begins to wait: for so many seconds, then L{leave}. None, and nothing to leave: too many wait.
+        """
+        key = client_key(address)
+        waiting = self._waiting.get(key, 0)
+        if waiting >= MAX_WAITING:
+            return None
+        self._waiting[key] = waiting + 1
+        count, at = self._failures.get(key, (0.0, 0.0))
+        return max(0.0, at + _delay(count) - self.clock()) if count else 0.0
+
+    def leave(self, address: str) -> None:
+        """
+        A login waits no more.
+        """
+        key = client_key(address)
+        self._waiting[key] -= 1
+        if not self._waiting[key]:
+            del self._waiting[key]
+
+
+def _delay(count: float) -> float:
+    return float(min(FIRST_DELAY * 2 ** min(count - 1, 30), LONGEST_DELAY))

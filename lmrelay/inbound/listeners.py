@@ -23,9 +23,10 @@ from lmrelay.inbound.services import Services
 BACKLOG = 1024
 _NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 
-Key = tuple[str, int, int]
+Key = tuple[str, int, str, int]
 """
-Interface, port as configured, and which of them it is: several may ask for any free port.
+Interface and port as configured. Several may ask for any free port, so there it is known by its security too, and by
+which of them it is: one that goes must not pass its port on to another that is less protected.
 """
 
 
@@ -61,7 +62,8 @@ class Listeners:
                 try:
                     added[key] = self._listen(listener)
                 except CannotListenError as error:
-                    errors.append(f"listener {describe(listener)}: cannot listen: {error.socketError}")
+                    reason = self._find_holder(key) or f"cannot listen: {error.socketError}"
+                    errors.append(f"listener {describe(listener)}: {reason}")
         if errors:
             for begun in added.values():
                 maybeDeferred(begun.port.stopListening)
@@ -117,6 +119,16 @@ class Listeners:
         for factory in self._leaving:
             factory.abort()
 
+    def _find_holder(self, key: Key) -> str:
+        """
+        Why the port is not to be had, if this relay itself has it on another interface: a socket that is closed is
+        only free later, and until then there would be none to go back to.
+        """
+        for interface, port, *_ in self._open:
+            if port and port == key[1] and interface != key[0]:
+                return f"this relay has the port on {interface}; to move it to another interface takes a restart"
+        return ""
+
     async def _wait(self) -> None:
         await gatherResults([factory.drain() for factory in self._leaving])
         self._leaving.clear()
@@ -143,6 +155,7 @@ class Listeners:
 def _number(listeners: Iterable[Listener]) -> dict[Key, Listener]:
     numbered: dict[Key, Listener] = {}
     for listener in listeners:
-        place = sum(key[:2] == (listener.interface, listener.port) for key in numbered)
-        numbered[(listener.interface, listener.port, place)] = listener
+        security = "" if listener.port else listener.security.value
+        place = sum(key[:3] == (listener.interface, listener.port, security) for key in numbered)
+        numbered[(listener.interface, listener.port, security, place)] = listener
     return numbered

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from attrs import define
 from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from lmrelay.errors import Refused
@@ -40,6 +41,7 @@ class Login:
     _exchange: sasl.Exchange | None = None
     _failures: int = 0
     _logout: Callable[[], object] | None = None
+    _sleep: Deferred[None] | None = None
     _closed: bool = False
 
     @property
@@ -81,11 +83,19 @@ class Login:
         response = sasl.decode(line.octets)
         return self._advance(exchange, lambda: exchange.respond(response))
 
+    def interrupt(self) -> None:
+        """
+        Wait no longer for what the client's failures cost: the login under way is given up (454).
+        """
+        if self._sleep is not None:
+            self._sleep.cancel()
+
     def close(self) -> None:
         """
         The session ended.
         """
         self._closed = True
+        self.interrupt()
         logout, self._logout = self._logout, None
         if logout is not None:
             logout()
@@ -112,12 +122,14 @@ class Login:
         return self._ask(step)
 
     async def _ask(self, credentials: sasl.Credentials) -> Reply:
+        if not await self._pay():
+            return replies.AUTH_UNAVAILABLE
         try:
             _, avatar, logout = await self.services.portal.login(credentials, None, ISubmitter)
         except Refused as error:
-            return await self._fail(error.reply)
+            return self._fail(error.reply)
         except UnauthorizedLogin:
-            return await self._fail(replies.AUTH_INVALID)
+            return self._fail(replies.AUTH_INVALID)
         except Exception:  # noqa: BLE001 our own fault is temporary for the client, and logged
             self.log.failure("login could not be checked", peer=self.address)
             return replies.AUTH_UNAVAILABLE
@@ -129,12 +141,31 @@ class Login:
             self.log.info("login", peer=self.address, project=submitter.slug, token=submitter.token_id)
         return replies.AUTHENTICATED
 
-    async def _fail(self, refusal: Reply) -> Reply:
+    async def _pay(self) -> bool:
+        """
+        Wait as long as the address owes for its failures. False: it is not to be waited for.
+        """
+        seconds = self.services.failures.enter(self.address)
+        if seconds is None:
+            self.log.warn("too many logins wait", peer=self.address)
+            return False
+        try:
+            if seconds:
+                self._sleep = self.services.sleep(seconds)
+                await self._sleep
+        except CancelledError:
+            return False
+        finally:
+            self._sleep = None
+            self.services.failures.leave(self.address)
+        return True
+
+    def _fail(self, refusal: Reply) -> Reply:
         if refusal.code != 535:
             return refusal
         self._failures += 1
         self.log.info("login failed", peer=self.address, failures=self._failures, reply=str(refusal))
-        await self.services.sleep(self.services.failures.note(self.address))
+        self.services.failures.note(self.address)
         if self._failures >= self.services.config.auth.max_failures:
             return replies.TOO_MANY_AUTH_FAILURES
         return refusal

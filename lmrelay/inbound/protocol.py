@@ -13,6 +13,9 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IHandshakeListener, IPushProducer
 from twisted.logger import Logger
+
+# Importing it asks the system for this host's full name, which may wait for the DNS; Twisted knows no way around. It is
+# done once, before a port is open, and the name is not used: ours is [server] hostname.
 from twisted.mail.smtp import ESMTP
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -22,15 +25,24 @@ from lmrelay.inbound.auto import PATIENCE, is_tls, waits_for_client
 from lmrelay.inbound.clock import Patience
 from lmrelay.inbound.limits import unmap
 from lmrelay.inbound.services import Client, Services
-from lmrelay.inbound.session import Next, Session
-from lmrelay.inbound.table import NO_TLS, TLS_FIRST
+from lmrelay.inbound.session import Session
+from lmrelay.inbound.table import NO_TLS, TLS_FIRST, TOO_EARLY
+from lmrelay.inbound.turns import Next
 from lmrelay.smtp import replies
 from lmrelay.smtp.reply import Reply
 
 HIGH_WATER = 64 * 1024
+EARLY_WATER = 16 * 1024
+"""
+Octets that a client may send ahead of its login; the longest response fits.
+"""
 LINGER = 10.0
 """
 Seconds that a client has to close after the last reply.
+"""
+SHORT_LINGER = 1.0
+"""
+The same when the relay stops, which is not to wait for clients that leave TLS open.
 """
 
 
@@ -47,7 +59,7 @@ class SubmissionProtocol(ESMTP):
         ESMTP.__init__(self)
         self._services, self._listener, self._name, self._gone = services, listener, name, gone
         self._out: list[bytes] = []
-        self._counted = self._greeted = self._handshaking = False
+        self._counted = self._greeted = self._handshaking = self._lost = False
         self._advancing = self._waiting = self._full = self._paused = self._closing = False
         self._opening: IDelayedCall | None = None
         self._timer: IDelayedCall | None = None
@@ -60,7 +72,7 @@ class SubmissionProtocol(ESMTP):
         """
         services, security = self._services, self._listener.security
         address = unmap(self.transport.getPeer().host)
-        self.session = Session(services, Client(address, self._name, security), self.log)
+        self.session = Session(services, Client(address, self._name, security), self.log, self._offer)
         self._patience = Patience(services.reactor.seconds)
         self._counted = services.connections.enter(address)
         if not self._counted:
@@ -85,7 +97,15 @@ class SubmissionProtocol(ESMTP):
         for call in (self._opening, self._timer):
             if call is not None and call.active():
                 call.cancel()
+        self._lost = True
         self.session.lost()
+        if not self._waiting:
+            self._leave()
+
+    def _leave(self) -> None:
+        """
+        Nothing of the session is left: a connection that is lost while the relay works for it counts until then.
+        """
         if self._counted:
             self._counted = False
             self._services.connections.leave(self.session.client.address)
@@ -95,24 +115,48 @@ class SubmissionProtocol(ESMTP):
         """
         End when the message that is under way is done, at once if there is none.
         """
-        self.session.draining = True
+        self.session.drain()
         if self._closing:
+            if not self._lost:
+                self._schedule(SHORT_LINGER)
             return
         if not self._greeted:
             self._end(None)
         elif not self._waiting:
             self._advance()
 
+    def abort(self) -> None:
+        """
+        End now: what is not accepted is the client's to send again. While a message is being committed nothing is
+        said, for whether to send it again is not known yet.
+        """
+        if not (self._closing or self.session.is_committing):
+            self._break_off(replies.SHUTTING_DOWN)
+
     def extensions(self) -> dict[bytes, list[bytes] | None]:
         """
         What EHLO offers now, in C{ESMTP}'s shape.
         """
-        offers = (offer.encode("ascii").split(b" ") for offer in self.session.extensions())
-        return {keyword: parameters or None for keyword, *parameters in offers}
+        session = self.session
+        offered: dict[bytes, list[bytes] | None] = {
+            b"PIPELINING": None,
+            b"SIZE": [b"%d" % self._services.config.limits.message_size],
+            **dict.fromkeys((b"8BITMIME", b"SMTPUTF8", b"ENHANCEDSTATUSCODES", b"CHUNKING", b"DSN")),
+        }
+        if session.client.is_secure:
+            offered[b"AUTH"] = [mechanism.encode("ascii") for mechanism in session.login.mechanisms()]
+        if session.offers_tls:
+            offered[b"STARTTLS"] = None
+        return offered
+
+    def _offer(self) -> list[str]:
+        offered: bytes = self.listExtensions()  # type: ignore[no-untyped-call]
+        return offered.decode("ascii").split("\n")
 
     def _greet(self) -> None:
         self._opening = None
         self._greeted = True
+        self._patience.greet()
         self._out.append(self.session.greet().to_wire())
         self._flush()
 
@@ -136,8 +180,11 @@ class SubmissionProtocol(ESMTP):
         self._handshaking = False
         handle: Any = self.transport.getHandle()
         self.session.secured(handle.get_protocol_version_name(), handle.get_cipher_name())
+        self._patience.greet()
         if not self._greeted:
             self._greet()
+        elif self.session.draining:
+            self._advance()
 
     def _open_with(self, block: bytes) -> bool:
         """
@@ -175,12 +222,23 @@ class SubmissionProtocol(ESMTP):
                 return
         session.buffer.feed(data)
         patience.hear(len(data))
-        if self._waiting or self._full:
-            if session.buffer.pending > HIGH_WATER and not self._paused:
-                self._paused = True
-                self.transport.pauseProducing()
-        else:
+        if not (self._waiting or self._full):
             self._advance()
+        if (self._waiting or self._full) and not self._closing:
+            self._hold()
+
+    def _hold(self) -> None:
+        """
+        Let what arrives meanwhile be bounded. Before login nobody needs much of it, and a client that is
+        not read from could leave unnoticed.
+        """
+        pending = self.session.buffer.pending
+        if self.session.submitter is None and pending > EARLY_WATER:
+            self.log.info("too much sent before login", peer=self.session.client.address)
+            self._break_off(TOO_EARLY)
+        elif pending > HIGH_WATER and not self._paused:
+            self._paused = True
+            self.transport.pauseProducing()
 
     def _advance(self) -> None:
         if self._advancing:
@@ -191,13 +249,15 @@ class SubmissionProtocol(ESMTP):
                 step = self.session.step()
                 if step is None:
                     break
+                self._patience.note_line()
                 if isinstance(step, Reply):
                     self._answer(step)
                 else:
                     self._wait_for(step)
         finally:
             self._advancing = False
-        self._patience.note_content(self.session.is_reading_content)
+        self._patience.known = self.session.submitter is not None
+        self._patience.note_content(self.session.is_in_content)
         self._flush()
         if self._paused and not (self._waiting or self._full or self._closing):
             self._paused = False
@@ -211,6 +271,8 @@ class SubmissionProtocol(ESMTP):
     def _resume(self, reply: Reply | None) -> None:
         self._waiting = False
         self._patience.end_work()
+        if self._lost:
+            self._leave()
         if self._closing:
             return
         if reply is not None:
@@ -220,13 +282,15 @@ class SubmissionProtocol(ESMTP):
     def _fail(self, failure: Failure) -> None:
         self.log.failure("fault in a session", failure, peer=self.session.client.address)
         self._waiting = False
+        if self._lost:
+            self._leave()
         self._end(replies.STORE_FAILED)
 
     # --- output --------------------------------------------------------------------------
 
     def _answer(self, reply: Reply) -> None:
         self._out.append(reply.to_wire())
-        if self.session.next is Next.CLOSE:
+        if self.session.next in (Next.CLOSE, Next.LINGER):
             self._end(None)
         elif self.session.next is Next.START_TLS:
             self._flush()
@@ -249,8 +313,12 @@ class SubmissionProtocol(ESMTP):
         self._closing = True
         # Under TLS a registered producer would hold the goodbye back.
         self.transport.unregisterProducer()
-        self.transport.loseConnection()
-        self._schedule(LINGER)
+        if self.session.next is Next.LINGER:
+            # Closed on what is still on its way, the connection would be reset, and the reply lost with it.
+            self.transport.resumeProducing()
+        else:
+            self.transport.loseConnection()
+        self._schedule(SHORT_LINGER if self.session.draining else LINGER)
 
     def pauseProducing(self) -> None:
         """
@@ -290,21 +358,25 @@ class SubmissionProtocol(ESMTP):
             return
         verdict = self._patience.judge(self._services.config.timeouts)
         if isinstance(verdict, Reply):
-            self._time_out(verdict)
+            self.timeoutConnection(verdict)
         else:
             self._schedule(verdict)
 
-    def timeoutConnection(self) -> None:
+    def timeoutConnection(self, reply: Reply = replies.TIMEOUT) -> None:
         """
         Say so and close.
         """
-        self._time_out(replies.TIMEOUT)
-
-    def _time_out(self, reply: Reply) -> None:
         self.log.info("timeout", peer=self.session.client.address, reply=str(reply))
-        self.session.lost()
+        self._break_off(reply)
+
+    def _break_off(self, reply: Reply) -> None:
+        """
+        End it whatever is under way, with a last word if the client can take one.
+        """
         if self._full or self._handshaking:
             self._closing = True
             self.transport.abortConnection()
         else:
             self._end(reply if self._greeted else None)
+        # Only now, else what it interrupts would still be answered.
+        self.session.lost()

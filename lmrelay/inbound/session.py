@@ -7,8 +7,7 @@ nothing more is read, so that replies leave in order. RSET, EHLO and STARTTLS dr
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from attrs import define, evolve, field
 from twisted.logger import Logger
@@ -21,53 +20,41 @@ from lmrelay.inbound.login import AUTH_LINE_LIMIT, Login
 from lmrelay.inbound.services import Client, Services, Step
 from lmrelay.inbound.submission import open_content
 from lmrelay.inbound.table import FLAWS, HTTP_METHODS, INJECTION, NOT_HTTP, Phase, Row, anything, no_argument, say
+from lmrelay.inbound.tally import Tally
 from lmrelay.inbound.transaction import Transaction
+from lmrelay.inbound.turns import Next, Turn
 from lmrelay.interfaces import ISubmitter
 from lmrelay.smtp import commands, replies
 from lmrelay.smtp.data import ChunkReader, DataReader
-from lmrelay.smtp.framing import COMMAND_LIMIT, InputBuffer
+from lmrelay.smtp.framing import COMMAND_LIMIT, Flaw, InputBuffer
 from lmrelay.smtp.reply import Reply
-
-MAX_ERRORS = 20
-
-
-class Next(enum.Enum):
-    """
-    What follows the reply.
-    """
-
-    GO_ON = "go on"
-    START_TLS = "start TLS"
-    CLOSE = "close"
 
 
 @define(eq=False)
 class Session:
     """
-    C{next} is what the protocol has to do once the last reply is out.
+    C{next} is what the protocol has to do once the last reply is out; C{turn} what it reads.
+    C{offer()} is what EHLO offers now, keyword and parameters each.
     """
 
     services: Services
     client: Client
     log: Logger
+    offer: Callable[[], Sequence[str]]
     buffer: InputBuffer = field(factory=InputBuffer)
     next: Next = Next.GO_ON
+    turn: Turn = Turn.COMMAND
     draining: bool = False
     transaction: Transaction | None = None
     intake: Intake | None = None
+    tally: Tally = field(factory=Tally)
     login: Login = field()
-    _read: Callable[[], Step] = field()
-    _errors: int = 0
     _left: int = 0
     _refusal: Reply = replies.MAIL_FIRST
 
     @login.default
     def _make_login(self) -> Login:
         return Login(self.services, self.log, self.client.address)
-
-    @_read.default
-    def _begin(self) -> Callable[[], Step]:
-        return self._read_command
 
     # --- what the protocol calls ---------------------------------------------------------
 
@@ -84,12 +71,12 @@ class Session:
         A reply is to be sent; an awaitable to be awaited, its result then to be sent
         (None: nothing is to be said yet); None means that more must arrive.
         """
-        if self.next is Next.CLOSE:
+        if self.next in (Next.CLOSE, Next.LINGER):
             return None
-        if self.draining and self.is_idle:
+        if self.draining and not self.is_in_content:
             return self._end(replies.SHUTTING_DOWN)
         try:
-            result = self._read()
+            result = _READ[self.turn](self)
         except Refused as error:
             result = error.reply
         except Exception as error:  # noqa: BLE001 our own fault is temporary for the client, and logged
@@ -113,28 +100,36 @@ class Session:
             self.client.address, self.client.listener, self.client.security, tls_version=version, tls_cipher=cipher
         )
 
+    def drain(self) -> None:
+        """
+        End before the next command. Only content is waited for, and its commit.
+        """
+        self.draining = True
+        self.login.interrupt()
+
     def lost(self) -> None:
         """
-        The connection is gone.
+        The connection is gone, or no longer listened to. May be said twice.
         """
-        if self.intake is not None:
-            self.intake.abandon()
-        self._end(replies.BYE)
+        self.next = Next.CLOSE
+        self._drop()
+        self.buffer.clear()
         self.login.close()
 
     @property
-    def is_idle(self) -> bool:
+    def is_in_content(self) -> bool:
         """
-        Between messages, and nothing half said?
+        Has the client begun with content, and not ended it yet?
         """
-        return self.transaction is None and self._read == self._read_command
+        content = self.transaction is not None and self.transaction.content is not None
+        return content or self.turn is Turn.REFUSED_CHUNK
 
     @property
-    def is_reading_content(self) -> bool:
+    def is_committing(self) -> bool:
         """
-        Is the client in the middle of DATA or of a chunk?
+        Is a message on its way to the disk, to be told of as soon as it is there?
         """
-        return self._read in (self._read_data, self._read_chunk)
+        return self.intake is not None and self.intake.committing
 
     @property
     def offers_tls(self) -> bool:
@@ -144,27 +139,20 @@ class Session:
         security = self.client.security in (Security.STARTTLS, Security.AUTO)
         return security and not self.client.tls_version and self.services.context() is not None
 
-    def extensions(self) -> list[str]:
-        """
-        What EHLO offers now, keyword and parameters each.
-        """
-        offered = ["PIPELINING", f"SIZE {self.services.config.limits.message_size}", "8BITMIME", "SMTPUTF8"]
-        offered += ["ENHANCEDSTATUSCODES", "CHUNKING", "DSN"]
-        if self.client.is_secure:
-            offered.append(f"AUTH {' '.join(self.login.mechanisms())}")
-        if self.offers_tls:
-            offered.append("STARTTLS")
-        return offered
-
     def _read_command(self) -> Step:
         may_login = self.submitter is None and self.client.is_secure
         line = self.buffer.next_line(AUTH_LINE_LIMIT if may_login else COMMAND_LIMIT)
         if line is None:
             return None
+        is_auth = line.octets[:5].upper() == b"AUTH "
+        if line.flaw is Flaw.TOO_LONG and is_auth:
+            return replies.AUTH_LINE_TOO_LONG if self.client.is_secure else replies.STARTTLS_FIRST
         if line.flaw is not None:
             return FLAWS[line.flaw]
-        if len(line.octets) > COMMAND_LIMIT - 2 and line.octets[:5].upper() != b"AUTH ":
+        if len(line.octets) > COMMAND_LIMIT - 2 and not is_auth:
             return replies.COMMAND_TOO_LONG
+        if self.submitter is None:
+            self.tally.count_command()
         command = commands.parse_command(line.octets)
         row = _COMMANDS.get(command.verb)
         if row is None:
@@ -178,6 +166,8 @@ class Session:
         if phase is Phase.MESSAGE:
             if self.transaction is None:
                 raise Refused(replies.MAIL_FIRST)
+        elif phase is Phase.SECURE and not self.client.is_secure:
+            raise Refused(replies.STARTTLS_FIRST)
         elif not self.client.helo:
             raise Refused(replies.HELO_FIRST)
         elif phase is Phase.LOGGED_IN and self.submitter is None:
@@ -185,29 +175,26 @@ class Session:
 
     def _weigh(self, result: Reply | None) -> Reply | None:
         """
-        Count errors: before login every refusal, after it nonsense only.
+        Count errors. A 421 says that the connection closes, whoever said it (RFC 5321 §4.2.3).
         """
         if result is None:
             return None
         if result.code == 421:
             return self._end(result)
-        if result.is_permanent() and (self.submitter is None or result.code in (500, 501, 502, 504)):
-            self._errors += 1
-            if self._errors >= MAX_ERRORS:
-                self.log.info("too many errors", peer=self.client.address)
-                return self._end(replies.TOO_MANY_ERRORS)
+        if self.tally.is_too_many(result, known=self.submitter is not None):
+            self.log.info("too many errors", peer=self.client.address)
+            return self._end(replies.TOO_MANY_ERRORS)
         return result
 
-    def _end(self, last: Reply) -> Reply:
-        self.next = Next.CLOSE
+    def _end(self, last: Reply, how: Next = Next.CLOSE) -> Reply:
+        self.next = how
         self._drop()
         return last
 
     def _drop(self) -> None:
-        transaction, self.transaction = self.transaction, None
-        if transaction is not None:
-            self.intake = None
-            transaction.drop()
+        intake, self.intake, self.transaction = self.intake, None, None
+        if intake is not None:
+            intake.abandon()
 
     def _helo(self, name: str) -> Step:
         self._drop()
@@ -217,7 +204,7 @@ class Session:
     def _ehlo(self, name: str) -> Step:
         self._drop()
         self.client = evolve(self.client, helo=name, esmtp=True)
-        return replies.ehlo(self.services.config.server.hostname, self.extensions())
+        return replies.ehlo(self.services.config.server.hostname, self.offer())
 
     def _rset(self, _: None) -> Step:
         self._drop()
@@ -243,10 +230,6 @@ class Session:
     # --- AUTH ----------------------------------------------------------------------------
 
     def _auth(self, command: commands.Auth) -> Step:
-        if not self.client.is_secure:
-            return replies.STARTTLS_FIRST
-        if not self.client.helo:
-            return replies.HELO_FIRST
         if self.transaction is not None:
             return replies.AUTH_IN_TRANSACTION
         if self.submitter is not None:
@@ -257,13 +240,13 @@ class Session:
         line = self.buffer.next_line(AUTH_LINE_LIMIT)
         if line is None:
             return None
-        self._read = self._read_command
+        self.turn = Turn.COMMAND
         return self._continue_login(lambda: self.login.respond(line))
 
     def _continue_login(self, advance: Callable[[], Step]) -> Step:
         result = advance()
         if self.login.is_waiting:
-            self._read = self._read_response
+            self.turn = Turn.RESPONSE
         return result
 
     @property
@@ -310,7 +293,7 @@ class Session:
         if not transaction.recipients:
             return replies.NO_VALID_RECIPIENTS
         self._open_content(transaction, DataReader())
-        self._read = self._read_data
+        self.turn = Turn.DATA
         return replies.GO_AHEAD
 
     def _bdat(self, argument: str) -> Step:
@@ -321,14 +304,14 @@ class Session:
             return self._end(error.reply)
         refusal = self._refuse_chunk(chunk)
         if chunk.size > EXCESS * self.services.config.limits.message_size:
-            return self._end(refusal or replies.TOO_LARGE)
+            return self._end(refusal or replies.TOO_LARGE, Next.LINGER)
         if refusal is not None:
             self._drop()
-            self._left, self._refusal, self._read = chunk.size, refusal, self._read_refused
+            self._left, self._refusal, self.turn = chunk.size, refusal, Turn.REFUSED_CHUNK
         elif self.intake is not None:
             self.intake.open_chunk(chunk)
-            self._read = self._read_chunk
-        return self._read()
+            self.turn = Turn.CHUNK
+        return _READ[self.turn](self)
 
     def _refuse_chunk(self, chunk: commands.Bdat) -> Reply | None:
         transaction = self.transaction
@@ -364,25 +347,34 @@ class Session:
             return self._end(replies.STORE_FAILED)
         result = read(intake)
         if intake.paused:
-            self._read = self._read_command
+            self.turn = Turn.COMMAND
         if intake.is_over:
             # From here on the transaction is the intake's: it is stored, or dropped.
-            self.transaction, self._errors = None, 0
-        return result
+            self.transaction = None
+            self.tally.forgive()
+        return self._end(replies.TOO_LARGE, Next.LINGER) if intake.is_excessive else result
 
     def _read_refused(self) -> Step:
         self._left -= len(self.buffer.take(min(self._left, self.buffer.pending)))
         if self._left:
             return None
-        self._read = self._read_command
+        self.turn = Turn.COMMAND
         return self._refusal
 
+
+_READ: dict[Turn, Callable[[Session], Step]] = {
+    Turn.COMMAND: Session._read_command,
+    Turn.RESPONSE: Session._read_response,
+    Turn.DATA: Session._read_data,
+    Turn.CHUNK: Session._read_chunk,
+    Turn.REFUSED_CHUNK: Session._read_refused,
+}
 
 _COMMANDS = {
     "EHLO": Row(Phase.ANY, commands.parse_helo, Session._ehlo),
     "HELO": Row(Phase.ANY, commands.parse_helo, Session._helo),
     "STARTTLS": Row(Phase.ANY, no_argument, Session._starttls),
-    "AUTH": Row(Phase.ANY, commands.parse_auth, Session._auth),
+    "AUTH": Row(Phase.SECURE, commands.parse_auth, Session._auth),
     "MAIL": Row(Phase.LOGGED_IN, commands.parse_mail, Session._mail),
     "RCPT": Row(Phase.MESSAGE, anything, Session._rcpt),
     "DATA": Row(Phase.MESSAGE, no_argument, Session._data),

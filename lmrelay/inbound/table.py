@@ -19,6 +19,7 @@ from lmrelay.smtp.reply import Reply, reply
 INJECTION = reply(421, "4.7.0", "Nothing may follow STARTTLS before its reply, closing connection")
 NOT_HTTP = reply(421, "4.7.0", "This is SMTP, not HTTP; closing connection")
 TLS_FIRST = reply(421, "4.7.0", "This port begins in clear: connect without TLS and use STARTTLS")
+TOO_EARLY = reply(421, "4.7.0", "Too much sent before authentication, closing connection")
 NO_TLS = reply(421, "4.7.0", "This port takes no TLS, closing connection")
 
 FLAWS = {
@@ -37,7 +38,7 @@ class Phase(enum.Enum):
     """
 
     ANY = "any"
-    GREETED = "greeted"
+    SECURE = "a token may be said, and the client has a name"
     LOGGED_IN = "logged in"
     MESSAGE = "message"
 

@@ -37,10 +37,8 @@ class Transaction:
         """
         Add a recipient. A mailbox named twice gets the message once, as it was named first.
 
-        @raise Refused: there are too many (452 4.5.3), or it is an address literal (550 5.1.2)
+        @raise Refused: there are too many (452 4.5.3)
         """
-        if recipient.address.is_literal:
-            raise Refused(replies.LITERAL_RECIPIENT)
         key = recipient.address.key
         if key in self.recipients:
             return
@@ -64,10 +62,3 @@ class Transaction:
             ret=mail.ret,
             envid=mail.envid,
         )
-
-    def drop(self) -> None:
-        """
-        Forget it, and what of it is stored.
-        """
-        if self.content is not None:
-            self.content.discard()

@@ -94,7 +94,7 @@ def ascii_domain(domain: str) -> str:
             name = idna.encode(domain, uts46=True).decode("ascii")
         except (idna.IDNAError, UnicodeError) as error:
             raise SyntaxRefused("the domain is not a valid internationalized name") from error
-    name = name.rstrip(".")
+    name = name.removesuffix(".")
     if len(name) > MAX_DOMAIN - 2 or not all(map(_LABEL.fullmatch, name.split("."))):
         raise SyntaxRefused("the domain is not a valid name")
     return name
@@ -123,9 +123,10 @@ def parse_address(text: str, *, smtputf8: bool = True) -> Address:
         _parse_literal(domain)
     elif domain.endswith("."):
         raise SyntaxRefused("the domain must not end in a dot")
-    ascii_domain(domain)
+    # Before the domain is looked at: mapping an internationalized one takes time that grows with more than its length.
     if len(text.encode("utf-8")) > MAX_ADDRESS:
         raise SyntaxRefused(f"the address is longer than {MAX_ADDRESS} octets")
+    ascii_domain(domain)
     return Address(local, domain)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import textwrap
+from binascii import b2a_qp
 from collections.abc import Sequence
 
 from attrs import frozen
@@ -101,16 +102,17 @@ def compose(
     """
     Head and body of a notification to C{original.sender}; its reverse path is null.
 
-    The body begins with the empty line. It has octets beyond ASCII only where an
-    address or what is returned has some.
+    The body begins with the empty line. Only where the sender's own address is beyond ASCII, so
+    that the notification needs SMTPUTF8 and with it 8BITMIME, have they octets beyond ASCII: a
+    mail server without these must be able to take any other.
 
     @param id: the notification's own message id
     @param retry_until: for delays: when the relay gives up
     """
-    utf8 = not all(address.is_ascii for address in _all_addresses(original, subjects))
-    returned = _returned_part(action, original)
+    utf8 = not original.sender.is_ascii
+    returned = _returned_part(action, original, utf8)
     parts = [
-        _readable_part(action, original, subjects, hostname, retry_until),
+        _readable_part(action, original, subjects, hostname, retry_until, utf8),
         _status_part(action, original, subjects, hostname, retry_until, utf8),
         returned,
     ]
@@ -142,10 +144,6 @@ def carries_body(ret: Ret | None, size: int) -> bool:
     return ret is Ret.FULL and size <= FULL_LIMIT
 
 
-def _all_addresses(original: Original, subjects: Sequence[Subject]) -> list[Address]:
-    return [original.sender, *(subject.recipient.address for subject in subjects)]
-
-
 def _fields(fields: Sequence[tuple[str, str]]) -> bytes:
     return b"".join(make_field(name, value).octets for name, value in fields)
 
@@ -173,8 +171,22 @@ def _choose_boundary(id: str, parts: Sequence[bytes]) -> str:
     return f"={id}.{number}="
 
 
+def _part(description: str, kind: str, octets: bytes, utf8: bool) -> bytes:
+    """
+    A part of the report; quoted-printable (RFC 2045 §6.7) where it may not go as it is.
+    """
+    encoding = "7bit" if octets.isascii() else "8bit" if utf8 else "quoted-printable"
+    fields = [("Content-Description", description), ("Content-Type", kind), ("Content-Transfer-Encoding", encoding)]
+    return _fields(fields) + b"\r\n" + (b2a_qp(octets) if encoding == "quoted-printable" else octets)
+
+
 def _readable_part(
-    action: Action, original: Original, subjects: Sequence[Subject], hostname: str, retry_until: float | None
+    action: Action,
+    original: Original,
+    subjects: Sequence[Subject],
+    hostname: str,
+    retry_until: float | None,
+    utf8: bool,
 ) -> bytes:
     lines = [f"This is the mail relay at {hostname}.", "", *textwrap.wrap(_WORDS[action], 72), ""]
     if action is Action.DELAYED and retry_until is not None:
@@ -185,12 +197,7 @@ def _readable_part(
         lines.append("")
     lines.append(f"The message has the id {original.id}.")
     text = "\r\n".join(lines).encode("utf-8", "replace") + b"\r\n"
-    fields = [
-        ("Content-Description", "Notification"),
-        ("Content-Type", "text/plain; charset=" + ("us-ascii" if text.isascii() else "utf-8")),
-        ("Content-Transfer-Encoding", "7bit" if text.isascii() else "8bit"),
-    ]
-    return _fields(fields) + b"\r\n" + text
+    return _part("Notification", "text/plain; charset=" + ("us-ascii" if text.isascii() else "utf-8"), text, utf8)
 
 
 def _explain(subject: Subject) -> str:
@@ -218,15 +225,11 @@ def _status_part(
     if original.envid is not None:
         message.append(("Original-Envelope-Id", _one_line(original.envid)))
     message.append(("Arrival-Date", format_date(original.received_at)))
-    groups = [_fields(message), *(_fields(_status_fields(action, one, retry_until)) for one in subjects)]
-    status = b"\r\n".join(groups)
+    groups = [message, *(_status_fields(action, one, retry_until) for one in subjects)]
+    if not utf8:
+        groups = [[(name, _escape(value)) for name, value in group] for group in groups]
     kind = "message/global-delivery-status" if utf8 else "message/delivery-status"
-    fields = [
-        ("Content-Description", "Delivery report"),
-        ("Content-Type", kind),
-        ("Content-Transfer-Encoding", "7bit" if status.isascii() else "8bit"),
-    ]
-    return _fields(fields) + b"\r\n" + status
+    return _part("Delivery report", kind, b"\r\n".join(map(_fields, groups)), utf8)
 
 
 def _status_fields(action: Action, subject: Subject, retry_until: float | None) -> list[tuple[str, str]]:
@@ -237,7 +240,7 @@ def _status_fields(action: Action, subject: Subject, retry_until: float | None) 
         fields.append(("Original-Recipient", f"{type_};{_one_line(address)}"))
     address_type = "rfc822" if subject.recipient.address.is_ascii else "utf-8"
     fields += [
-        ("Final-Recipient", f"{address_type};{subject.recipient.address}"),
+        ("Final-Recipient", f"{address_type};{_one_line(str(subject.recipient.address))}"),
         ("Action", action.value),
         ("Status", _status(outcome)),
     ]
@@ -261,7 +264,7 @@ def _status(outcome: Outcome) -> str:
 
 def _diagnostic(outcome: Outcome) -> str:
     """
-    The remote's words, in ASCII: where they are not, escaped as RFC 6533 escapes addresses.
+    The remote's words, in ASCII.
     """
     if outcome.reply is not None:
         type_, text = "smtp", _one_line(str(outcome.reply))
@@ -269,30 +272,37 @@ def _diagnostic(outcome: Outcome) -> str:
         return ""
     else:
         type_, text = "x-lmrelay", _one_line(outcome.text)
-    words = [word if word.isascii() else encode_utf8_address(word) for word in text.split()]
-    return f"{type_}; {' '.join(words)}"
+    return f"{type_}; {_escape(' '.join(text.split()))}"
 
 
-def _returned_part(action: Action, original: Original) -> bytes:
+def _escape(text: str) -> str:
+    """
+    In ASCII: the words that are not, escaped as RFC 6533 §3 escapes addresses.
+    """
+    if text.isascii():
+        return text
+    return " ".join(word if word.isascii() else encode_utf8_address(word) for word in text.split(" "))
+
+
+def _returned_part(action: Action, original: Original, utf8: bool) -> bytes:
     """
     The whole message where that was asked for and is at hand, else its head (RFC 3461 §4.3).
+
+    C{message/rfc822} may not be encoded (RFC 2046 §5.2.1), C{message/global} may (RFC 6532 §3.7),
+    and so may C{text/rfc822-headers} (RFC 6522 §4).
     """
     size = len(original.head) + len(original.body or b"")
     if action is Action.FAILED and original.body is not None and carries_body(original.ret, size):
-        content, kind = original.head + original.body, "message/rfc822"
-        ascii_head, ascii_kind = original.head.isascii(), "message/global"
+        content, description = original.head + original.body, "Undelivered message"
+        is_plain = original.head.isascii() if utf8 else content.isascii()
+        kind = "message/rfc822" if is_plain else "message/global"
     else:
-        content, kind = _cut_head(original.head), "text/rfc822-headers"
-        ascii_head, ascii_kind = content.isascii(), "message/global-headers"
+        content, description = _cut_head(original.head), "Message headers"
+        kind = "message/global-headers" if utf8 and not content.isascii() else "text/rfc822-headers"
     content = to_crlf(content)
     if not content.endswith(b"\r\n"):
         content += b"\r\n"
-    fields = [
-        ("Content-Description", "Undelivered message" if kind == "message/rfc822" else "Message headers"),
-        ("Content-Type", kind if ascii_head else ascii_kind),
-        ("Content-Transfer-Encoding", "7bit" if content.isascii() else "8bit"),
-    ]
-    return _fields(fields) + b"\r\n" + content
+    return _part(description, kind, content, utf8)
 
 
 def _cut_head(head: bytes) -> bytes:

@@ -14,6 +14,11 @@ from lmrelay.smtp import replies
 
 BLIND = ("Bcc", "Resent-Bcc")
 TEXT_LIMIT = 1000
+SENDERS_LIMIT = 32 * 1024
+"""
+Octets of a From or Sender field; reading one that nobody wrote in good faith would hold up all other sessions.
+"""
+MAX_SENDERS = 100
 
 
 @frozen
@@ -80,10 +85,15 @@ def _read_senders(head: Head) -> tuple[Address, ...]:
 
 
 def _addresses(head: Head, name: str) -> list[Address]:
+    if sum(len(field.octets) for field in head.all(name)) > SENDERS_LIMIT:
+        raise Refused(replies.bad_header(name, f"it is longer than {SENDERS_LIMIT} octets"))
     try:
-        return head.addresses(name)
+        found = head.addresses(name)
     except SyntaxRefused as error:
         raise Refused(replies.bad_header(name, str(error))) from error
+    if len(found) > MAX_SENDERS:
+        raise Refused(replies.bad_header(name, f"it has more than {MAX_SENDERS} addresses"))
+    return found
 
 
 def _value(head: Head, name: str) -> str:

@@ -31,7 +31,7 @@ from lmrelay.outbound.handshake import Handshake, tell_loss
 from lmrelay.outbound.steps import Step
 from lmrelay.outbound.tls import Level, proved_by
 from lmrelay.outbound.transaction import Transaction
-from lmrelay.outbound.verdicts import Cause, Trouble, Verdict
+from lmrelay.outbound.verdicts import STOPPING, Cause, Trouble, Verdict
 from lmrelay.smtp.extensions import Extensions
 from lmrelay.smtp.reply import Reply
 from lmrelay.smtp.reply_reader import ReplyReader
@@ -107,7 +107,9 @@ class Connection(Protocol):
         afterwards only if C{is_usable}; what is not usable has closed itself.
         """
         reused = self.transactions > 0
-        transaction = Transaction(leased, self.extensions, reset=self._needs_reset, reused=reused)
+        transaction = Transaction(
+            leased, self.extensions, reset=self._needs_reset, reused=reused, tls_failure=self.tls_failure
+        )
         if transaction.is_over:
             return transaction.verdicts
         if not self.is_usable:
@@ -121,7 +123,7 @@ class Connection(Protocol):
                 await self._send_content(transaction, content)
                 await self._until_turn(transaction)
         except CancelledError:
-            self.abort("the delivery was cancelled")
+            self.abort(Trouble(Cause.OURS, "the delivery was cancelled"))
         self._stop_producing()
         self._needs_reset = transaction.needs_reset
         return transaction.verdicts
@@ -147,11 +149,11 @@ class Connection(Protocol):
         self.transport.write(b"QUIT\r\n")
         self._leave()
 
-    def abort(self, reason: str = "the relay is stopping") -> None:
+    def abort(self, trouble: Trouble = STOPPING) -> None:
         """
-        Drop it at once. A C{deliver} under way ends with L{Delayed} for all unanswered.
+        Drop it at once. A C{deliver} under way ends with what the trouble means for all unanswered.
         """
-        self._drop(Trouble(Cause.OURS, reason))
+        self._drop(trouble)
 
     async def exchange(self, step: Step, command: bytes = b"") -> Reply | Trouble:
         """
@@ -183,7 +185,7 @@ class Connection(Protocol):
         try:
             await self._until_turn(exchange)
         except CancelledError:
-            self.abort("the connecting was cancelled")
+            self.abort(Trouble(Cause.OURS, "the connecting was cancelled"))
             raise
 
     def _begin(self, dialogue: Dialogue) -> None:
@@ -346,6 +348,8 @@ class Connection(Protocol):
 
     def connectionMade(self) -> None:
         self._connected = True
+        # What belongs together is written together; the end of a content must not wait until its start is acknowledged.
+        self.transport.setTcpNoDelay(True)
 
     def handshakeCompleted(self) -> None:
         """

@@ -75,7 +75,8 @@ class Connector:
             return result
         if demand.required > Level.NONE:
             text = f"TLS is required ({demand.policy}), but {result.reason}"
-            return HostFailure(target, Delayed("4.7.5", text, Fault.POLICY), of_host=True, tls_failure=result.reason)
+            outcome = Delayed("4.7.5", text, Fault.POLICY)
+            return HostFailure(target, outcome, of_host=True, tls_failure=result.reason)
         plain = await self._connect(target, _WITHOUT_TLS, result.reason)
         return plain if not isinstance(plain, TlsFailed) else _unreachable(target, plain.reason)
 

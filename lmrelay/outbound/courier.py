@@ -7,12 +7,12 @@ gives every outcome to the queue. Whatever breaks on the way delays mail, and lo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any
 
 from attrs import define, evolve, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -29,6 +29,7 @@ from lmrelay.outbound.route import Addresses, Router, Site
 from lmrelay.outbound.routing import Routing
 from lmrelay.outbound.sites import Held, SiteQueue, Work
 from lmrelay.outbound.tls import Demand, configured
+from lmrelay.outbound.verdicts import Cause, Trouble
 from lmrelay.outbound.walk import Walk
 from lmrelay.tasks import Tasks
 
@@ -72,6 +73,7 @@ class Courier:
     routing: Routing = field(init=False)
     _router: Router = field(init=False)
     _tasks: Tasks = field(factory=Tasks, init=False)
+    _openings: set[Deferred[Any]] = field(factory=set, init=False)
     _ipv6_last_until: float = field(default=0.0, init=False)
     _draining: bool = field(default=False, init=False)
     _pumping: bool = field(default=False, init=False)
@@ -116,6 +118,11 @@ class Courier:
         self.dispatch.paused = False
         self._pump()
 
+    def try_anew(self) -> None:
+        self.pool.forget_dead()
+        self.routing.forget()
+        self._ipv6_last_until = 0.0
+
     # The end
 
     def drain(self) -> Deferred[None]:
@@ -130,10 +137,14 @@ class Courier:
 
     def stop(self) -> None:
         """
-        The time for L{drain} is over: drop the connections, which ends what is under way.
+        The time for L{drain} is over: drop the connections, which ends what is under way. What a receiver
+        may have taken, its end of data being sent, is an attempt and waits for the next as any
+        other; all else goes back as if it had not been tried.
         """
         self._draining = True
         self.pool.close_idle()
+        for opening in list(self._openings):
+            opening.cancel()
         self.pool.abort_used()
 
     def _release(self, keys: Iterable[RecipientKey]) -> None:
@@ -141,8 +152,11 @@ class Courier:
         if withdrawn:
             self._tasks.start(self._give_back(withdrawn))
 
-    async def _give_back(self, keys: Collection[RecipientKey]) -> None:
-        await self.queue.release(keys)
+    async def _give_back(self, keys: Collection[RecipientKey], seconds: float = 0.0) -> None:
+        if seconds:
+            await self.queue.postpone(keys, seconds)
+        else:
+            await self.queue.release(keys)
 
     # From a recipient to its site
 
@@ -166,7 +180,7 @@ class Courier:
         config = self.settings.config
         for held in recipients:
             lane = held.leased.lane
-            policy = find_policy(config, lane.project, held.leased.route, lane.domain, held.leased.tls)
+            policy = find_policy(config, lane.project, held.leased.route, lane.domain)
             self.dispatch.place(held, site, policy, config.delivery.connections_per_site)
         self._pump()
 
@@ -188,7 +202,8 @@ class Courier:
 
     async def _carry(self, queue: SiteQueue, work: Work) -> None:
         """
-        Make the transaction, whatever happens; every recipient is settled or released once.
+        Make the transaction, whatever happens: of every recipient one outcome is settled, or it
+        goes back to the queue, or waits at the site again.
         """
         walk = Walk(self.wall(), dict(work.held))
         try:
@@ -198,31 +213,49 @@ class Courier:
             ours = Attempt(walk.started_at, self.wall(), OURS)
             self._settle(walk, dict.fromkeys(walk.left, ours), queue.site.name)
         finally:
-            self.dispatch.end(queue)
+            self.dispatch.end(queue, work)
             self._pump()
 
     async def _walk(self, queue: SiteQueue, work: Work, walk: Walk) -> None:
         site, demand = queue.site, configured(work.policy)
-        asked = None
-        idle = self.pool.take(site, demand, site.groups[0])
-        if idle is not None:
-            await self._deliver(idle, queue, work, walk, demand)
-            # One that was lost may just have idled too long: its host is asked anew.
-            asked = idle.host if idle.is_usable else None
-        for host in site.order(self.random) if walk.left else ():
-            if host == asked:
-                continue
+        kept = self.pool.take(site, demand, site.groups[0])
+        for host in self._hosts(site, kept):
             if self._draining or not walk.left or walk.missed >= MAX_MISSES:
                 break
-            connection = self.pool.take(site, demand, [host]) or await self._connect(host, queue, walk, demand)
-            if connection is not None:
-                await self._deliver(connection, queue, work, walk, demand)
+            kept = kept or self.pool.take(site, demand, [host])
+            # One that had idled too long says nothing of its host, which is asked anew.
+            if kept is None or await self._deliver(kept, queue, work, walk, demand):
+                fresh = await self._connect(host, queue, work, walk, demand)
+                if fresh is not None:
+                    await self._deliver(fresh, queue, work, walk, demand)
+            kept = None
+        if walk.left:
+            self._end(queue, work, walk)
+
+    def _hosts(self, site: Site, kept: Connection | None) -> Iterator[str]:
+        """
+        The hosts in the order in which they are asked, that of the kept connection first.
+        """
+        if kept is not None:
+            yield kept.host
+        yield from (host for host in site.order(self.random) if kept is None or host != kept.host)
+
+    def _end(self, queue: SiteQueue, work: Work, walk: Walk) -> None:
+        """
+        What becomes of those that no host took.
+        """
+        age = self.wall() - work.leased.received_at
         if self._draining:
             self._abandon(walk)
-        elif walk.left:
-            self._settle(walk, walk.give_up(self.wall(), _nowhere(site)), site.name)
+        elif walk.was_refused and self.pool.works_at(queue.site):
+            # The site takes mail, only not over so many connections: what ends makes way for this.
+            self.dispatch.wait_again(queue, [walk.left.pop(number) for number in list(walk.left)], work.policy)
+        elif walk.passed_for is not None and age < self.settings.config.delivery.expire:
+            self._abandon(walk, walk.passed_for)
+        else:
+            self._settle(walk, walk.give_up(self.wall(), _nowhere(queue.site)), queue.site.name)
 
-    async def _connect(self, host: str, queue: SiteQueue, walk: Walk, demand: Demand) -> Connection | None:
+    async def _connect(self, host: str, queue: SiteQueue, work: Work, walk: Walk, demand: Demand) -> Connection | None:
         """
         A connection to the first address of C{host} that gives one.
         """
@@ -231,33 +264,61 @@ class Courier:
         found = await self._router.find_addresses(host, delivery.allow_networks, ipv6_last=ipv6_last)
         walk.look(found)
         for address in found.addresses if isinstance(found, Addresses) else ():
+            if self._draining:
+                break
             target = Target(host, address, delivery.port)
-            connection = self.pool.find_dead(target) or await self._open(target, queue, demand)
-            if not isinstance(connection, HostFailure):
-                return connection
-            walk.miss(connection, self.wall())
-            if connection.of_host or self._draining:
+            dead = self.pool.find_dead(target, demand)
+            if dead is not None:
+                walk.pass_over(dead.failure, self.wall(), dead.seconds)
+                failure = dead.failure
+            else:
+                opened = await self._open(target, queue, work, demand)
+                if not isinstance(opened, HostFailure):
+                    return opened
+                walk.miss(opened, self.wall())
+                failure = opened
+            if failure.of_host:
                 break
         return None
 
-    async def _open(self, target: Target, queue: SiteQueue, demand: Demand) -> Connection | HostFailure:
+    async def _open(
+        self, target: Target, queue: SiteQueue, work: Work, demand: Demand
+    ) -> Connection | HostFailure | None:
+        """
+        None: it is too late, the relay is stopping.
+        """
         self._make_room(queue)
         began = self.reactor.seconds()
-        connection = await self.connector.connect(target, demand)
+        opening = Deferred.fromCoroutine(self.connector.connect(target, demand))
+        self._openings.add(opening)
+        try:
+            connection = await opening
+        except CancelledError:
+            if not self._draining:
+                raise
+            return None
+        finally:
+            self._openings.discard(opening)
         if not isinstance(connection, HostFailure):
-            self.pool.add(connection)
+            if self._draining:
+                connection.close()
+                return None
+            self.pool.add(connection, demand)
             return connection
-        if ":" in target.address and not connection.of_host and self.reactor.seconds() - began < AT_ONCE:
-            # No answer can come that fast from afar: this machine has no way there.
+        at_once = not connection.of_host and self.reactor.seconds() - began < AT_ONCE
+        if ":" in target.address and at_once and connection.outcome.fault is not Fault.OURS:
+            # So fast it is this machine that has no way there, or a neighbour that refuses: to
+            # be wrong costs no more than to try IPv4 first for a while.
             self._ipv6_last_until = self.reactor.seconds() + IPV6_LAST
         if connection.slow_down:
-            self._slow_down(queue)
-        self.pool.mark_dead(connection)
+            self._slow_down(queue, work)
+        self.pool.mark_dead(connection, demand)
         return connection
 
-    async def _deliver(self, connection: Connection, queue: SiteQueue, work: Work, walk: Walk, demand: Demand) -> None:
+    async def _deliver(self, connection: Connection, queue: SiteQueue, work: Work, walk: Walk, demand: Demand) -> bool:
         """
-        Make the transaction on this connection, which may then serve others.
+        Make the transaction on this connection, which may then serve others. Was it stale, so
+        that nothing is known by it?
         """
         recipients: Any = [held.recipient for held in walk.left.values()]
         leased = evolve(work.leased, recipients=recipients)
@@ -265,26 +326,30 @@ class Courier:
             verdicts = await connection.deliver(leased, self.queue.open_content(leased.message_id))
         except Exception:
             # Nobody knows what it has said by now.
-            connection.abort("the relay had an internal error")
+            connection.abort(Trouble(Cause.OURS, "the relay had an internal error"))
             raise
         finally:
             most = 0 if self._draining else self.settings.config.delivery.messages_per_connection
             self.pool.put(connection, queue.site, demand, most)
+        if any(verdict.stale for verdict in verdicts.values()):
+            return True
         if any(verdict.slow_down for verdict in verdicts.values()):
-            self._slow_down(queue)
+            self._slow_down(queue, work)
         elif any(isinstance(verdict.outcome, Delivered) for verdict in verdicts.values()):
             queue.budget.succeed()
         self._settle(walk, walk.score(verdicts, connection, self.wall()), queue.site.name)
+        return False
 
     def _make_room(self, queue: SiteQueue) -> None:
         """
         Idle connections count for the budgets as those in use do.
         """
         self.pool.make_room(queue.site, queue.budget.allowed - queue.running)
-        self.pool.limit(self.dispatch.max_running - self.dispatch.running)
+        self.pool.limit(self.dispatch.running.free)
 
-    def _slow_down(self, queue: SiteQueue) -> None:
-        queue.budget.slow_down()
+    def _slow_down(self, queue: SiteQueue, work: Work) -> None:
+        if not queue.budget.slow_down(work.round):
+            return
         self._make_room(queue)
         log.info("site asks for less at a time", site=queue.site.name, connections=queue.budget.allowed)
 
@@ -298,7 +363,6 @@ class Courier:
 
     def _finish(self, held: list[Held], attempts: Mapping[int, Attempt], site: str) -> None:
         if held:
-            self.dispatch.forget(held)
             self._tasks.start(self._record(held, attempts))
             report(held, attempts, site)
 
@@ -309,19 +373,19 @@ class Courier:
         except Exception:  # noqa: BLE001 - our own fault, logged; it delays mail
             log.failure("an outcome could not be recorded", message=message_id)
             # Tried again it may come twice; kept by us it would never come.
+            self.dispatch.leave(held)
             await self.queue.release([each.key for each in held])
-        finally:
-            self.dispatch.free(held)
+        else:
+            self.dispatch.leave(held)
 
-    def _abandon(self, walk: Walk) -> None:
+    def _abandon(self, walk: Walk, seconds: float = 0.0) -> None:
         """
-        The relay is stopping: those without an outcome go back to the queue.
+        Those without an outcome go back to the queue, untried, to come again in so many seconds.
         """
         held = [walk.left.pop(number) for number in list(walk.left)]
         if held:
-            self.dispatch.forget(held)
-            self.dispatch.free(held)
-            self._tasks.start(self._give_back([each.key for each in held]))
+            self.dispatch.leave(held)
+            self._tasks.start(self._give_back([each.key for each in held], seconds))
 
 
 def _nowhere(site: Site) -> Failed:

@@ -8,34 +8,44 @@ A recipient is in one of three places: it waits for its route, waits at a site, 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from attrs import define, field
 
 from lmrelay.config.values import TlsPolicy
 from lmrelay.interfaces import Lane, Leased, RecipientKey
 from lmrelay.outbound.route import Site
-from lmrelay.outbound.sites import Budget, Held, SiteQueue, Work
+from lmrelay.outbound.sites import Budget, Held, Party, SiteQueue, Work
+from lmrelay.shares import Shares
 
 LANE_WINDOW = 500
 TOTAL_WINDOW = 20_000
+LEAST_WINDOW = 100
 MAX_RUNNING = 2_000
+LEAST_RUNNING = 20
 MAX_SITES = 5_000
 """
-Recipients a lane and in all, transactions under way, sites whose budget is remembered.
+Recipients a lane, in all, and those that a project may have of a kind whatever the others
+have; transactions under way likewise; sites whose budget is remembered.
 """
+
+
+def party_of(leased: Leased) -> Party:
+    """
+    Whose share it comes out of: a newsletter's is not that of the same project's other mail.
+    """
+    return leased.lane.project, leased.lane.kind
 
 
 @define(eq=False)
 class Windows:
     """
-    How many recipients of a lane, and of all, may be in memory.
+    How many recipients of a lane, of a project, and of all, may be in memory.
     """
 
     lane: int = LANE_WINDOW
-    total: int = TOTAL_WINDOW
+    shares: Shares = field(factory=lambda: Shares(TOTAL_WINDOW, LEAST_WINDOW))
     _lanes: dict[Lane, int] = field(factory=dict, init=False)
-    _used: int = field(default=0, init=False)
 
     def reserve(self, lane: Lane, recipients: int) -> bool:
         """
@@ -43,10 +53,11 @@ class Windows:
         passes alone, else it never would.
         """
         used = self._lanes.get(lane, 0)
-        if (used and used + recipients > self.lane) or (self._used and self._used + recipients > self.total):
+        party = (lane.project, lane.kind)
+        if (used and used + recipients > self.lane) or not self.shares.has_room(party, recipients, fresh=not used):
             return False
         self._lanes[lane] = used + recipients
-        self._used += recipients
+        self.shares.take(party, recipients)
         return True
 
     def free(self, lane: Lane, recipients: int = 1) -> None:
@@ -54,7 +65,7 @@ class Windows:
         Give room back.
         """
         left = self._lanes.get(lane, 0) - recipients
-        self._used -= recipients
+        self.shares.give_back((lane.project, lane.kind), recipients)
         if left > 0:
             self._lanes[lane] = left
         else:
@@ -65,7 +76,7 @@ class Windows:
         """
         Recipients in memory or about to be.
         """
-        return self._used
+        return self.shares.used
 
 
 @define(eq=False)
@@ -75,15 +86,15 @@ class Dispatch:
     """
 
     windows: Windows = field(factory=Windows)
-    max_running: int = MAX_RUNNING
+    running: Shares = field(factory=lambda: Shares(MAX_RUNNING, LEAST_RUNNING))
     max_sites: int = MAX_SITES
     paused: bool = False
-    running: int = 0
     _held: dict[RecipientKey, Held] = field(factory=dict, init=False)
     _routing: dict[RecipientKey, Held] = field(factory=dict, init=False)
-    _sites: OrderedDict[tuple[tuple[str, ...], ...], SiteQueue] = field(factory=OrderedDict, init=False)
+    _sites: OrderedDict[Site, SiteQueue] = field(factory=OrderedDict, init=False)
     _queues: dict[Work, SiteQueue] = field(factory=dict, init=False)
     _ready: OrderedDict[SiteQueue, None] = field(factory=OrderedDict, init=False)
+    _barred: dict[Party, OrderedDict[SiteQueue, None]] = field(factory=dict, init=False)
 
     def admit(self, leased: Iterable[Leased]) -> list[Held]:
         """
@@ -120,23 +131,23 @@ class Dispatch:
         self._mark(queue)
 
     def _find_queue(self, site: Site, connections: int) -> SiteQueue:
-        queue = self._sites.get(site.groups)
+        queue = self._sites.get(site)
         if queue is None:
-            queue = self._sites[site.groups] = SiteQueue(site, Budget(connections))
+            queue = self._sites[site] = SiteQueue(site, Budget(connections))
             self._forget_sites()
         else:
             queue.budget.most = connections
-            self._sites.move_to_end(site.groups)
+            self._sites.move_to_end(site)
         return queue
 
     def _forget_sites(self) -> None:
         for _ in range(2):
             if len(self._sites) <= self.max_sites:
                 return
-            groups, oldest = self._sites.popitem(last=False)
+            site, oldest = self._sites.popitem(last=False)
             if not oldest.is_quiet:
                 # Busy ones are bounded by the windows; it comes up again behind the others.
-                self._sites[groups] = oldest
+                self._sites[site] = oldest
 
     def _mark(self, queue: SiteQueue) -> None:
         if queue.is_ready:
@@ -146,13 +157,17 @@ class Dispatch:
         """
         The next transaction to make, its recipients under way now; the sites take turns.
         """
-        while self._ready and not self.paused and self.running < self.max_running:
-            queue, _ = self._ready.popitem(last=False)
-            work = queue.pop() if queue.is_ready else None
+        while not self.paused and (queue := self._next_queue()) is not None:
+            if not queue.is_ready:
+                continue
+            fresh = not queue.running
+            work = queue.pop(lambda party, fresh=fresh: self.running.has_room(party, fresh=fresh))  # type: ignore[misc]
             if work is None:
+                self._bar(queue)
                 continue
             queue.running += 1
-            self.running += 1
+            work.round = queue.budget.round
+            self.running.take(party_of(work.leased))
             self._mark(queue)
             self._queues.pop(work, None)
             for held in work.held.values():
@@ -160,12 +175,30 @@ class Dispatch:
             return queue, work
         return None
 
-    def end(self, queue: SiteQueue) -> None:
+    def _next_queue(self) -> SiteQueue | None:
+        if self._ready:
+            return self._ready.popitem(last=False)[0]
+        for party, queues in self._barred.items():
+            if self.running.has_room(party):
+                queue, _ = queues.popitem(last=False)
+                if not queues:
+                    del self._barred[party]
+                return queue
+        return None
+
+    def _bar(self, queue: SiteQueue) -> None:
+        """
+        Whoever waits here has enough under way: until that changes the site is not looked at again.
+        """
+        for party in queue.parties():
+            self._barred.setdefault(party, OrderedDict()).setdefault(queue)
+
+    def end(self, queue: SiteQueue, work: Work) -> None:
         """
         A transaction is through; the site has a connection to spare again.
         """
         queue.running -= 1
-        self.running -= 1
+        self.running.give_back(party_of(work.leased))
         self._mark(queue)
 
     def start(self, held: Held) -> None:
@@ -174,19 +207,23 @@ class Dispatch:
         """
         self._routing.pop(held.key, None)
 
-    def forget(self, held: Iterable[Held]) -> None:
+    def wait_again(self, queue: SiteQueue, held: Iterable[Held], policy: TlsPolicy) -> None:
         """
-        They are settled or released: their keys are unknown from now on, their room is still taken.
+        Their transaction was not made after all: they wait at the site, behind what waits there.
         """
         for each in held:
-            self._held.pop(each.key, None)
+            queue.add(each, policy)
+            if each.work is not None:
+                self._queues[each.work] = queue
+        self._mark(queue)
 
-    def free(self, held: Iterable[Held]) -> None:
+    def leave(self, held: Iterable[Held]) -> None:
         """
-        Their room is free.
+        Their outcome is recorded, or they go back to the queue: unknown from now on, and their room is free.
         """
         for each in held:
-            self.windows.free(each.leased.lane)
+            if self._held.pop(each.key, None) is not None:
+                self.windows.free(each.leased.lane)
 
     def withdraw(self, keys: Iterable[RecipientKey]) -> set[RecipientKey]:
         """
@@ -211,9 +248,3 @@ class Dispatch:
         Everything that is not under way.
         """
         return [key for key, held in self._held.items() if held.work is not None or key in self._routing]
-
-    def holds(self) -> Iterator[RecipientKey]:
-        """
-        Everything taken and not yet settled, released or withdrawn.
-        """
-        return iter(self._held)

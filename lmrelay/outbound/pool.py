@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import chain
 
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from lmrelay.mail.outcome import Fault
 from lmrelay.outbound.client import Connection
 from lmrelay.outbound.connect import HostFailure, Target
 from lmrelay.outbound.route import Site
@@ -29,6 +31,26 @@ Seconds for which a host that did not answer is passed over.
 """
 
 MAX_DEAD = 5_000
+
+PASSED_LATER = 0.1
+PASSED_LATEST = 300.0
+"""
+Seconds by which each that passed a dead host over comes later than the one before, and at most:
+else all the backlog of a dead site would come round every time that a few of it can be tried.
+"""
+
+
+@define(eq=False)
+class Dead:
+    """
+    A host or an address that is passed over until then. C{seconds} from now it is worth a try
+    for the one that passes it over now.
+    """
+
+    failure: HostFailure
+    until: float
+    seconds: float = 0.0
+    passed: int = 0
 
 
 @frozen(eq=False)
@@ -66,7 +88,7 @@ class Pool:
     _idle: OrderedDict[Connection, Idle] = field(factory=OrderedDict, init=False)
     _of_site: dict[tuple[tuple[str, ...], ...], OrderedDict[Connection, Idle]] = field(factory=dict, init=False)
     _used: dict[Connection, None] = field(factory=dict, init=False)
-    _dead: OrderedDict[tuple[str, str], tuple[float, HostFailure]] = field(factory=OrderedDict, init=False)
+    _dead: OrderedDict[tuple[str, str | Demand], Dead] = field(factory=OrderedDict, init=False)
     _sweep: IDelayedCall | None = field(default=None, init=False)
 
     @property
@@ -76,12 +98,12 @@ class Pool:
         """
         return len(self._idle)
 
-    def add(self, connection: Connection) -> None:
+    def add(self, connection: Connection, demand: Demand) -> None:
         """
         A new connection, in use from now on. Its host is not dead.
         """
         self._used[connection] = None
-        self._dead.pop((connection.host, ""), None)
+        self._dead.pop((connection.host, demand), None)
         self._dead.pop((connection.host, connection.address), None)
         connection.notify_lost(self._lose)
 
@@ -170,28 +192,49 @@ class Pool:
         for connection in list(self._used):
             connection.abort()
 
-    def mark_dead(self, failure: HostFailure) -> None:
+    def mark_dead(self, failure: HostFailure, demand: Demand) -> None:
         """
-        Pass it over for a while, unless another connection to it works right now.
+        Pass it over for a while, unless another connection to it works right now, or the fault is ours.
+
+        What a host said counts only for those who asked as this one did: else one tenant's
+        demand for TLS that the host cannot meet would hold up everybody's mail.
         """
+        if failure.outcome.fault is Fault.OURS:
+            return
         target = failure.target
         if any(c.host == target.host and c.address == target.address for c in (*self._used, *self._idle)):
             return
-        key = (target.host, "" if failure.of_host else target.address)
-        self._dead[key] = (self.clock.seconds() + self.dead_seconds, failure)
+        key = (target.host, demand if failure.of_host else target.address)
+        self._dead[key] = Dead(failure, self.clock.seconds() + self.dead_seconds)
         self._dead.move_to_end(key)
         while len(self._dead) > MAX_DEAD:
             self._dead.popitem(last=False)
 
-    def find_dead(self, target: Target) -> HostFailure | None:
+    def forget_dead(self) -> None:
         """
-        Why it is passed over, if it is.
+        Pass nobody over any more.
         """
-        return self._find_dead(target.host, "") or self._find_dead(target.host, target.address)
+        self._dead.clear()
 
-    def _find_dead(self, host: str, address: str) -> HostFailure | None:
-        entry = self._dead.get((host, address))
-        if entry is None or entry[0] <= self.clock.seconds():
-            self._dead.pop((host, address), None)
+    def works_at(self, site: Site) -> bool:
+        """
+        Is there a connection to a host of the site that carries mail right now?
+        """
+        hosts = set(chain.from_iterable(site.groups))
+        return any(connection.host in hosts for connection in self._used)
+
+    def find_dead(self, target: Target, demand: Demand) -> Dead | None:
+        """
+        Why it is passed over for messages with that demand, if it is.
+        """
+        return self._find_dead(target.host, demand) or self._find_dead(target.host, target.address)
+
+    def _find_dead(self, host: str, of: str | Demand) -> Dead | None:
+        dead = self._dead.get((host, of))
+        left = dead.until - self.clock.seconds() if dead is not None else 0.0
+        if dead is None or left <= 0:
+            self._dead.pop((host, of), None)
             return None
-        return entry[1]
+        dead.seconds = min(left + dead.passed * PASSED_LATER, PASSED_LATEST)
+        dead.passed += 1
+        return dead

@@ -31,8 +31,23 @@ Of a domain and of a host: a zone with hundreds must not hold an attempt for hou
 
 IPAddress = Union[IPv4Address, IPv6Address]
 
-_NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
-_COMPATIBLE = IPv6Network("::/96")
+_NAT64 = IPv6Network("64:ff9b::/96")
+_EMBEDDING = (IPv6Network("::/96"), IPv6Network("::ffff:0:0:0/96"))
+"""
+IPv4-compatible (RFC 4291 §2.5.5.1) and IPv4-translated addresses (RFC 7915).
+"""
+
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+_DOCUMENTATION = IPv6Network("3fff::/20")
+"""
+RFC 9637. What is not global unicast is not the internet's: RFC 8215's local NAT64 prefix,
+RFC 9602's segment identifiers and whatever comes next.
+"""
+
+_ISATAP = frozenset({0x00005EFE, 0x02005EFE})
+"""
+The upper half of an interface identifier with an IPv4 address below (RFC 5214 §6.1).
+"""
 
 
 @frozen
@@ -117,7 +132,7 @@ def is_allowed(address: str, networks: Sequence[Network] = ()) -> bool:
 
 def _is_reserved(address: IPAddress) -> bool:
     if isinstance(address, IPv6Address):
-        return address.is_unspecified or address.is_site_local
+        return address not in _GLOBAL_UNICAST or address in _DOCUMENTATION
     return address.is_unspecified or address.is_reserved
 
 
@@ -130,13 +145,15 @@ def _forms(address: IPAddress) -> list[IPAddress]:
     low = IPv4Address(int(address) & 0xFFFFFFFF)
     if address.ipv4_mapped is not None:
         return [address.ipv4_mapped]
-    if any(address in network for network in _NAT64):
+    if address in _NAT64:
         return [low]
     if address.sixtofour is not None:
         return [address.sixtofour]
     if address.teredo is not None:
         return list(address.teredo)
-    if address in _COMPATIBLE and int(address) > 1:
+    if any(address in network for network in _EMBEDDING) and int(address) > 1:
+        return [address, low]
+    if (int(address) >> 32) & 0xFFFFFFFF in _ISATAP:
         return [address, low]
     return [address]
 

@@ -66,6 +66,12 @@ class Routing:
             self._turns.setdefault(recipients[0].leased.lane.project, deque()).append(domain)
             self._ask()
 
+    def forget(self) -> None:
+        """
+        Remember nothing.
+        """
+        self._known.clear()
+
     def _ask(self) -> None:
         while self._turns and self._asking < self.max_asking:
             project, domains = self._turns.popitem(last=False)

@@ -8,7 +8,7 @@ so that nobody's backlog is before anybody else's next message.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from attrs import define, field
 
@@ -24,6 +24,12 @@ Of a transaction: what every receiver has to take (RFC 5321 §4.5.3.1.8).
 SHARE = 9
 """
 Transactional transactions to one of broadcast, where both wait.
+"""
+
+
+Party = tuple[str, Kind]
+"""
+A project's mail of one kind.
 """
 
 
@@ -49,11 +55,13 @@ class Held:
 class Work:
     """
     A transaction to be made: recipients of one message that need the same TLS, by number.
+    C{round} is that of the budget under which it began.
     """
 
     leased: Leased
     policy: TlsPolicy
     held: dict[int, Held] = field(factory=dict)
+    round: int = 0
 
 
 @define(eq=False)
@@ -70,13 +78,14 @@ class Ring:
         """
         self._projects.setdefault(work.leased.lane.project, deque()).append(work)
 
-    def pop(self) -> Work | None:
+    def pop(self, may: Callable[[str], bool]) -> Work | None:
         """
-        The next one; its project then waits for the others.
+        The next one of a project that may; the project then waits for the others.
         """
-        if not self._projects:
+        project = next((project for project in self._projects if may(project)), None)
+        if project is None:
             return None
-        project, queue = self._projects.popitem(last=False)
+        queue = self._projects.pop(project)
         work = queue.popleft()
         if queue:
             self._projects[project] = queue
@@ -92,8 +101,8 @@ class Ring:
         if not queue:
             del self._projects[project]
 
-    def __len__(self) -> int:
-        return sum(map(len, self._projects.values()))
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._projects)
 
     def __bool__(self) -> bool:
         return bool(self._projects)
@@ -103,10 +112,12 @@ class Ring:
 class Budget:
     """
     How many connections at a time: half as many at once where the site says "slow down", one
-    more for each full window of successes.
+    more for each full window of successes. C{round} counts the halvings: what began in an earlier
+    one tells of the load before, and so a burst of refusals halves once.
     """
 
     most: int
+    round: int = field(default=0, init=False)
     _allowed: int = field(init=False)
     _successes: int = field(default=0, init=False)
 
@@ -120,12 +131,16 @@ class Budget:
         """
         return max(1, min(self._allowed, self.most))
 
-    def slow_down(self) -> None:
+    def slow_down(self, round: int) -> bool:
         """
-        The site asked for less.
+        The site asked for less, of what began in that round. Did that change anything?
         """
+        if round != self.round:
+            return False
+        self.round += 1
         self._allowed = max(1, self.allowed // 2)
         self._successes = 0
+        return True
 
     def succeed(self) -> None:
         """
@@ -193,29 +208,26 @@ class SiteQueue:
             self._close(work)
             self._rings[work.leased.lane.kind].remove(work)
 
-    def pop(self) -> Work | None:
+    def pop(self, may: Callable[[Party], bool] = lambda party: True) -> Work | None:
         """
-        The transaction whose turn it is.
+        The transaction whose turn it is, of those who may.
         """
-        transactional, broadcast = self._rings[Kind.TRANSACTIONAL], self._rings[Kind.BROADCAST]
-        if broadcast and (self._turn >= SHARE or not transactional):
-            work = broadcast.pop()
-            self._turn = 0
-        else:
-            work = transactional.pop()
-            self._turn += bool(broadcast)
-        if work is not None:
-            self._close(work)
-        return work
+        kinds = [Kind.TRANSACTIONAL, Kind.BROADCAST]
+        for kind in reversed(kinds) if self._turn >= SHARE else kinds:
+            work = self._rings[kind].pop(lambda project, kind=kind: may((project, kind)))  # type: ignore[misc]
+            if work is not None:
+                self._turn = 0 if kind is Kind.BROADCAST else self._turn + bool(self._rings[Kind.BROADCAST])
+                self._close(work)
+                return work
+        return None
+
+    def parties(self) -> Iterator[Party]:
+        """
+        Whose work waits.
+        """
+        return ((project, kind) for kind, ring in self._rings.items() for project in ring)
 
     def _close(self, work: Work) -> None:
         key = (work.leased.message_id, work.policy)
         if self._open.get(key) is work:
             del self._open[key]
-
-    def waiting(self) -> Iterator[Work]:
-        """
-        Take out all that waits.
-        """
-        while (work := self.pop()) is not None:
-            yield work

@@ -1,9 +1,8 @@
 """
 What is asked of TLS on the way to a host, and what a connection proved.
 
-Pure. A policy (today: the configuration's) answers with a L{Demand}; demands fold into the
-strictest, so a further policy joins by giving one more. Levels are ordered none <
-encrypted < authenticated.
+Pure. A policy (today: the configuration's) answers with a L{Demand}. Levels are ordered
+none < encrypted < authenticated.
 """
 
 from __future__ import annotations
@@ -60,17 +59,13 @@ def configured(policy: TlsPolicy) -> Demand:
     return _CONFIGURED[policy]
 
 
-def strictest(first: Demand, *others: Demand) -> Demand:
-    """
-    The demand that meets all of these; of equals the first names the policy.
-    """
-    return max((first, *others), key=lambda demand: (demand.required, demand.starttls))
+_SOUND = frozenset({"TLSv1.2", "TLSv1.3"})
 
 
 def proved_by(tls: Tls | None) -> Level:
     """
-    What a connection with this TLS proved.
+    What a connection with this TLS proved. Below TLS 1.2 a certificate proves nothing (RFC 8996).
     """
     if tls is None:
         return Level.NONE
-    return Level.AUTHENTICATED if tls.verified else Level.ENCRYPTED
+    return Level.AUTHENTICATED if tls.verified and tls.version in _SOUND else Level.ENCRYPTED

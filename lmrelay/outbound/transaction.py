@@ -36,15 +36,25 @@ class Transaction:
 
     C{is_broken}: the connection is not to be used again. C{wants_content}: 354 came, and
     somebody is to get it. C{needs_reset}: the next transaction must begin with RSET.
+    C{tls_failure}: why the connection does not use the TLS that the server offered.
     """
 
-    def __init__(self, leased: Leased, extensions: Extensions, *, reset: bool = False, reused: bool = False) -> None:
+    def __init__(
+        self,
+        leased: Leased,
+        extensions: Extensions,
+        *,
+        reset: bool = False,
+        reused: bool = False,
+        tls_failure: str = "",
+    ) -> None:
         self.verdicts: dict[int, Verdict] = {}
         self.is_over = False
         self.is_broken = False
         self.wants_content = False
         self.needs_reset = reset
         self._reused = reused
+        self._tls_failure = tls_failure
         self._pipelining = "PIPELINING" in extensions
         self._relayed = "DSN" not in extensions
         self._accepted: list[int] = []
@@ -190,7 +200,7 @@ class Transaction:
     def _answer_mail(self, command: _Command, reply: Reply) -> None:
         self.needs_reset = True
         if not reply.is_positive():
-            self._decide(judge(Step.MAIL, reply))
+            self._decide(judge(Step.MAIL, reply, tls_failure=self._tls_failure))
 
     def _answer_rcpt(self, command: _Command, reply: Reply) -> None:
         if command.number in self.verdicts:
@@ -198,7 +208,7 @@ class Transaction:
         if reply.is_positive():
             self._accepted.append(command.number)
         else:
-            self.verdicts[command.number] = judge(Step.RCPT, reply)
+            self.verdicts[command.number] = judge(Step.RCPT, reply, tls_failure=self._tls_failure)
 
     def _answer_data(self, command: _Command, reply: Reply) -> None:
         if reply.code != 354:

@@ -55,6 +55,7 @@ class Cause(enum.Enum):
     SILENT = "silent"
     NONSENSE = "nonsense"
     OURS = "ours"
+    STOP = "stop"
 
 
 @frozen
@@ -72,7 +73,10 @@ _TROUBLES = {
     Cause.SILENT: ("4.4.2", Fault.NETWORK),
     Cause.NONSENSE: ("4.5.0", Fault.RECEIVER),
     Cause.OURS: ("4.3.0", Fault.OURS),
+    Cause.STOP: ("4.3.0", Fault.OURS),
 }
+
+STOPPING = Trouble(Cause.STOP, "the relay is stopping")
 
 SLOW_DOWN_WORDS = (
     "concurrent connections",
@@ -96,14 +100,17 @@ In lower case. With one of these a temporary reply asks for less mail at a time.
 
 _GREYLISTING_WORDS = ("greylist", "graylist", "grey-list", "gray-list", "grey list", "gray list")
 
+_TLS_WORDS = ("tls", "encrypt", "ssl", "secure connection")
+
 _SESSION = frozenset({Step.GREETING, Step.EHLO, Step.HELO, Step.STARTTLS, Step.RSET})
 
 
-def judge(step: Step, reply: Reply, *, relayed: bool = False) -> Verdict:
+def judge(step: Step, reply: Reply, *, relayed: bool = False, tls_failure: str = "") -> Verdict:
     """
     What C{reply} at C{step} means for the recipients that wait for it.
 
     @param relayed: a delivery is to a server without DSN
+    @param tls_failure: why the TLS that the server offered is not used
     """
     if step is Step.END_OF_DATA and step.is_answered_by(reply.code):
         return Verdict(Delivered(reply, relayed))
@@ -111,6 +118,10 @@ def judge(step: Step, reply: Reply, *, relayed: bool = False) -> Verdict:
         return judge_trouble(step, Trouble(Cause.NONSENSE, f"it answered {reply.code}"))
     slow_down = asks_to_slow_down(step, reply)
     text = f"the server said {reply} {step.replied}"
+    if tls_failure and step in (Step.MAIL, Step.RCPT) and asks_for_tls(reply):
+        # It refuses the plaintext that its own broken TLS left us: it may be mended, or another host be whole.
+        text = f"{text}, and TLS failed: {tls_failure}"
+        return Verdict(Delayed(status_of(reply, 4), text, Fault.POLICY, reply), Reach.HOST)
     if reply.is_permanent() and step not in _SESSION and not _is_too_many_recipients(step, reply):
         return Verdict(Failed(status_of(reply, 5), text, _fault(step, reply), reply))
     delayed = Delayed(status_of(reply, 4), text, _fault(step, reply), reply)
@@ -121,7 +132,8 @@ def judge_trouble(step: Step, trouble: Trouble) -> Verdict:
     """
     What it means that the dialogue broke off at C{step}.
 
-    After the end of data no other host is asked: the message may have arrived.
+    After the end of data no other host is asked: the message may have arrived. So also when we
+    stop: before it nothing was tried that counts, after it the attempt was made.
     """
     status, fault = _TROUBLES[trouble.cause]
     delayed = Delayed(status, f"{trouble.text} while {step.doing}", fault)
@@ -146,6 +158,17 @@ def asks_to_slow_down(step: Step, reply: Reply) -> bool:
     if any(word in text for word in _GREYLISTING_WORDS):
         return False
     return (reply.code == 421 and step in IN_TRANSACTION) or any(word in text for word in SLOW_DOWN_WORDS)
+
+
+def asks_for_tls(reply: Reply) -> bool:
+    """
+    Is it refused for want of TLS (RFC 3207 §4, RFC 4954 §6; X.7.10 and 11 of RFC 5248's registry)?
+    """
+    if reply.code in (530, 538):
+        return True
+    text = reply.text.lower()
+    status = status_of(reply, 5)
+    return status in ("5.7.10", "5.7.11") or (status.startswith("5.7.") and any(word in text for word in _TLS_WORDS))
 
 
 def status_of(reply: Reply, kind: int) -> str:

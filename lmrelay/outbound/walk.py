@@ -23,12 +23,16 @@ from lmrelay.outbound.verdicts import Reach, Verdict
 class Walk:
     """
     C{left} are the recipients that still need a host, by number; C{missed} counts the
-    addresses that gave no connection.
+    addresses that gave no connection. C{was_refused}: nothing was tried but connections, and a
+    host wants less of them.
     """
 
     started_at: float
     left: dict[int, Held]
     missed: int = field(default=0, init=False)
+    was_refused: bool = field(default=False, init=False)
+    _was_tried: bool = field(default=False, init=False)
+    _passed_for: float | None = field(default=None, init=False)
     _tried: dict[int, Attempt] = field(factory=dict, init=False)
     _unreached: Attempt | None = field(default=None, init=False)
     _trouble: Delayed | None = field(default=None, init=False)
@@ -39,6 +43,7 @@ class Walk:
         A transaction was made; the answer is those whose attempt it ends.
         """
         ended = {}
+        self._was_tried, self.was_refused = True, False
         for number in list(self.left):
             verdict = verdicts.get(number)
             if verdict is None:
@@ -62,6 +67,25 @@ class Walk:
         """
         There was no connection.
         """
+        self.was_refused = self.was_refused or (failure.slow_down and not self._tried)
+        self._was_tried = True
+        self._note(failure, now)
+
+    def pass_over(self, failure: HostFailure, now: float, seconds: float) -> None:
+        """
+        A host was not asked: it failed like this lately, and is worth a try in so many seconds.
+        """
+        self._passed_for = min(self._passed_for or seconds, seconds)
+        self._note(failure, now)
+
+    @property
+    def passed_for(self) -> float | None:
+        """
+        In how many seconds a host is worth a try, where none was tried; so this was no attempt.
+        """
+        return None if self._was_tried else self._passed_for
+
+    def _note(self, failure: HostFailure, now: float) -> None:
         self.missed += 1
         target = failure.target
         attempt = Attempt(
@@ -74,7 +98,7 @@ class Walk:
         A host's addresses were looked up.
         """
         if isinstance(addresses, Delayed):
-            self._trouble = addresses
+            self._trouble, self._was_tried = addresses, True
         else:
             self._barred = self._barred or addresses.barred
 

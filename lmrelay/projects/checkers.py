@@ -35,17 +35,18 @@ Sealed tokens tried before other sessions have their turn: half a millisecond.
 @frozen
 class Identity:
     """
-    The avatar's id: a project and which of its tokens.
+    The avatar's id: a project and which of its tokens, for an id may get another secret.
     """
 
     slug: str
     token_id: str
+    sha256: str
 
 
 def cram_is_offered(directories: Directories, now: float) -> bool:
     """
     May clients be offered CRAM-MD5? Those that know it take it and never fall back, so it
-    must work with every token that has not expired.
+    must work with every token that has not expired by C{now}, in seconds since the epoch.
     """
     config: Config = directories.settings.config
     if config.auth.cram_md5 is not Switch.AUTO:
@@ -59,7 +60,7 @@ def _admit(entry: Entry | None, address: str, now: float) -> Identity:
         raise Refused(replies.AUTH_INVALID)
     if not entry.project.smtp:
         raise Refused(replies.smtp_not_enabled(entry.project.slug))
-    return Identity(entry.project.slug, entry.token.id)
+    return Identity(entry.project.slug, entry.token.id, entry.token.sha256)
 
 
 def _decode(octets: bytes) -> str:
@@ -137,7 +138,8 @@ class CramChecker:
                 if number and number % SLICE == 0:
                     await deferLater(self.reactor, 0)
                 if sealed.answers(credentials.challenge, credentials.response):
-                    found = sealed.entry
+                    # The search takes turns with other sessions: the token may have been revoked meanwhile.
+                    found = self.directories.current().by_digest.get(sealed.entry.token.sha256)
                     break
         return _admit(found, credentials.address, self.wall())
 

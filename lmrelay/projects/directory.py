@@ -11,9 +11,9 @@ from ipaddress import ip_address
 
 from attrs import define, field, frozen
 
+from lmrelay.config.seals import unseal
 from lmrelay.config.values import Config, Project, Token
 from lmrelay.interfaces import ISettings
-from lmrelay.projects.tokens import unseal
 
 
 @frozen

@@ -9,6 +9,7 @@ from typing import Any
 
 from attrs import define
 from twisted.mail.interfaces import IMessageDelivery
+from twisted.mail.smtp import SMTPBadRcpt, SMTPBadSender
 from zope.interface import implementer
 
 from lmrelay.config.values import Project
@@ -16,7 +17,7 @@ from lmrelay.errors import Refused, SyntaxRefused
 from lmrelay.interfaces import ISubmitter
 from lmrelay.mail.address import ascii_domain
 from lmrelay.projects.checkers import Identity
-from lmrelay.projects.directory import Directories
+from lmrelay.projects.directory import Directories, Entry
 from lmrelay.smtp import replies
 
 
@@ -63,42 +64,57 @@ class Submitter:
         project: Project | None = self.directories.settings.config.projects.get(self.slug)
         if project is None or not project.smtp:
             raise Refused(replies.smtp_disabled(self.slug))
-        entry = self.directories.current().by_id.get(self.token_id)
-        if entry is None or entry.project.slug != self.slug or not entry.is_live(self.wall()):
+        entry = self.directories.current().by_digest.get(self.identity.sha256)
+        if entry is None or self._is_another(entry) or not entry.is_live(self.wall()):
             raise Refused(replies.TOKEN_GONE)
         return project
+
+    def _is_another(self, entry: Entry) -> bool:
+        return (entry.project.slug, entry.token.id) != (self.slug, self.token_id)
 
     def check_sender(self, domain: str) -> None:
         """
         See L{ISubmitter}.
         """
         project: Project | None = self.directories.settings.config.projects.get(self.slug)
+        if project is None:
+            # A configuration that lost its project is a fault of ours: the mail is not to be given up for it.
+            raise Refused(replies.project_gone(self.slug))
         try:
             name = ascii_domain(domain)
         except SyntaxRefused:
             name = ""
-        if not name or project is None or not is_allowed(name, project.domains):
-            raise Refused(replies.sender_not_allowed(domain, self.slug))
+        if not name or not is_allowed(name, project.domains):
+            # In A-labels: only who asked for SMTPUTF8 may hear others (RFC 6531 §3.7.4).
+            told = name or domain.encode("ascii", "replace").decode("ascii")
+            raise Refused(replies.sender_not_allowed(told, self.slug))
 
-    # Of IMessageDelivery, for a stock twisted.mail factory.
+    # Of IMessageDelivery. The session asks check_sender, for its addresses may be what Twisted's cannot hold; a stock
+    # twisted.mail factory gets the same policy here, and is told that it has no queue.
 
     def validateFrom(self, helo: Any, origin: Any) -> Any:
         """
-        The origin, if the project may send as its domain or it is null.
+        The origin, if it is null or of a domain that the project may send as.
+
+        @raise SMTPBadSender: it is not
         """
         domain = bytes(origin.domain).decode("utf-8", "replace")
         if domain or origin.local:
-            self.check_sender(domain)
+            try:
+                self.check_sender(domain)
+            except Refused as error:
+                reply = error.reply
+                raise SMTPBadSender(bytes(origin), reply.code, f"{reply.enhanced} {reply.text}") from error
         return origin
 
     def validateTo(self, user: Any) -> Any:
         """
-        Refused: a stock factory has no queue to put the message into.
+        @raise SMTPBadRcpt: always, for only a session of lmrelay can submit
         """
-        raise Refused(replies.STORE_FAILED)
+        raise SMTPBadRcpt(bytes(user.dest), replies.STORE_FAILED.code, replies.STORE_FAILED.text)
 
     def receivedHeader(self, helo: Any, origin: Any, recipients: Any) -> bytes:
         """
-        None: the session writes it.
+        Nothing: the field is made at the end of the content, when the message has its id.
         """
         return b""

@@ -1,5 +1,5 @@
 """
-Tokens: made, told apart from mistyped ones, digested and sealed.
+Tokens: made, told apart from mistyped ones, and digested.
 
 C{lmr_<id>_<secret>}: 12 and 40 of C{[A-Za-z0-9]}; the last 6 of the secret are the
 CRC-32 of everything before them in base 62.
@@ -7,21 +7,16 @@ CRC-32 of everything before them in base 62.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import hmac
 import re
 import zlib
 from collections.abc import Callable
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SHAPE = re.compile(r"([A-Za-z0-9]{12})_[A-Za-z0-9]{40}", re.ASCII)
 _FOREIGN = re.compile(r"[!-~]{16,}", re.ASCII)
-_ID, _RANDOM, _CHECK, _NONCE = 12, 34, 6, 12
+_ID, _RANDOM, _CHECK = 12, 34, 6
 
 Entropy = Callable[[int], bytes]
 
@@ -74,27 +69,3 @@ def digest(token: str) -> str:
     The SHA-256 that the project's file keeps, as 64 hexadecimal digits.
     """
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def _context(project: str, token_id: str) -> bytes:
-    # A zero octet is in neither name, so no other pair gives the same context.
-    return f"{project}\0{token_id}".encode()
-
-
-def seal(token: str, key: bytes, project: str, token_id: str, entropy: Entropy) -> str:
-    """
-    C{token} under the server's key, in base 64; it opens only for that project and id.
-    """
-    nonce = entropy(_NONCE)
-    return base64.b64encode(nonce + AESGCM(key).encrypt(nonce, token.encode(), _context(project, token_id))).decode()
-
-
-def unseal(sealed: str, key: bytes, project: str, token_id: str) -> str | None:
-    """
-    The token in C{sealed}; None if it was sealed under another key, for another token, or altered.
-    """
-    try:
-        octets = base64.b64decode(sealed, validate=True)
-        return AESGCM(key).decrypt(octets[:_NONCE], octets[_NONCE:], _context(project, token_id)).decode()
-    except (InvalidTag, binascii.Error, ValueError):
-        return None

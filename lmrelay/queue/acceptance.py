@@ -99,14 +99,22 @@ class Acceptance:
         """
         See L{IAcceptance}.
         """
-        if self._free() < RESERVE + (declared or 0):
+        if not self._has_room(declared or 0):
             raise StoreFull("less than the reserve is free on the disk")
+
+    def _has_room(self, octets: int = 0) -> bool:
+        """
+        Is there room for C{octets} and all that was received and is not on the disk yet, with the reserve left?
+        """
+        return self._free() >= RESERVE + self._budget.used + octets
 
     def open_body(self) -> IBody:
         """
         See L{IAcceptance}.
         """
-        return Body(self._writer, self._budget, self._worker, lambda: make_id(self._wall(), self._entropy))
+        return Body(
+            self._writer, self._budget, self._worker, lambda: make_id(self._wall(), self._entropy), self._has_room
+        )
 
     def accept(self, submission: Submission, body: IBody) -> Deferred[None]:
         """
@@ -120,6 +128,8 @@ class Acceptance:
         reserved: dict[Lane, int] = {}
         try:
             rest = await body.close()
+            # MAIL asked for what was declared, which may be nothing, and others have written since.
+            self.check_room(None)
             reserved = self._reserve(submission)
             tls = find_promise(self._settings.config, submission.project, submission.route)
             await self._writer.submit(write_messages, self._rows(submission, body, rest, reserved, tls))

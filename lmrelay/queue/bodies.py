@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from lmrelay.config.values import MIB
-from lmrelay.errors import StoreError
+from lmrelay.errors import StoreError, StoreFull
 from lmrelay.interfaces import IBody
 from lmrelay.queue.rows import Row
 from lmrelay.queue.schema import CHUNK, chunk, upload
@@ -103,13 +103,15 @@ def delete_bodies(connection: Connection, bodies: Sequence[str]) -> list[None]:
 @define(eq=False)
 class Body:
     """
-    See L{IBody}. C{make_name} gives the name under which the chunks go to the store.
+    See L{IBody}. C{make_name} gives the name under which the chunks go to the store. C{has_room} says whether they
+    leave the reserve of the disk alone.
     """
 
     _writer: IWriter
     _budget: Budget
     _worker: str
     _make_name: Callable[[], str]
+    _has_room: Callable[[], bool] = lambda: True
     size: int = field(default=0, init=False)
     name: str = field(default="", init=False)
     chunks: int = field(default=0, init=False)
@@ -131,6 +133,9 @@ class Body:
             return self._wait()
         self.size += len(octets)
         self._hold(octets)
+        if self._held >= CHUNK and self.size > CHUNK and not self._has_room():
+            self._failed = Failure(StoreFull("less than the reserve is free on the disk"))
+            return self._wait()
         while self._held >= CHUNK and self.size > CHUNK:
             self._spill(CHUNK)
         if self._failed is not None or self._leaving > MESSAGE_LIMIT - 2 * CHUNK:

@@ -69,6 +69,8 @@ class Obedience:
                 await self._carry_out(claimed)
 
     async def _carry_out(self, order: Order) -> None:
+        if order.verb is Verb.RETRY:
+            self._dispatch.try_anew()
         while not order.done:
             if self._stopped:
                 return

@@ -301,6 +301,34 @@ class QueueService:
             )
         return [None] * len(items)
 
+    def postpone(self, keys: Collection[RecipientKey], seconds: float) -> Deferred[None]:
+        """
+        See L{IQueue}.
+        """
+        return Deferred.fromCoroutine(self._postpone(tuple(keys), self._wall() + seconds))
+
+    async def _postpone(self, keys: tuple[RecipientKey, ...], until: float) -> None:
+        try:
+            await self._writer.submit(self._set_due, (keys, until))
+        except StoreError:
+            await self._release(keys)
+
+    def _set_due(self, connection: Connection, items: Sequence[tuple[tuple[RecipientKey, ...], float]]) -> list[None]:
+        named = [{"of": one, "which": number, "until": until} for keys, until in items for one, number in keys]
+        if named:
+            connection.execute(
+                update(recipient)
+                .where(
+                    recipient.c.message == bindparam("of"),
+                    recipient.c.number == bindparam("which"),
+                    recipient.c.owner == self.worker,
+                    or_(*(recipient.c.state == state for state in WAITING)),
+                )
+                .values(owner=None, due=bindparam("until"), next_attempt=bindparam("until")),
+                named,
+            )
+        return [None] * len(items)
+
     def _obey(self) -> Deferred[None]:
         return self._try(self._obedience.obey())
 

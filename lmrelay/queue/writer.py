@@ -162,12 +162,16 @@ class ThreadedWriter:
     """
     Writes on a thread of its own. While one commit reaches the disk the next batch gathers.
 
+    What one turn of the reactor submits is handed over together at its end: else the first of it would wake the
+    thread and be a commit of its own, with the rest waiting for that to reach the disk.
+
     C{has_room}: is there room on the disk of the database?
     """
 
     _engine: Engine
     _reactor: IReactorFromThreads
     _has_room: Callable[[], bool] = _always
+    _submitted: list[_Waiting] = field(factory=list, init=False)
     _waiting: deque[_Waiting] = field(factory=deque, init=False)
     _wake: Condition = field(factory=Condition, init=False)
     _ended: Deferred[None] | None = field(default=None, init=False)
@@ -183,18 +187,25 @@ class ThreadedWriter:
         Add it to the batch that gathers.
         """
         one = _Waiting(write, item)
-        with self._wake:
-            if self._ended is not None:
-                one.result.errback(StoreError("the store is closed"))
-                return one.result
-            self._waiting.append(one)
-            self._wake.notify()
+        if self._ended is not None:
+            one.result.errback(StoreError("the store is closed"))
+            return one.result
+        self._submitted.append(one)
+        if len(self._submitted) == 1:
+            self._reactor.callFromThread(self._hand_over)
         return one.result
+
+    def _hand_over(self) -> None:
+        with self._wake:
+            self._waiting.extend(self._submitted)
+            self._submitted.clear()
+            self._wake.notify()
 
     def stop(self) -> Deferred[None]:
         """
         Write what waits, then end the thread.
         """
+        self._hand_over()
         with self._wake:
             self._ended = Deferred()
             self._wake.notify()

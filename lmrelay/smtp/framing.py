@@ -13,11 +13,12 @@ from attrs import define, field, frozen
 
 COMMAND_LIMIT = 2048
 AUTH_LIMIT = 12288
+VERB = 5
 
 
 class Flaw(enum.Enum):
     """
-    What is wrong with a line. C{TOO_LONG}: its octets are lost.
+    What is wrong with a line. C{TOO_LONG}: its octets are lost, but for the first five (they tell the verb).
     """
 
     TOO_LONG = "too long"
@@ -47,6 +48,7 @@ class InputBuffer:
     _octets: bytearray = field(factory=bytearray)
     _scanned: int = 0
     _dropping: bool = False
+    _begin: bytes = b""
 
     def feed(self, block: bytes) -> None:
         """
@@ -59,7 +61,7 @@ class InputBuffer:
         Take out the next line, or None while it is not whole.
 
         One of over C{limit} octets, CRLF included, is dropped as it arrives and reported
-        once, empty and C{TOO_LONG}, when its CRLF came.
+        once, as C{TOO_LONG}, when its CRLF came.
         """
         # Only what is new is searched, and the one octet before it that may be the CR.
         end = self._octets.find(b"\r\n", max(self._scanned - 1, 0))
@@ -68,13 +70,15 @@ class InputBuffer:
             return None
         size = end + 2
         too_long = self._dropping or size > limit
-        self._dropping = False
         octets = self.take(size)[:-2]
-        return Line(b"", Flaw.TOO_LONG) if too_long else Line(octets, _flaw(octets))
+        begin = self._begin if self._dropping else octets[:VERB]
+        self._dropping = False
+        return Line(begin, Flaw.TOO_LONG) if too_long else Line(octets, _flaw(octets))
 
     def _wait_for_more(self, limit: int) -> None:
         if self._dropping or len(self._octets) >= limit:
-            self._dropping = True
+            if not self._dropping:
+                self._dropping, self._begin = True, bytes(self._octets[:VERB])
             del self._octets[: len(self._octets) - self._octets.endswith(b"\r")]
         self._scanned = len(self._octets)
 

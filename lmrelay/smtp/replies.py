@@ -93,6 +93,13 @@ def smtp_disabled(slug: str) -> Reply:
     return reply(421, "4.7.0", f"SMTP was disabled for project {slug}")
 
 
+def project_gone(slug: str) -> Reply:
+    """
+    The project was removed under an open transaction.
+    """
+    return reply(451, "4.7.0", f"Project {slug} is no longer configured here")
+
+
 TOKEN_GONE = reply(421, "4.7.0", "The API token was revoked or has expired, closing connection")
 
 # --- MAIL and RCPT ---------------------------------------------------------------------------
@@ -104,7 +111,6 @@ MAIL_SYNTAX = reply(501, "5.5.4", "Syntax: MAIL FROM:<address>")
 RCPT_SYNTAX = reply(501, "5.5.4", "Syntax: RCPT TO:<address>")
 NESTED_MAIL = reply(503, "5.5.1", "Sender already specified")
 MAIL_FIRST = reply(503, "5.5.1", "Send MAIL first")
-RECIPIENT_FIRST = reply(503, "5.5.1", "Send RCPT first")
 NO_VALID_RECIPIENTS = reply(554, "5.5.1", "No valid recipients")
 LITERAL_RECIPIENT = reply(550, "5.1.2", "Address literals are not accepted as recipients")
 UNQUALIFIED_RECIPIENT = reply(553, "5.1.3", "Recipient address needs a domain")
@@ -181,10 +187,3 @@ def accepted(message_id: str) -> Reply:
     The message is on disk.
     """
     return reply(250, "2.0.0", f"OK id={message_id}")
-
-
-def accepted_before(message_id: str) -> Reply:
-    """
-    The message was on disk already, under its idempotency key.
-    """
-    return reply(250, "2.0.0", f"OK id={message_id} (duplicate)")

@@ -6,6 +6,11 @@ from __future__ import annotations
 
 from attrs import frozen
 
+LINE_LIMIT = 512
+"""
+Octets of a reply line, code and CRLF included (RFC 5321 §4.5.3.1.5).
+"""
+
 
 @frozen
 class Reply:
@@ -54,7 +59,7 @@ class Reply:
         The octets that go to a client, all lines with their endings.
 
         Text that a client could have chosen is made harmless: no control
-        character reaches the wire.
+        character reaches the wire, and no line is longer than a client must be ready for.
         """
         prefix = f"{self.enhanced} " if self.enhanced else ""
         last = len(self.lines) - 1
@@ -72,6 +77,8 @@ def reply(code: int, enhanced: str | None, *lines: str) -> Reply:
 
 
 def _harmless(text: str) -> bytes:
-    if text.isprintable():
-        return text.encode("utf-8")
-    return "".join(c if c.isprintable() else "?" for c in text).encode("utf-8", "replace")
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else "?" for c in text)
+    octets = text.encode("utf-8", "replace")
+    room = LINE_LIMIT - len("250 \r\n")
+    return octets if len(octets) <= room else octets[:room].decode("utf-8", "ignore").encode("utf-8")

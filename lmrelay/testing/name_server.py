@@ -33,7 +33,8 @@ class Said:
     What the zone has to say of one name and type, and how.
 
     C{rcode} other than 0 and 3 is a failure; C{silent} never answers; C{delay} is in seconds;
-    C{truncated} cuts the answer over UDP only; C{wrong_question} answers another question first.
+    C{truncated} cuts the answer over UDP only; C{wrong_question} answers another question first;
+    C{lame} sends the asker to the root.
     """
 
     records: tuple[object, ...] = ()
@@ -44,6 +45,7 @@ class Said:
     silent: bool = False
     truncated: bool = False
     wrong_question: bool = False
+    lame: bool = False
 
 
 @define(eq=False)
@@ -222,6 +224,10 @@ def _message(question: dns.Message, said: Said, chain: list[tuple[str, str]], en
     message.authenticData = int(said.authenticated)
     type = question.queries[0].type
     message.queries = [dns.Query(name, type, dns.IN)]
+    if said.lame:
+        message.recAv = 0
+        message.authority = [dns.RRHeader(b"", dns.NS, dns.IN, said.ttl, dns.Record_NS(b"a.root-servers.example"))]
+        return message.toStr()
     if not said.truncated:
         message.answers = [
             dns.RRHeader(a.encode(), CNAME, dns.IN, said.ttl, dns.Record_CNAME(b.encode(), said.ttl)) for a, b in chain

@@ -24,7 +24,8 @@ from lmrelay.cli.main import Invocation, cli
 from lmrelay.cli.projectfile import create, editing
 from lmrelay.cli.trial import self_signed
 from lmrelay.config.load import load
-from lmrelay.projects.tokens import is_mistyped, make_token, unseal
+from lmrelay.config.seals import unseal
+from lmrelay.projects.tokens import is_mistyped, make_token
 
 NOON = 1795262400.0  # 2026-11-21
 FOREIGN = "foreign-token-of-another-service"

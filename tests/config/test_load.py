@@ -1,252 +1,377 @@
 """
-Configuration files: good and bad values, all problems at once, what depends on what.
+Loading: all that is wrong at once and in order, what is between the tables, and several files.
 """
 
 from __future__ import annotations
 
-import re
+import datetime
+import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
+import attrs
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from lmrelay.config.load import KEY_LENGTH, TOKEN_KEY, ensure_token_key, load
-from lmrelay.config.values import Config
-from lmrelay.errors import ConfigError
+from lmrelay.config import values as v
+from lmrelay.config.load import TOKEN_KEY, load
+from lmrelay.config.seals import seal, unseal
+from lmrelay.errors import ConfigError, Problem
+from tests.config.folder import TLS, complaints, complete, read, token, write
 
-GOOD = {
-    "server": ['hostname = "relay.example"', 'state_dir = "state"'],
-    "tls": ['certificate = "relay.crt"', 'private_key = "relay.key"'],
-}
-TOKEN = '[[tokens]]\nname = "web"\nid = "abcdefghijkl"\nsha256 = "' + "0" * 64 + '"\n'
+KEY = bytes(range(32))
 
 
-def write(folder: Path, extra: str = "", **projects: str) -> Path:
+def test_defaults(tmp_path: Path) -> None:
     """
-    A configuration with C{extra} after the least that it needs, and a file a project.
+    A file with what is required gives everything else by default, and no warning.
     """
-    tables = {name: list(lines) for name, lines in GOOD.items()}
-    name = ""
-    rest: list[str] = []
-    for line in extra.splitlines():
-        header = re.fullmatch(r"\[(\w+)\]", line)
-        name = header[1] if header else ("" if line.startswith("[") else name)
-        if name in tables and not header:
-            key = line.partition("=")[0].strip()
-            tables[name] = [one for one in tables[name] if one.partition("=")[0].strip() != key] + [line]
-        elif name not in tables:
-            rest.append(line)
-    text = "".join(f"[{name}]\n" + "\n".join(lines) + "\n" for name, lines in tables.items())
-    path = folder / "lmrelay.toml"
-    path.write_text(text + "\n".join(rest))
-    (folder / "projects.d").mkdir(exist_ok=True)
-    for slug, content in projects.items():
-        (folder / "projects.d" / f"{slug}.toml").write_text(content)
-    return path
+    path = write(tmp_path, {"server": {"hostname": "relay.example"}, "tls": TLS})
+    tls = v.ServerTls(tmp_path / "relay.crt", tmp_path / "relay.key")
+    server = v.Server("relay.example", read_projects=tmp_path / "projects.d")
+    assert v.Config(path, server, tls) == load(path)
 
 
-def problems(path: Path) -> list[tuple[str, str, str]]:
+def test_the_documented_listeners() -> None:
     """
-    What L{load} says is wrong: the file's name, the key and the reason.
+    Without a listener in the file there are the six that are documented.
     """
+    assert [(25, "starttls"), (587, "starttls"), (2525, "starttls"), (2587, "starttls"), (465, "implicit"),
+            (2465, "auto")] == [(one.port, one.security.value) for one in v.DEFAULT_LISTENERS]  # fmt: skip
+
+
+def test_all_at_once(tmp_path: Path) -> None:
+    """
+    What is wrong anywhere is told in the order of the tables, then of the files, each thing once.
+    """
+    main = {
+        "serer": {},
+        "server": {"hostname": "a b", "workers": "x"},
+        "listeners": [{"port": 25}, {"port": 99999}],
+        "auth": {"forms": ["x", "y"]},
+        "delivery": {"tls": "x", "domains": {"b..example": {}, "c.example": {"tls": 5, "x": 1}}},
+    }
+    projects: dict[str, Any] = {
+        "aa": {"smtp": 1, "tokens": [token(), 5], "routes": {"x": {"kind": 5}}},
+        "bb": "smtp = ",
+        "cc": {"max_size": 1, "default_route": "gone"},
+    }
+    found = [line.partition(": ")[::2] for line in complaints(tmp_path, main, **projects)]
+    assert [
+        ("lmrelay.toml", 'delivery.domains."b..example"'),
+        ("lmrelay.toml", 'delivery.domains."c.example".x'),
+        ("lmrelay.toml", 'delivery.domains."c.example".tls'),
+        ("lmrelay.toml", "serer"),
+        ("lmrelay.toml", "server.hostname"),
+        ("lmrelay.toml", "server.workers"),
+        ("lmrelay.toml", "listeners[1].port"),
+        ("lmrelay.toml", "auth.forms[0]"),
+        ("lmrelay.toml", "auth.forms[1]"),
+        ("lmrelay.toml", "delivery.tls"),
+        ("projects.d/aa.toml", "routes.x.kind"),
+        ("projects.d/aa.toml", "smtp"),
+        ("projects.d/aa.toml", "tokens[1]"),
+        ("projects.d/bb.toml", "is not TOML"),
+        ("projects.d/cc.toml", "max_size"),
+        ("projects.d/cc.toml", "default_route"),
+    ] == [(file, rest.partition(": ")[0]) for file, rest in found]
+
+
+def test_between_tables_despite_a_broken_one(tmp_path: Path) -> None:
+    """
+    What is wrong between tables is told even where another table cannot be read.
+    """
+    main = {"server": {}, "listeners": [{"port": 25}, {"port": 25}]}
+    assert [
+        "lmrelay.toml: server.hostname: is required",
+        "lmrelay.toml: listeners[1].port: is that of listeners[0] too",
+        "lmrelay.toml: tls.certificate: is required while a listener with TLS is on",
+        "lmrelay.toml: tls.private_key: is required while a listener with TLS is on",
+    ] == complaints(tmp_path, main)
+
+
+@pytest.mark.parametrize(
+    ("listeners", "missing"),
+    [
+        ([{"port": 587}], True),
+        ([{"port": 465, "security": "implicit"}], True),
+        ([{"port": 465, "security": "implicit", "enabled": False}], False),
+        ([{"port": 25, "security": "plain", "interface": "127.0.0.1"}], False),
+        ([], False),
+    ],
+)
+def test_certificate_is_needed(tmp_path: Path, listeners: list[dict[str, object]], missing: bool) -> None:
+    """
+    By a listener with TLS that is on, and by no other.
+    """
+    found = complaints(tmp_path, {"server": {"hostname": "relay.example"}, "listeners": listeners})
+    assert (["lmrelay.toml: tls.certificate", "lmrelay.toml: tls.private_key"] if missing else []) == [
+        line.partition(": is required")[0] for line in found
+    ]
+
+
+def test_one_half_of_the_certificate(tmp_path: Path) -> None:
+    """
+    A certificate without its key is half of what is needed.
+    """
+    main = {"server": {"hostname": "relay.example"}, "tls": {"certificate": "relay.crt"}}
+    assert ["lmrelay.toml: tls.private_key: is required while a listener with TLS is on"] == complaints(tmp_path, main)
+
+
+def test_paths(tmp_path: Path) -> None:
+    """
+    A relative path is relative to the file that names it, wherever the process runs.
+    """
+    tables: Any = {
+        "server": {"state_dir": "state", "read_projects": "../tenants"},
+        "tls": {"certificate": "/etc/relay.crt", "private_key": "keys/relay.key"},
+        "delivery": {"ca_file": "ca.pem"},
+        "webhooks": {"ca_file": "../ca.pem"},
+    }
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    (tmp_path / "tenants").mkdir()
+    (tmp_path / "tenants" / "acme.toml").write_text('domains = ["acme.example"]')
+    config = read(folder, complete(folder, **tables))
+    assert (
+        folder / "state",
+        folder / "../tenants",
+        Path("/etc/relay.crt"),
+        folder / "keys/relay.key",
+        folder / "ca.pem",
+        folder / "../ca.pem",
+        ["acme"],
+    ) == (
+        config.server.state_dir,
+        config.server.read_projects,
+        config.tls.certificate,
+        config.tls.private_key,
+        config.delivery.ca_file,
+        config.webhooks.ca_file,
+        list(config.projects),
+    )
+
+
+def test_a_relative_path_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A daemon changes its folder, so that no path may depend on where it was started.
+    """
+    write(tmp_path, complete(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert tmp_path / "lmrelay.toml" == load(Path("lmrelay.toml")).path
+
+
+@pytest.mark.parametrize(
+    ("octets", "words"),
+    [
+        (b"\xff", "is not UTF-8"),
+        (b"server = ", "is not TOML"),
+        (b"[server]\n[server]", "is not TOML"),
+        (b"x = " + b"[" * 5000, "is not TOML"),
+    ],
+)
+def test_no_toml(tmp_path: Path, octets: bytes, words: str) -> None:
+    """
+    What is no TOML is one complaint, about the main file as about a project's.
+    """
+    path = write(tmp_path, complete(tmp_path))
+    project = tmp_path / "projects.d" / "acme.toml"
+    project.write_bytes(octets)
     with pytest.raises(ConfigError) as caught:
         load(path)
-    return [(Path(one.file).name, one.key, one.reason) for one in caught.value.problems]
-
-
-@pytest.mark.parametrize(
-    ("extra", "path", "expected"),
-    [
-        ('[server]\ndrain = "5m"', "server.drain", 300.0),
-        ("[server]\nworkers = 1", "server.workers", 1),
-        ('[server]\nhostname = "Relay.Example"', "server.hostname", "relay.example"),
-        ('[limits]\nmessage_size = "1MiB"', "limits.message_size", 1024 * 1024),
-        ("[limits]\nrecipients = 5", "limits.recipients", 5),
-        ('[timeouts]\nsession = "28d"', "timeouts.session", 28 * 86400.0),
-        ('[delivery]\nretry = ["1m", 5]', "delivery.retry", (60.0, 5.0)),
-        ('[queue]\nretention = "48h"', "queue.retention", 48 * 3600.0),
-        ("[auth]\nmax_failures = 1", "auth.max_failures", 1),
-        ('[auth]\ntoken_prefix = "lttr_"', "auth.token_prefix", "lttr_"),
-        ('[log]\nlevel = "debug"', "log.level", "debug"),
-    ],
-)
-def test_a_good_value_is_taken(tmp_path: Path, extra: str, path: str, expected: object) -> None:
-    """
-    A value of the documented form arrives as the value that the rooms read.
-    """
-    actual: object = load(write(tmp_path, extra))
-    for name in path.split("."):
-        actual = getattr(actual, name)
-    assert expected == actual
-
-
-@pytest.mark.parametrize(
-    ("extra", "key", "word"),
-    [
-        ("[server]\nhostname = 5", "server.hostname", "expected"),
-        ("[server]\nworkers = 2", "server.workers", "expected 1"),
-        ("[server]\nworkers = true", "server.workers", "expected"),
-        ('[server]\ndrain = "5 minutes"', "server.drain", "expected"),
-        ("[server]\ndrain = -1", "server.drain", "expected"),
-        ('[server]\nhostnam = "x"', "server.hostnam", "hostname"),
-        ('[tls]\nminimum = "TLSv1.0"', "tls.minimum", "TLSv1.2"),
-        ("[[listeners]]\nport = 65536", "listeners[0].port", "65535"),
-        ("[[listeners]]\nport = 25\ninterface = 'eth0'", "listeners[0].interface", "IP address"),
-        ('[[listeners]]\nport = 25\nsecurity = "plain"', "listeners[0].security", "loopback"),
-        ('[[listeners]]\nport = 25\nsecurity = "ssl"', "listeners[0].security", "starttls"),
-        ("[[listeners]]\nport = 25\n[[listeners]]\nport = 25", "listeners[1].port", "listeners[0]"),
-        ("[auth]\nusernames = []", "auth.usernames", "at least one"),
-        ("[auth]\nusernames = [5]", "auth.usernames[0]", "expected a string"),
-        ('[auth]\nusernames = ["a b"]', "auth.usernames[0]", "printable"),
-        ('[server]\nstate_dir = "a\\u0000b"', "server.state_dir", "a path"),
-        ('[auth]\nforms = ["shard"]', "auth.forms[0]", "shared"),
-        ('[auth]\ntoken_prefix = "a b"', "auth.token_prefix", "letters"),
-        ('[auth]\ncram_md5 = "maybe"', "auth.cram_md5", "auto"),
-        ("[limits]\nconnections = 0", "limits.connections", "expected"),
-        ('[limits]\nmessage_size = "50 MB"', "limits.message_size", "50MiB"),
-        ('[submission]\nbare_newlines = "keep"', "submission.bare_newlines", "normalize"),
-        ('[submission]\ndialects = ["gmail"]', "submission.dialects[0]", "lettermint"),
-        ('[queue]\nurl = "postgresql://db/x"', "queue.url", "not carried out"),
-        ("[delivery]\nretry = []", "delivery.retry", "at least one"),
-        ("[delivery]\nport = 0", "delivery.port", "65535"),
-        ('[delivery]\ntls = "maybe"', "delivery.tls", "opportunistic"),
-        ('[delivery]\nallow_networks = ["10.0.0.0/33"]', "delivery.allow_networks[0]", "expected"),
-        ('[delivery.domains."b..example"]\ntls = "none"', 'delivery.domains."b..example"', ""),
-        ('[dns]\nservers = ["ns.example"]', "dns.servers[0]", "expected an address"),
-        ('[webhooks]\ntimeout = "0s"', "webhooks.timeout", "more than 0"),
-        ('[http]\nlisten = "9100"', "http.listen", "expected"),
-        ('[log]\nformat = "xml"', "log.format", "json"),
-        ("[sever]\nx = 1", "sever", "server"),
-    ],
-)
-def test_a_bad_value_is_named(tmp_path: Path, extra: str, key: str, word: str) -> None:
-    """
-    A key that is unknown, of a wrong type or impossible is told with what was expected, and nothing else is.
-    """
-    [(file, actual, reason)] = problems(write(tmp_path, extra))
-    assert ("lmrelay.toml", key) == (file, actual)
-    assert word in reason
-
-
-@pytest.mark.parametrize(
-    ("content", "key", "word"),
-    [
-        ('smtp = "yes"', "smtp", "expected"),
-        ('domains = ["a..example"]', "domains[0]", ""),
-        ('domains = ["."]', "domains[0]", ""),
-        ('default_route = "news"', "default_route", "no route"),
-        ('mode = "sandbox"', "mode", "not carried out"),
-        ("max_messages_per_hour = 5", "max_messages_per_hour", "not carried out"),
-        ('[routes.news]\nreturn_path = "b.example"', "routes.news.return_path", "not carried out"),
-        ("[routes.news]\nredact = true", "routes.news.redact", "not carried out"),
-        ('[routes.news]\nkind = "bulk"', "routes.news.kind", "broadcast"),
-        ('[routes."No Slug"]', "routes.No Slug", "slug"),
-        (TOKEN.replace("0" * 64, "0" * 63), "tokens[0].sha256", "64"),
-        (TOKEN.replace("ijkl", "ijk"), "tokens[0].id", "12"),
-        (TOKEN + 'networks = ["x"]', "tokens[0].networks[0]", "expected"),
-        (TOKEN + 'expires = "soon"', "tokens[0].expires", "expected"),
-        (TOKEN + 'token = "lmr_x"', "tokens[0].token", ""),
-    ],
-)
-def test_a_bad_value_of_a_project_is_named(tmp_path: Path, content: str, key: str, word: str) -> None:
-    """
-    A project's file is held to the same: file, key, and what was expected.
-    """
-    [(file, actual, reason)] = problems(write(tmp_path, acme=content))
-    assert ("acme.toml", key) == (file, actual)
-    assert word in reason
-
-
-def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
-    """
-    One run tells what is wrong in every table and every file.
-    """
-    path = write(
-        tmp_path, "[limits]\nrecipients = 0\n[[listeners]]\nport = -1", acme="smtp = 1", beta='mode = "sandbox"'
-    )
-    assert [
-        ("acme.toml", "smtp"),
-        ("beta.toml", "mode"),
-        ("lmrelay.toml", "limits.recipients"),
-        ("lmrelay.toml", "listeners[0].port"),
-    ] == sorted((file, key) for file, key, _ in problems(path))
-
-
-def test_a_listener_that_is_off_does_not_take_its_port(tmp_path: Path) -> None:
-    """
-    A port is free for another listener while the first is switched off, in either order.
-    """
-    off, on = "[[listeners]]\nport = 25\nenabled = false\n", "[[listeners]]\nport = 25\n"
-    for extra in (off + on, on + off):
-        assert 2 == len(load(write(tmp_path, extra)).listeners)
-
-
-def test_one_token_is_of_one_project(tmp_path: Path) -> None:
-    """
-    Two projects with the same token are refused: whose mail it is would hang on the order of files.
-    """
-    other = TOKEN.replace("abcdefghijkl", "mnopqrstuvwx")
-    found = problems(write(tmp_path, acme=TOKEN, beta=other))
-    assert [("beta.toml", "tokens[0].sha256")] == [(file, key) for file, key, _ in found]
-    assert "acme" in found[0][2]
-
-
-def test_a_token_id_is_used_once(tmp_path: Path) -> None:
-    """
-    Two tokens with one id are refused.
-    """
-    found = problems(write(tmp_path, acme=TOKEN, beta=TOKEN.replace("0" * 64, "1" * 64)))
-    assert [("beta.toml", "tokens[0].id")] == [(file, key) for file, key, _ in found]
-
-
-def test_tls_files_are_needed_by_listeners_with_tls_only(tmp_path: Path) -> None:
-    """
-    Without a certificate a listener in clear on loopback runs, and one with TLS does not.
-    """
-    path = tmp_path / "lmrelay.toml"
-    start = (
-        '[server]\nhostname = "relay.example"\nstate_dir = "state"\n[[listeners]]\nport = 25\ninterface = "127.0.0.1"\n'
-    )
-    path.write_text(start + 'security = "plain"\n')
-    assert 1 == len(load(path).listeners)
-    path.write_text(start)
-    assert ["tls.certificate", "tls.private_key"] == [key for _, key, _ in problems(path)]
-
-
-def test_paths_are_relative_to_the_file_that_names_them(tmp_path: Path) -> None:
-    """
-    Wherever the daemon is started, the same files are meant.
-    """
-    config: Config = load(write(tmp_path))
-    assert (tmp_path / "state", tmp_path / "relay.crt") == (config.server.state_dir, config.tls.certificate)
-
-
-def test_a_harmless_key_of_later_is_a_warning(tmp_path: Path) -> None:
-    """
-    What nothing of security hangs on is taken, and told.
-    """
-    config = load(write(tmp_path, '[http]\nlisten = "127.0.0.1:9100"'))
-    assert ["http.listen"] == [one.key for one in config.warnings]
-
-
-@pytest.mark.parametrize("octets", [b"\xff", b"[server", b"a = 1\na = 2", b"a = " + b"[" * 5000])
-def test_what_is_no_toml_is_one_problem(tmp_path: Path, octets: bytes) -> None:
-    """
-    A file that cannot be read as TOML is named, and no more is guessed of it.
-    """
-    path = tmp_path / "lmrelay.toml"
+    assert [(str(project), "")] == [(one.file, one.key) for one in caught.value.problems]
+    assert words in caught.value.problems[0].reason
+    project.unlink()
     path.write_bytes(octets)
-    assert [("lmrelay.toml", "")] == [found[:2] for found in problems(path)]
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert [(str(path), "")] == [(one.file, one.key) for one in caught.value.problems]
 
 
-def test_the_token_key_is_made_once_and_kept_from_others(tmp_path: Path) -> None:
+def test_no_file(tmp_path: Path) -> None:
     """
-    The key file is made on first use, is its owner's alone, and stays; one that others can read is refused.
+    A file that is not there, or is a folder, is named.
     """
-    path = write(tmp_path)
-    assert b"" == load(path).token_key
-    key = ensure_token_key(tmp_path / "state")
-    file = tmp_path / "state" / TOKEN_KEY
-    assert (KEY_LENGTH, 0o600) == (len(key), file.stat().st_mode & 0o777)
-    assert (key, key) == (ensure_token_key(tmp_path / "state"), load(path).token_key)
-    file.chmod(0o640)
-    assert [(TOKEN_KEY, "")] == [found[:2] for found in problems(path)]
+    for path in (tmp_path / "gone.toml", tmp_path):
+        with pytest.raises(ConfigError, match=f"{path}: cannot be read: "):
+            load(path)
+
+
+def test_no_projects_folder(tmp_path: Path) -> None:
+    """
+    It may be missing where it is the default, not where it was asked for; a file in its place is none.
+    """
+    path = tmp_path / "lmrelay.toml"
+    text = '[server]\nhostname = "a.example"\n{}[tls]\ncertificate = "c"\nprivate_key = "k"'
+    path.write_text(text.format(""))
+    assert {} == load(path).projects
+    path.write_text(text.format('read_projects = "tenants"\n'))
+    with pytest.raises(ConfigError, match="tenants: there is no such folder"):
+        load(path)
+    (tmp_path / "tenants").touch()
+    with pytest.raises(ConfigError, match="tenants: cannot be read"):
+        load(path)
+
+
+def test_which_files_are_projects(tmp_path: Path) -> None:
+    """
+    An editor's leavings are no projects; a name that is no slug is wrong.
+    """
+    path = write(tmp_path, complete(tmp_path), acme={}, Bad_Name={})
+    for name in (".acme.toml", "acme.toml~", "acme.toml.bak", ".#acme.toml", "README"):
+        (tmp_path / "projects.d" / name).write_text("nonsense =")
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert ["Bad_Name.toml"] == [Path(one.file).name for one in caught.value.problems]
+    (tmp_path / "projects.d" / "Bad_Name.toml").unlink()
+    assert ["acme"] == list(load(path).projects)
+
+
+@pytest.mark.parametrize("key", ["id", "sha256"])
+def test_tokens_over_projects(tmp_path: Path, key: str) -> None:
+    """
+    A token, and an id, is one project's in the whole relay: a login by it could mean either.
+    """
+    first, second = token(), token("bbbbbbbbbbbb", "x")
+    second[key] = first[key]
+    found = complaints(tmp_path, complete(tmp_path), aa={"tokens": [first]}, bb={"tokens": [second]})
+    assert [f"projects.d/bb.toml: tokens[0].{key}: is that of a token of project aa too"] == found
+
+
+def test_token_names_over_projects(tmp_path: Path) -> None:
+    """
+    A name is one token's in its project only.
+    """
+    projects = {"aa": {"tokens": [token()]}, "bb": {"tokens": [token("bbbbbbbbbbbb")]}}
+    assert [] == complaints(tmp_path, complete(tmp_path), **projects)
+
+
+def test_recipient_domains(tmp_path: Path) -> None:
+    """
+    Settings of a recipient domain go by its A-labels, and no two spellings of one may differ.
+    """
+    domains = {"Bücher.example": {"tls": "enforced"}, "b.example": {}}
+    config = read(tmp_path, complete(tmp_path, delivery={"domains": domains}))
+    expected = {"xn--bcher-kva.example": v.DomainDelivery(v.TlsPolicy.ENFORCED), "b.example": v.DomainDelivery()}
+    assert expected == config.delivery.domains
+    twice = {"B.example": {"tls": "enforced"}, "b.example": {"tls": "none"}}
+    assert ['lmrelay.toml: delivery.domains."b.example": is the same domain as "B.example"'] == complaints(
+        tmp_path, complete(tmp_path, delivery={"domains": twice})
+    )
+
+
+def test_warnings(tmp_path: Path) -> None:
+    """
+    What does no harm but is not carried out, or cannot be meant, is a warning.
+    """
+    hook = {"url": "https://a.example", "secret": "whsec_12345678"}
+    config = read(
+        tmp_path, complete(tmp_path, http={"listen": "127.0.0.1:9100"}), aa={"webhooks": [hook]}, bb={"domains": ["*"]}
+    )
+    assert [("lmrelay.toml", "http.listen"), ("aa.toml", "webhooks"), ("aa.toml", "domains")] == [
+        (Path(one.file).name, one.key) for one in config.warnings
+    ]
+
+
+def place_key(folder: Path, key: bytes = KEY) -> None:
+    (folder / "state").mkdir(exist_ok=True)
+    (folder / "state" / TOKEN_KEY).write_bytes(key)
+    (folder / "state" / TOKEN_KEY).chmod(0o600)
+
+
+def sealed(slug: str, id: str, key: bytes = KEY) -> str:
+    return seal("a token of some length", key, slug, id, os.urandom)
+
+
+def test_seals(tmp_path: Path) -> None:
+    """
+    Seals that the key opens are kept; the others are a warning by project, and as none.
+    """
+    place_key(tmp_path)
+    good, bad = sealed("aa", "a" * 12), sealed("aa", "b" * 12, bytes(32))
+    project = {
+        "domains": ["*"],
+        "tokens": [token("a" * 12, "good", cram=good), token("b" * 12, "bad", cram=bad), token("c" * 12, "none")],
+    }
+    elsewhere = {"domains": ["*"], "tokens": [token(f"{n:012}", f"n{n}", cram=good) for n in range(9)]}
+    config = read(tmp_path, complete(tmp_path), aa=project, bb=elsewhere)
+    assert [good, "", ""] == [one.cram for one in config.projects["aa"].tokens]
+    assert unseal(good, config.token_key, "aa", "a" * 12) == "a token of some length"
+    assert ["aa.toml: tokens: 'bad'", "bb.toml: tokens: 'n0', 'n1', 'n2' and 6 more"] == [
+        f"{Path(one.file).name}: {one.key}: {one.reason.partition(' were sealed under another key than ')[0]}"
+        for one in config.warnings
+    ]
+
+
+def test_seals_without_key(tmp_path: Path) -> None:
+    """
+    With the key gone no seal can be opened, and that is said.
+    """
+    config = read(
+        tmp_path, complete(tmp_path), aa={"domains": ["*"], "tokens": [token(cram=sealed("aa", "aaaaaaaaaaaa"))]}
+    )
+    assert [""] == [one.cram for one in config.projects["aa"].tokens]
+    assert "is sealed, but there is no " in config.warnings[0].reason.replace("are sealed", "is sealed")
+
+
+WORDS = """
+    server hostname state_dir drain tls port interface security auth forms delivery domains retry allow_networks
+    timeouts servers tokens url secret name id sha256 cram expires networks kind x b.example
+"""
+KEYS = st.sampled_from(WORDS.split())
+LEAVES = st.one_of(
+    st.none().map(lambda _: ""),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=12),
+    st.sampled_from(["starttls", "*", ".", "::1", "a.example", "5m", "1KiB", "token", "[", "a" * 64, "\0"]),
+    st.dates(),
+    st.datetimes(timezones=st.none() | st.just(datetime.UTC)),
+    st.times(),
+)
+TOML = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=12
+)
+
+
+def tables(cls: Any) -> Any:
+    return st.dictionaries(st.sampled_from([one.name for one in attrs.fields(cls)]), TOML, max_size=5)
+
+
+@given(tables(v.Config), tables(v.Project))
+@settings(max_examples=150, deadline=None)
+def test_anything(main: dict[str, Any], project: dict[str, Any]) -> None:
+    """
+    Whatever the tables hold, they are read or complained of; nothing else happens.
+    """
+    with TemporaryDirectory() as folder:
+        path = write(Path(folder), {**complete(Path(folder)), **main}, acme=project)
+        problems = refusal(path)
+        assert problems is None or (problems and all(problem.reason for problem in problems))
+
+
+def refusal(path: Path) -> tuple[Problem, ...] | None:
+    """
+    What is wrong with it; None if nothing is.
+    """
+    try:
+        load(path)
+    except ConfigError as error:
+        return error.problems
+    return None
+
+
+@given(st.binary(max_size=60) | st.text(max_size=60).map(lambda text: text.encode("utf-8", "replace")))
+@settings(max_examples=60, deadline=None)
+def test_any_octets(octets: bytes) -> None:
+    """
+    A file of any octets is read or refused with L{ConfigError}.
+    """
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "x.toml"
+        path.write_bytes(octets)
+        with pytest.raises(ConfigError):
+            load(path)

@@ -51,6 +51,34 @@ def read(wire: bytes, asked: Question = ASKED) -> Answer:
     return response.answer
 
 
+NS = dns.RRHeader(b"example", dns.NS, dns.IN, 300, dns.Record_NS(b"ns.example"))
+
+
+@pytest.mark.parametrize(
+    ("recurses", "authority", "soa", "usable"),
+    [
+        (1, [], None, True),
+        (0, [], None, False),
+        (1, [NS], None, False),
+        (0, [NS], None, False),
+        (0, [], (60, 60), True),
+        (1, [], (60, 60), True),
+    ],
+)
+def test_nothing_said_is_not_nothing_there(
+    recurses: int, authority: list[dns.RRHeader], soa: tuple[int, int] | None, usable: bool
+) -> None:
+    """
+    NOERROR without an answer counts only from who knows: by its SOA, or by asking on for us.
+    """
+    message = dns.Message()
+    message.fromStr(octets(soa=soa, recAv=recurses))
+    message.authority += authority
+    response = read_response(message.toStr(), ASKED, 7)
+    assert response is not None
+    assert usable == response.is_usable
+
+
 def test_question() -> None:
     """
     A question asks for recursion and the AD bit, and takes datagrams of 1232 octets.

@@ -123,6 +123,16 @@ class TestResolver(SynchronousTestCase):
             )
             self.assertEqual(1, len(self.result(resolver.query("b.example", MX)).records))
 
+    def test_lame_server_is_passed_over(self) -> None:
+        """
+        A server that only refers to others is none: it never means that a name has nothing.
+        """
+        lame = Zone().fault("b.example", Said(lame=True))
+        resolver = self.make(lame, Zone().exchanges("b.example", (1, "m.x")))
+        self.assertEqual(1, len(self.result(resolver.query("b.example", MX)).records))
+        resolver = self.make(lame)
+        self.assertEqual("a referral from 192.0.2.1 for b.example", self.failure(resolver.query("b.example", MX), 0))
+
     def test_silent_server_is_passed_over(self) -> None:
         """
         A server that does not answer in time is followed by the next.

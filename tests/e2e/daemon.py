@@ -21,6 +21,9 @@ from typing import Any
 
 import tomlkit
 from attrs import define, field
+from click.testing import CliRunner
+
+from lmrelay.cli.main import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 TWISTD = "from twisted.scripts.twistd import run; run()"
@@ -158,6 +161,17 @@ class Relay:
         done = lmrelay(self.config, *arguments, "--json", stdin=stdin)
         if done.returncode != 0:
             raise AssertionError(f"lmrelay {' '.join(arguments)}: exit {done.returncode}: {done.stderr}{done.stdout}")
+        return json.loads(done.stdout)
+
+    def ask(self, *arguments: str) -> Any:
+        """
+        What the operator's command says with C{--json}, run in this process: for what is asked again and again.
+        """
+        done = CliRunner().invoke(cli, ["--config", str(self.config), *arguments, "--json"])
+        if done.exit_code != 0:
+            raise AssertionError(
+                f"lmrelay {' '.join(arguments)}: exit {done.exit_code}: {done.output}{done.exception!r}"
+            )
         return json.loads(done.stdout)
 
     def launch(self, preexec: Any = None) -> None:

@@ -15,7 +15,7 @@ def states(relay: Relay, message: str) -> dict[str, dict[str, Any]]:
     """
     By recipient address: its C{state}, how many C{attempts} were made, and the C{last} one.
     """
-    story = relay.command("explain", message)
+    story = relay.ask("explain", message)
     found = {}
     for recipient in story["recipients"]:
         attempts = recipient["attempts"]
@@ -42,4 +42,4 @@ def await_states(relay: Relay, message: str, wanted: Mapping[str, str]) -> dict[
             return found
         if time.monotonic() > end:
             raise AssertionError(f"wanted {dict(wanted)}, found {found}")
-        pause(0.2)
+        pause(0.05)

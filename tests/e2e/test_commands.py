@@ -17,7 +17,7 @@ def listed(relay: Relay) -> list[str]:
     """
     The ids of the messages in the queue.
     """
-    return [row["message"] for row in relay.command("queue", "list")]
+    return [row["message"] for row in relay.ask("queue", "list")]
 
 
 def test_explain_tells_every_attempt(world: World, relay: Relay) -> None:

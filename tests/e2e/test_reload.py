@@ -126,3 +126,18 @@ def test_a_certificate_that_does_not_match_is_refused(own: Relay) -> None:
     (own.folder / "relay.key").write_bytes(key)
     assert not own.reload()
     assert presented(own) == old
+
+
+def test_a_token_key_that_was_exchanged(own: Relay) -> None:
+    """
+    With tokens sealed under another key the log says so, CRAM-MD5 is not offered any more, and PLAIN works on.
+    """
+    with connect(own) as client:
+        client.ehlo()
+        assert "CRAM-MD5" in client.esmtp_features["auth"]
+    (own.folder / "state" / "token.key").write_bytes(bytes(32))
+    since = len(own.log())
+    assert own.reload()
+    assert "were sealed under another key" in own.await_fact("configuration warning", since)["reason"]
+    with login(own) as client:
+        assert "CRAM-MD5" not in client.esmtp_features["auth"]

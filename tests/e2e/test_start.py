@@ -4,12 +4,18 @@ A start that cannot be says all that is wrong at once, one clear line each, and 
 
 from __future__ import annotations
 
+import os
+import re
+import signal
 import socket
-from collections.abc import Iterator
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.e2e.daemon import Relay, make_certificate
+from tests.e2e.daemon import TWISTD, Relay, environment, make_certificate
 from tests.e2e.world import World
 
 
@@ -113,3 +119,47 @@ def test_a_certificate_that_is_none(own: Relay) -> None:
     """
     (own.folder / "relay.crt").write_text("hello\n")
     assert [line for line in complaints(own) if "relay.crt" in line]
+
+
+def await_true(condition: Callable[[], bool]) -> None:
+    """
+    Wait, bounded.
+    """
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, "it did not come true"
+        time.sleep(0.05)
+
+
+def test_in_the_background(own: Relay) -> None:
+    """
+    Without -n it becomes a daemon with a log and a pid file of its own; one that cannot start ends with 1, and
+    its log says why.
+    """
+    own.write()
+    command = [sys.executable, "-c", TWISTD, "lmrelay", "--config", str(own.config)]
+
+    def start(name: str) -> int:
+        options = [f"--pidfile={own.folder / name}.pid", f"--logfile={own.folder / name}.log"]
+        started = subprocess.run(
+            [*command[:3], *options, *command[3:]], cwd=own.folder, env=environment(), capture_output=True, timeout=60
+        )
+        return started.returncode
+
+    assert start("first") == 0
+    pid = int((own.folder / "first.pid").read_text())
+    try:
+        log = own.folder / "first.log"
+        await_true(lambda: " ready " in log.read_text())
+        port = re.search(r"listening port=(\d+) interface=127.0.0.1", log.read_text())
+        assert port is not None
+        own.settings["listeners"] = [{"port": int(port[1]), "interface": "127.0.0.1", "security": "plain"}]
+        own.write()
+        assert start("second") == 1
+        told = (own.folder / "second.log").read_text()
+        assert port[1] in told
+        assert "in use" in told
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    await_true(lambda: not (own.folder / "first.pid").exists())
+    assert " stopped" in log.read_text()

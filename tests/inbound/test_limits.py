@@ -66,6 +66,39 @@ def test_delays_grow_and_fade() -> None:
     assert pytest.approx(0.25) == failures.note("192.0.2.1")
 
 
+def test_the_next_login_pays() -> None:
+    """
+    What is owed runs down with time, and is owed by the whole network of an IPv6 client.
+    """
+    now = [0.0]
+    failures = LoginFailures(lambda: now[0])
+    assert failures.enter("2001:db8::1") == 0.0
+    for _ in range(5):
+        failures.note("2001:db8::1")
+    assert failures.enter("2001:db8::2") == 4.0
+    now[0] = 3.0
+    assert failures.enter("2001:db8::3") == 1.0
+    now[0] = 5.0
+    assert failures.enter("2001:db8::3") == 0.0
+    assert failures.enter("192.0.2.1") == 0.0
+
+
+def test_waiting_logins_are_bounded() -> None:
+    """
+    One client cannot gather any number of them; who left makes room.
+    """
+    failures = LoginFailures(lambda: 0.0)
+    waits = [failures.enter("192.0.2.1") for _ in range(limits.MAX_WAITING + 1)]
+    assert waits == [0.0] * limits.MAX_WAITING + [None]
+    assert failures.enter("192.0.2.2") == 0.0
+    failures.leave("192.0.2.1")
+    assert failures.enter("192.0.2.1") == 0.0
+    for _ in range(limits.MAX_WAITING):
+        failures.leave("192.0.2.1")
+    failures.leave("192.0.2.2")
+    assert failures._waiting == {}
+
+
 def test_failures_are_bounded() -> None:
     """
     An attacker with many addresses fills no memory.
@@ -93,16 +126,17 @@ class TestPatience:
 
     def setup_method(self) -> None:
         self.now = 0.0
-        self.patience = Patience(lambda: self.now)
+        self.patience = Patience(lambda: self.now, known=True)
 
     def test_idle(self) -> None:
         """
-        A client that says nothing is ended after its time; each word gives it all again.
+        A client that says nothing is ended after its time; each line gives it all again, and less does not.
         """
         self.now = 200.0
         assert self.patience.judge(Timeouts()) == 100.0
-        self.patience.hear(1)
+        self.patience.note_line()
         self.now = 499.0
+        self.patience.hear(1)
         assert self.patience.judge(Timeouts()) == 1.0
         self.now = 500.0
         assert self.patience.judge(Timeouts()) == replies.TIMEOUT
@@ -117,12 +151,31 @@ class TestPatience:
         self.patience.end_work()
         assert self.patience.judge(Timeouts()) == 300.0
 
+    def test_login(self) -> None:
+        """
+        Who does not log in has two minutes from the greeting, or less where a command has; the relay's own time does
+        not count.
+        """
+        self.patience.known = False
+        self.now = 50.0
+        self.patience.greet()
+        self.now = 60.0
+        self.patience.note_line()
+        assert self.patience.judge(Timeouts()) == 110.0
+        assert self.patience.judge(Timeouts(command=20.0)) == 10.0
+        self.patience.begin_work()
+        self.now = 90.0
+        self.patience.end_work()
+        assert self.patience.judge(Timeouts()) == 110.0
+        self.now = 200.0
+        assert self.patience.judge(Timeouts()) == replies.TIMEOUT
+
     def test_session(self) -> None:
         """
         A limit of the whole session ends the busiest client.
         """
         self.now = 50.0
-        self.patience.hear(1)
+        self.patience.note_line()
         assert self.patience.judge(Timeouts(session=60.0)) == 10.0
         self.now = 60.0
         assert self.patience.judge(Timeouts(session=60.0)) == replies.TIMEOUT

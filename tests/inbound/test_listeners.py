@@ -66,7 +66,7 @@ class ListenersTests(SynchronousTestCase):
         """
         wanted = (Listener(25), Listener(0), Listener(587, enabled=False))
         self.assertEqual((), self.listeners.change(wanted))
-        self.assertEqual({("::", 25, 0): 25, ("::", 0, 0): 40000}, self.listeners.ports())
+        self.assertEqual({("::", 25, "", 0): 25, ("::", 0, "starttls", 0): 40000}, self.listeners.ports())
 
     def test_all_or_none(self) -> None:
         """
@@ -98,6 +98,29 @@ class ListenersTests(SynchronousTestCase):
         self.assertEqual([True, False, False], [port.stopped for port in self.network.ports])
         self.assertIs(Security.AUTO, self.network.ports[1].factory.listener.security)
 
+    def test_free_ports_keep_their_security(self) -> None:
+        """
+        Where one that asked for any port goes, the others keep theirs as it was.
+        """
+        kinds = (Security.STARTTLS, Security.IMPLICIT, Security.PLAIN)
+        self.listeners.change([Listener(0, security) for security in kinds])
+        self.listeners.change([Listener(0, security) for security in kinds[1:]])
+        self.assertEqual([True, False, False], [port.stopped for port in self.network.ports])
+        self.assertEqual(list(kinds), [port.factory.listener.security for port in self.network.ports])
+
+    def test_another_interface(self) -> None:
+        """
+        Where the relay itself has the port it says so, and what to do.
+        """
+        self.listeners.change([Listener(25, interface="::")])
+        self.network.failures[("0.0.0.0", 25)] = errno.EADDRINUSE
+        expected = (
+            "listener 0.0.0.0:25 (starttls): this relay has the port on ::; to move it to another interface takes"
+            " a restart"
+        )
+        self.assertEqual((expected,), self.listeners.change([Listener(25, interface="0.0.0.0")]))
+        self.assertFalse(self.network.ports[0].stopped)
+
     def test_failed_reload(self) -> None:
         """
         A reload that cannot be carried out changes nothing.
@@ -105,7 +128,7 @@ class ListenersTests(SynchronousTestCase):
         self.listeners.change([Listener(25)])
         self.network.failures[("::", 465)] = errno.EADDRINUSE
         self.assertEqual(1, len(self.listeners.change([Listener(465)])))
-        self.assertEqual({("::", 25, 0): 25}, self.listeners.ports())
+        self.assertEqual({("::", 25, "", 0): 25}, self.listeners.ports())
         self.assertFalse(self.network.ports[0].stopped)
 
     def test_stop(self) -> None:

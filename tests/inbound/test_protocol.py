@@ -12,8 +12,9 @@ from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmrelay.config.values import Limits, Security, SubmissionRules, Timeouts
+from lmrelay.config.values import Auth, Limits, Security, SubmissionRules, Timeouts
 from lmrelay.errors import StoreError, StoreFull
+from lmrelay.inbound import limits
 from lmrelay.mail.envelope import Notify
 from lmrelay.smtp import replies
 from lmrelay.testing.wire import connect
@@ -149,6 +150,88 @@ class SessionTests(SynchronousTestCase):
         self.relay.realm.submitter.refusal = replies.smtp_disabled("acme")
         self.assertEqual("250 2.0.0", peer.say(*CONTENT)[0][:9])
 
+    def guess(self, peer: MemoryPeer) -> None:
+        guess = base64.b64encode(b"\0lettermint\0wrong").decode()
+        peer.send(f"EHLO x\r\nAUTH PLAIN {guess}\r\n".encode())
+
+    def test_failures_cost_the_next_login(self) -> None:
+        """
+        A failure is told at once, and whoever comes next from there waits, however he was told.
+        """
+        for _ in range(5):
+            peer = MemoryPeer(self.relay)
+            self.guess(peer)
+            peer.wait(4)
+            self.assertEqual("535", peer.heard()[-1][:3])
+            peer.client.transport.abortConnection()
+            peer.wire.flush()
+        peer = MemoryPeer(self.relay)
+        self.guess(peer)
+        peer.wait(1)
+        peer.client.transport.abortConnection()
+        peer.wire.flush()
+        other = MemoryPeer(self.relay)
+        self.assertNotIn("235", other.say("EHLO x", AUTH)[-1])
+        other.wait(limits.LONGEST_DELAY)
+        self.assertEqual(["235 2.7.0 Authentication successful"], other.heard())
+
+    def test_gone_while_a_login_waits(self) -> None:
+        """
+        Nothing of a session stays that left while it waited, and its guess is not even looked at.
+        """
+        for _ in range(6):
+            self.relay.services.failures.note("192.0.2.7")
+        peer = MemoryPeer(self.relay)
+        self.guess(peer)
+        peer.send(b"N" * 10_000)
+        [protocol] = self.relay.factory.sessions
+        self.assertEqual(10_000, protocol.session.buffer.pending)
+        peer.client.transport.abortConnection()
+        peer.wire.flush()
+        self.assertEqual(0, protocol.session.buffer.pending)
+        self.assertEqual((0, set()), (self.relay.services.connections.total, self.relay.factory.sessions))
+        self.assertEqual([], self.relay.checker.seen)
+        self.assertEqual([], self.relay.clock.getDelayedCalls())
+
+    def test_too_many_logins_wait(self) -> None:
+        """
+        One too many from an address is for later, and says nothing of its token.
+        """
+        for _ in range(limits.MAX_WAITING):
+            self.relay.services.failures.enter("192.0.2.7")
+        peer = MemoryPeer(self.relay)
+        self.assertEqual("454 4.7.0", peer.say("EHLO x", AUTH)[-1][:9])
+        self.assertEqual([], self.relay.checker.seen)
+
+    def test_too_much_before_login(self) -> None:
+        """
+        What is sent while a login waits is bounded, in one block or many.
+        """
+        for blocks in (1, 40):
+            for _ in range(6):
+                self.relay.services.failures.note("192.0.2.7")
+            peer = MemoryPeer(self.relay)
+            self.guess(peer)
+            peer.heard()
+            for _ in range(blocks):
+                peer.send(b"N" * (40_000 // blocks))
+            self.assertEqual(["421 4.7.0 Too much sent before authentication, closing connection"], peer.heard())
+            self.assertTrue(peer.client.is_lost)
+            self.assertEqual(set(), self.relay.factory.sessions)
+
+    def test_a_slot_counts_while_the_relay_works(self) -> None:
+        """
+        Leaving while a token is looked for does not make room for the next connection.
+        """
+        self.relay.checker.answer = answer = Deferred()
+        peer = MemoryPeer(self.relay)
+        self.guess(peer)
+        peer.client.transport.abortConnection()
+        peer.wire.flush()
+        self.assertEqual(1, self.relay.services.connections.total)
+        answer.callback("acme")
+        self.assertEqual((0, 1), (self.relay.services.connections.total, self.relay.realm.logouts))
+
     def test_recipient_limit(self) -> None:
         """
         One recipient too many is for now; those before it stay.
@@ -254,6 +337,61 @@ class SessionTests(SynchronousTestCase):
         self.assertEqual([str(replies.TOO_SLOW)], peer.heard())
         self.assertEqual([], self.queue.accepted)
 
+    def test_tiny_chunks(self) -> None:
+        """
+        Content in chunks of one octet is no faster than it is.
+        """
+        peer = self.log_in()
+        peer.say(*ENVELOPE[:2])
+        while not peer.client.is_lost and self.relay.clock.seconds() < 1000:
+            peer.send(b"BDAT 1\r\nx")
+            peer.wait(5)
+        self.assertEqual([str(replies.TOO_SLOW)], peer.heard()[-1:])
+        self.assertEqual([], self.queue.accepted)
+
+    def test_trickled_command(self) -> None:
+        """
+        A line that never ends is no sign of life, after login nor before it.
+        """
+        for peer, patience in ((MemoryPeer(self.relay), 121), (self.log_in(), 301)):
+            peer.heard()
+            began = self.relay.clock.seconds()
+            while not peer.client.is_lost and self.relay.clock.seconds() < began + 1000:
+                peer.client.transport.write(b"x")
+                peer.wait(1)
+            self.assertEqual([str(replies.TIMEOUT)], peer.heard())
+            self.assertLessEqual(self.relay.clock.seconds() - began, patience)
+
+    def test_no_login(self) -> None:
+        """
+        Talking on without a login ends, by time and by number.
+        """
+        peer = MemoryPeer(self.relay)
+        for _ in range(13):
+            peer.say("NOOP")
+            peer.wait(10)
+        self.assertTrue(peer.client.is_lost)
+        answers = MemoryPeer(self.relay).say(*["NOOP"] * 200)
+        self.assertEqual([OK] * 100, answers[1:-1])
+        self.assertEqual("421 4.7.0 Too many commands before authentication, closing connection", answers[-1])
+
+    def test_far_too_large(self) -> None:
+        """
+        Who is still sending gets to read why it is no use; what he sends is thrown away, for a while.
+        """
+        self.relay.settings.config = evolve(self.relay.config, limits=Limits(message_size=1000))
+        bodies = (("DATA", "From: a@acme.example", "", "x" * 3000), ("BDAT 3000 LAST",))
+        for said in bodies:
+            peer = self.log_in()
+            peer.say(*ENVELOPE[:2])
+            self.assertEqual(str(replies.TOO_LARGE), peer.say(*said)[-1])
+            self.assertEqual([], peer.say("y" * 200_000, "NOOP"))
+            self.assertFalse(peer.client.is_lost)
+            self.assertEqual(0, next(iter(self.relay.factory.sessions)).session.buffer.pending)
+            peer.wait(11)
+            self.assertTrue(peer.client.is_lost)
+        self.assertEqual([], self.queue.accepted)
+
     def test_client_that_does_not_read(self) -> None:
         """
         Replies that nobody reads stay bounded, and the client is cut off in the end.
@@ -305,6 +443,61 @@ class SessionTests(SynchronousTestCase):
         self.assertEqual(["250 2.0.0", "421 4.3.2"], [answer[:9] for answer in answers])
         self.assertIsNone(self.successResultOf(drained))
         self.assertIsNone(self.relay.factory.buildProtocol(None))
+
+    def test_drain_waits_for_content_only(self) -> None:
+        """
+        A client in the middle of AUTH, of a wait for it, or of a transaction without content is told to come again.
+        """
+        for _ in range(6):
+            self.relay.services.failures.note("192.0.2.9")
+        asked, slow, began = MemoryPeer(self.relay), MemoryPeer(self.relay, "192.0.2.9"), self.log_in()
+        self.assertEqual("334", asked.say("EHLO x", "AUTH LOGIN")[-1][:3])
+        slow.say("EHLO x", AUTH)
+        began.say(*ENVELOPE[:2])
+        drained = self.relay.factory.drain()
+        for peer in (asked, slow, began):
+            peer.wire.flush()
+            self.assertEqual(str(replies.SHUTTING_DOWN), peer.heard()[-1])
+            self.assertTrue(peer.client.is_lost)
+        self.assertIsNone(self.successResultOf(drained))
+
+    def test_abort(self) -> None:
+        """
+        Content that does not end is cut with a word; a commit is left to say what became of it.
+        """
+        busy, stored = self.log_in(), self.log_in("192.0.2.8")
+        for peer in (busy, stored):
+            peer.say(*ENVELOPE)
+        commit: Deferred[None] = Deferred()
+        self.queue.answers = [commit]
+        stored.say(*CONTENT)
+        busy.say(*CONTENT[:4])
+        drained = self.relay.factory.drain()
+        self.relay.factory.abort()
+        busy.wire.flush()
+        self.assertEqual([str(replies.SHUTTING_DOWN)], busy.heard())
+        self.assertTrue(busy.client.is_lost)
+        self.assertEqual([0, 1], [body.discarded for body in self.queue.bodies])
+        self.assertNoResult(drained)
+        commit.callback(None)
+        stored.wire.flush()
+        self.assertEqual(["250", "421"], [answer[:3] for answer in stored.heard()])
+        self.assertIsNone(self.successResultOf(drained))
+
+    def test_many_failed_logins(self) -> None:
+        """
+        Their limit is the configured one, however high.
+        """
+        self.relay.settings.config = evolve(self.relay.config, auth=Auth(max_failures=25))
+        peer = MemoryPeer(self.relay)
+        peer.heard()
+        answers: list[str] = []
+        for number in range(25):
+            self.guess(peer)
+            while len(answers) == number:
+                peer.wait(0.25)
+                answers += [line[:9] for line in peer.heard() if not line.startswith("250")]
+        self.assertEqual(["535 5.7.8"] * 24 + ["421 4.7.0"], answers)
 
     def test_drain_of_nobody(self) -> None:
         """
@@ -387,6 +580,24 @@ class TlsTests(SynchronousTestCase):
         digest = hmac.new(TOKEN.encode(), challenge, "md5").hexdigest()
         answer = base64.b64encode(f"acme {digest}".encode()).decode()
         self.assertEqual(["235 2.7.0 Authentication successful"], peer.say(answer))
+
+    def test_drain_does_not_wait_for_goodbyes(self) -> None:
+        """
+        A client that heard the last reply and does not end TLS is not what a stop waits for.
+        """
+        relay = Relay(Security.IMPLICIT)
+        peer = MemoryPeer(relay)
+        peer.say("EHLO x")
+        gone = MemoryPeer(relay)
+        for one in (peer, gone):
+            one.wire.client.paused = True
+        gone.send(b"QUIT\r\n")
+        drained = relay.factory.drain()
+        peer.wire.flush()
+        self.assertNoResult(drained)
+        peer.wait(1.1)
+        gone.wire.flush()
+        self.assertIsNone(self.successResultOf(drained))
 
     def test_silent_handshake(self) -> None:
         """

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+from binascii import a2b_qp
 from email.message import EmailMessage
 from email.utils import parsedate_to_datetime
 
@@ -136,15 +137,42 @@ def test_delay_and_relay() -> None:
 
 def test_beyond_ascii() -> None:
     """
-    Addresses beyond ASCII make it an RFC 6533 report; the remote's words stay ASCII there.
+    A sender's address beyond ASCII makes it an RFC 6533 report; the remote's words stay ASCII there.
     """
     outcome = Failed("5.1.1", "", Fault.RECIPIENT, reply(550, None, "nö"))
-    octets, _ = composed(original(head="Subject: ü\r\n".encode()), subject(outcome, local="ü"))
+    about = original(sender=Address("ü", "b.example"), head="Subject: ü\r\n".encode())
+    octets, _ = composed(about, subject(outcome, local="ü"))
     assert b"Content-Type: message/global-delivery-status\r\n" in octets
     assert "Final-Recipient: utf-8;ü@d.example\r\n".encode() in octets
     assert b"Diagnostic-Code: smtp; 550 n\\x{F6}\r\n" in octets
     assert b"Content-Type: message/global-headers\r\n" in octets
     assert b"\r\nContent-Transfer-Encoding: 8bit\r\n\r\nThis is" in octets
+
+
+@pytest.mark.parametrize("ret", [Ret.FULL, Ret.HDRS])
+def test_seven_bits_for_everybody(ret: Ret) -> None:
+    """
+    To a sender whose address is ASCII all of it is, whatever a remote server said and whatever
+    comes back, so that a mail server without 8BITMIME takes it; and nothing of it is lost.
+    """
+    outcome = Failed("5.1.1", "", Fault.RECIPIENT, reply(550, "5.1.1", "boîte inconnue"))
+    about = original(head="Subject: ü\r\n".encode(), body="\r\nü=\r\n.\r\n".encode(), ret=ret)
+    recipient = Recipient(Address("ü", "d.example"), orcpt=("utf-8", "ö@d.example"))
+    octets, read = composed(about, Subject(recipient, outcome, "mx.d.example", 60.0))
+    assert octets.isascii()
+    text, status, returned = read.iter_parts()
+    assert "<ü@d.example>\n    mx.d.example said: 550 5.1.1 boîte inconnue\n" in text.get_content().replace("\r", "")
+    assert status.get_content_type() == "message/delivery-status"
+    fields = status_fields(read)[1]
+    assert fields["Original-Recipient"] == "utf-8;\\x{F6}@d.example"
+    assert fields["Final-Recipient"] == "utf-8;\\x{FC}@d.example"
+    assert fields["Diagnostic-Code"] == "smtp; 550 5.1.1 bo\\x{EE}te inconnue"
+    assert returned["Content-Transfer-Encoding"] == "quoted-printable"
+    encoded = octets.rpartition(b"quoted-printable\r\n\r\n")[2].partition(b"\r\n--=01dsn")[0]
+    whole = about.head + (about.body or b"") if ret is Ret.FULL else about.head
+    assert a2b_qp(encoded) == whole.removesuffix(b"\r\n") + (b"\r\n" if encoded.endswith(b"\r\n") else b"")
+    kind = "message/global" if ret is Ret.FULL else "text/rfc822-headers"
+    assert returned.get_content_type() == kind
 
 
 def test_boundary_is_never_in_a_part() -> None:
@@ -166,6 +194,7 @@ def test_remote_words_add_nothing(words: str, octets: bytes) -> None:
     )
     assert len(list(read.iter_parts())) == 3
     assert [group.get("Action") for group in status_fields(read)] == [None, "failed", "failed"]
+    assert wire.isascii()
     assert wire.count(b"\r") == wire.count(b"\n") == wire.count(b"\r\n")
     assert max(map(len, wire.split(b"\r\n"))) <= 998
 

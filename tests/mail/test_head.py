@@ -4,6 +4,8 @@ Heads: parted from bodies, read, changed, written back.
 
 from __future__ import annotations
 
+import codecs
+import encodings
 from contextlib import suppress
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmrelay.errors import Refused, SyntaxRefused
+from lmrelay.mail import encoded_words
 from lmrelay.mail.encoded_words import decode_words
 from lmrelay.mail.head import Head, HeadReader, make_field
 from lmrelay.mail.mailboxes import parse_mailboxes
@@ -132,6 +135,12 @@ def test_fields_of_our_own_are_one_field(value: str) -> None:
         ("=?utf-8?q?a=0D=0Ab?=", "a  b"),
         ("=?utf-8*en?q?a?=", "a"),
         ("=?idna?q?=ff?=", "=?idna?q?=ff?="),
+        ("=?UTF-7?q?+AGE-?=", "=?UTF-7?q?+AGE-?="),
+        ("=?punycode?q?a-b?=", "=?punycode?q?a-b?="),
+        ("=?unicode_escape?q?a?=", "=?unicode_escape?q?a?="),
+        ("=?Windows-1251?q?=DF?= =?latin1?q?=e9?= =?KOI8-R?q?=D1?=", "Яéя"),
+        ("=?gb2312?B?xOO6ww==?= =?ISO-2022-JP?B?GyRCRnxLXBsoQg==?=", "你好日本"),
+        ("=?big5?B?p0Gmbg==?= =?shift_jis?B?k/qWew==?= =?euc-kr?B?x9GxuQ==?=", "你好日本한국"),
     ],
 )
 def test_encoded_words(text: str, expected: str) -> None:
@@ -139,6 +148,32 @@ def test_encoded_words(text: str, expected: str) -> None:
     For people to read; what cannot be decoded stays.
     """
     assert decode_words(text) == expected
+
+
+def test_unknown_charsets_leave_no_trace() -> None:
+    """
+    A name that is no charset is not looked up: Python would keep it for ever.
+    """
+    before = len(encodings._cache)  # type: ignore[attr-defined]
+    decode_words(" ".join(f"=?x-nobody-{number}?q?a?=" for number in range(100)))
+    assert before == len(encodings._cache)  # type: ignore[attr-defined]
+
+
+def test_every_charset_has_a_codec() -> None:
+    """
+    No name of the table is one that Python does not know.
+    """
+    assert all(codecs.lookup(codec) for codec in encoded_words._CODECS.values())
+
+
+def test_long_text_is_cut_before_it_is_decoded() -> None:
+    """
+    What no list shows costs nothing, and no half of an encoded word is shown.
+    """
+    long = decode_words(" ".join(["=?utf-8?q?=C3=BC?="] * 20_000))
+    assert {"ü"} == set(long)
+    assert len(long) < 4096
+    assert 4096 == len(decode_words("x" * 200_000))
 
 
 @pytest.mark.parametrize(
@@ -241,6 +276,14 @@ def test_prepare_keeps() -> None:
         (b"From: g:;\r\n", "554 5.6.0 Bad From header: it has no address"),
         (b"From: a@b.c\r\nSender: x\r\n", "554 5.6.0 Bad Sender header: it has no address"),
         (b"From: a@b.c\r\n", "554 5.6.0 Message has no To header"),
+        (
+            b"From: " + b",".join([b"a@b.c"] * 101) + b"\r\n",
+            "554 5.6.0 Bad From header: it has more than 100 addresses",
+        ),
+        (
+            b"From: a@b.c\r\nSender: " + b"," * 32768 + b"\r\n",
+            "554 5.6.0 Bad Sender header: it is longer than 32768 octets",
+        ),
         (b"Received: x\r\n" * 101 + b"From: a@b.c\r\n", "554 5.4.6 Routing loop"),
     ],
 )

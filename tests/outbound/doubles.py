@@ -17,12 +17,14 @@ from lmrelay.mail.address import Address
 from lmrelay.mail.envelope import Recipient
 from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Failed, Fault, Tls
 from lmrelay.outbound.connect import HostFailure, Target
+from lmrelay.outbound.steps import Step
 from lmrelay.outbound.tls import Demand, proved_by
-from lmrelay.outbound.verdicts import Reach, Verdict
+from lmrelay.outbound.verdicts import STOPPING, Reach, Trouble, Verdict, judge_trouble
 from lmrelay.smtp.reply import reply
 
 OK = Verdict(Delivered(reply(250, "2.0.0", "taken")))
 BUSY = Verdict(Delayed("4.3.2", "later", Fault.RECEIVER, reply(451, "4.3.2", "later")), Reach.HOST)
+STALE = Verdict(Delayed("4.4.2", "the connection was lost", Fault.NETWORK), Reach.HOST, stale=True)
 LOST = Verdict(Delayed("4.4.2", "the connection was lost", Fault.NETWORK), Reach.HOST)
 UNKNOWN = Verdict(Failed("5.1.1", "no such user", Fault.RECIPIENT, reply(550, "5.1.1", "no such user")))
 TOO_BIG = Verdict(Failed("5.3.4", "too big", Fault.RECEIVER, reply(552, "5.3.4", "too big")), Reach.MESSAGE)
@@ -39,7 +41,7 @@ def leased(
     Recipients of one message at one domain.
     """
     recipients = [LeasedRecipient(number, Recipient(Address(f"u{number}", domain))) for number in (numbers or (0,))]
-    return Leased(message_id, Lane(project, kind, domain), "outgoing", None, recipients)
+    return Leased(message_id, Lane(project, kind, domain), "outgoing", None, recipients, received_at=1e9)
 
 
 def config(**changes: object) -> Config:
@@ -63,6 +65,7 @@ class MemoryQueue:
     settled: dict[RecipientKey, Attempt] = field(factory=dict)
     settlements: list[tuple[str, dict[int, Attempt]]] = field(factory=list)
     released: list[RecipientKey] = field(factory=list)
+    postponed: dict[RecipientKey, float] = field(factory=dict)
     slow: bool = False
     broken: bool = False
     pending: list[Deferred[None]] = field(factory=list)
@@ -82,6 +85,10 @@ class MemoryQueue:
 
     def release(self, keys: Collection[RecipientKey]) -> Deferred[None]:
         self.released += keys
+        return self._soon()
+
+    def postpone(self, keys: Collection[RecipientKey], seconds: float) -> Deferred[None]:
+        self.postponed.update(dict.fromkeys(keys, seconds))
         return self._soon()
 
     def _soon(self) -> Deferred[None]:
@@ -115,6 +122,7 @@ class FakeConnection:
     ended: str = ""
     carried: list[Leased] = field(factory=list)
     waiting: Deferred[Mapping[int, Verdict]] | None = None
+    at: Step = Step.MAIL
     lost: Callable[[object], None] | None = None
 
     @property
@@ -132,7 +140,7 @@ class FakeConnection:
             said = await self.waiting
         if isinstance(said, Verdict):
             said = {each.number: said for each in leased.recipients}
-        if LOST in said.values():
+        if LOST in said.values() or STALE in said.values():
             self.is_usable = False
         return said
 
@@ -154,11 +162,11 @@ class FakeConnection:
         self.is_usable = False
         self.ended = "closed"
 
-    def abort(self, reason: str = "") -> None:
+    def abort(self, trouble: Trouble = STOPPING) -> None:
         self.is_usable = False
         self.ended = "aborted"
         if self.waiting is not None:
-            self.answer(LOST)
+            self.answer(judge_trouble(self.at, trouble))
 
 
 @define(eq=False)

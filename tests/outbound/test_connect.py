@@ -12,10 +12,11 @@ from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
 from lmrelay.config.values import TlsPolicy
-from lmrelay.mail.outcome import Delayed, Delivered, Fault
+from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault
 from lmrelay.outbound.client import Connection
 from lmrelay.outbound.connect import HostFailure, Target
 from lmrelay.outbound.tls import Level, configured
+from lmrelay.outbound.verdicts import Reach
 from lmrelay.testing.certificates import Authority
 from lmrelay.testing.scripted_mx import DROP, SILENCE, ScriptedMx, say
 from tests.outbound.bench import Network, Relay, leased, settings
@@ -202,6 +203,31 @@ class TlsTests(ConnectTests):
             failure = self.refused(relay, TlsPolicy.ENFORCED)
             self.assertEqual((1, True), (mx.connections, failure.of_host))
             self.assertNotEqual("", failure.tls_failure)
+
+    def test_broken_and_required(self) -> None:
+        """
+        A host with broken TLS that takes nothing without refuses this host only, and not for good.
+        """
+        refusals = (
+            {"MAIL": say("530 5.7.0 Must issue a STARTTLS command first")},
+            {"MAIL": say("538 No")},
+            {"RCPT": say("550 5.7.10 No")},
+            {"RCPT": say("554 5.7.1 Encryption is needed here")},
+        )
+        for answers in refusals:
+            _, relay = self.start(tls=GOOD.server_context(), broken_handshake=b"250 no TLS\r\n", answers=answers)
+            [verdict] = relay.deliver(relay.connect()).values()
+            self.assertEqual((Delayed, Reach.HOST), (type(verdict.outcome), verdict.reach))
+            self.assertIn("TLS failed", verdict.outcome.text)
+            _, relay = self.start(answers=answers)
+            [verdict] = relay.deliver(relay.connect()).values()
+            self.assertEqual(Failed, type(verdict.outcome))
+        _, relay = self.start(
+            tls=GOOD.server_context(),
+            broken_handshake=b"250 no TLS\r\n",
+            answers={"RCPT": say("550 5.1.1 No such user")},
+        )
+        self.assertEqual([Failed], [type(verdict.outcome) for verdict in relay.deliver(relay.connect()).values()])
 
     def test_421_to_starttls(self) -> None:
         """

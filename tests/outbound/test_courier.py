@@ -12,13 +12,15 @@ from lmrelay.interfaces import IDispatch, Lane
 from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault
 from lmrelay.outbound.courier import Courier
 from lmrelay.outbound.dispatch import Dispatch, Windows
+from lmrelay.outbound.steps import Step
 from lmrelay.outbound.tls import Level
+from lmrelay.shares import Shares
 from lmrelay.testing.name_server import FakeResolver, Said, Zone
 from tests.outbound.doubles import (
     BUSY,
-    LOST,
     OK,
     SLOWER,
+    STALE,
     TLS,
     TOO_BIG,
     UNKNOWN,
@@ -58,7 +60,7 @@ class Deliveries(SynchronousTestCase):
             lambda: 1e9 + self.clock.seconds(),
             Random(1),
             self.queue,
-            Dispatch(Windows(lane=10, total=20)),
+            Dispatch(Windows(10, Shares(20, 10))),
         )
 
     def take(self, *each) -> None:
@@ -148,7 +150,7 @@ class TestOutcomes(Deliveries):
         A connection that died while it idled costs nobody an attempt.
         """
         self.take(leased("m1"))
-        verdicts = iter([LOST, OK])
+        verdicts = iter([STALE, OK])
         self.connector.script["mx1.b.example"] = lambda leased: next(verdicts)
         self.take(leased("m2"))
         self.assertEqual(["mx1.b.example"] * 2, self.connector.hosts())
@@ -174,7 +176,7 @@ class TestOutcomes(Deliveries):
         self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
         self.assertEqual(Fault.OURS, self.outcome("m1").fault)
         self.assertEqual("aborted", self.connector.opened[0].ended)
-        self.assertEqual(0, self.courier.dispatch.running)
+        self.assertEqual(0, self.courier.dispatch.running.used)
 
     def test_queue_that_breaks_loses_no_lease(self) -> None:
         """
@@ -254,6 +256,31 @@ class TestTls(Deliveries):
         self.take(leased("m1"))
         self.assertEqual([Level.AUTHENTICATED], [demand.required for _, demand in self.connector.asked])
 
+    def test_demand_of_one_delays_nobody_else(self) -> None:
+        """
+        A host that cannot meet one tenant's demand for TLS is passed over for that demand only.
+        """
+        self.settings.config = config(delivery=Delivery(domains={"b.example": DomainDelivery(TlsPolicy.ENFORCED)}))
+        untrusted = Delayed("4.7.5", "TLS is required", Fault.POLICY)
+        self.connector.of_host = True
+        self.connector.down = {"mx1.b.example": untrusted, "mx2.b.example": untrusted}
+        self.take(leased("m1"))
+        self.connector.down = {}
+        self.take(leased("m2", domain="c.example"))
+        self.assertEqual((untrusted, OK.outcome), (self.outcome("m1"), self.outcome("m2")))
+
+    def test_fault_of_ours_is_not_the_hosts(self) -> None:
+        """
+        A connection that this machine could not make says nothing of the host.
+        """
+        self.connector.down = dict.fromkeys(
+            ("mx1.b.example", "mx2.b.example"), Delayed("4.3.0", "too many open files", Fault.OURS)
+        )
+        self.take(leased("m1"))
+        self.connector.down = {}
+        self.take(leased("m2"))
+        self.assertEqual(OK.outcome, self.outcome("m2"))
+
     def test_plaintext_connection_is_not_for_all(self) -> None:
         """
         A message that demands proof never uses an idle connection that has none.
@@ -307,6 +334,69 @@ class TestConnections(Deliveries):
         self.assertEqual(2, len(self.connector.opened))
         self.connector.opened[0].answer(OK_FOR_FIRST)
         self.assertEqual([2, 1], [connection.transactions for connection in self.connector.opened])
+
+    def test_stale_connection_leads_to_no_worse_host(self) -> None:
+        """
+        A kept connection that had ended is followed by a fresh one to the same host, even if it
+        has a worse preference and others come after it.
+        """
+        self.connector.down["mx1.b.example"] = REFUSED
+        self.take(leased("m1"))
+        verdicts = iter([STALE, OK])
+        self.connector.script["mx2.b.example"] = lambda leased: next(verdicts)
+        self.take(leased("m2"))
+        self.assertEqual(["mx1.b.example", "mx2.b.example", "mx2.b.example"], self.connector.hosts())
+        self.assertEqual(OK.outcome, self.outcome("m2"))
+
+    def test_not_tried_is_no_attempt(self) -> None:
+        """
+        Where all hosts are passed over there is no attempt: it comes again when one is worth a
+        try, the later the more have come. When it is too old it ends all the same.
+        """
+        self.connector.down = {"mx1.b.example": REFUSED, "mx2.b.example": REFUSED}
+        self.take(leased("m1"))
+        self.clock.advance(10)
+        self.take(leased("m2"), leased("m3"))
+        self.assertEqual([("m1", 0)], list(self.queue.settled))
+        self.assertEqual([20.0, 20.1], list(self.queue.postponed.values()))
+        self.assertEqual(0, self.courier.dispatch.windows.used)
+        self.take(evolve(leased("m4"), received_at=1e9 - 48 * 3600))
+        self.assertEqual(REFUSED, self.outcome("m4"))
+        self.assertEqual(2, len(self.connector.asked))
+
+    def test_try_anew(self) -> None:
+        """
+        An operator who wants it tried gets an attempt, whatever was found before.
+        """
+        self.connector.down = {"mx1.b.example": REFUSED, "mx2.b.example": REFUSED}
+        self.zone.fault("broken.example", Said(rcode=2))
+        self.take(leased("m1"), leased("b1", domain="broken.example"))
+        self.connector.down = {}
+        self.resolver.zone.faults.clear()
+        self.zone.exchanges("broken.example", (10, "mx1.b.example"))
+        self.courier.try_anew()
+        self.take(leased("m2"), leased("b2", domain="broken.example"))
+        self.assertEqual([OK.outcome] * 2, [self.outcome("m2"), self.outcome("b2")])
+
+    def test_refused_connection_waits_for_another(self) -> None:
+        """
+        Where a site takes mail, but not over so many connections, the mail waits for one that
+        works, and it was no attempt; where none works it was one.
+        """
+        self.connector.script["mx1.b.example"] = lambda leased: None
+        self.take(leased("m1"))
+        self.connector.down = dict.fromkeys(("mx1.b.example", "mx2.b.example"), SLOWER.outcome)
+        self.connector.slow_down = self.connector.of_host = True
+        self.settings.config = config(delivery=Delivery(connections_per_site=2))
+        self.take(leased("m2"))
+        self.assertEqual(({}, {}), (self.queue.settled, self.queue.postponed))
+        self.connector.opened[0].answer(OK_FOR_FIRST)
+        self.connector.opened[0].answer(OK_FOR_FIRST)
+        self.assertEqual([("m1", 0), ("m2", 0)], list(self.queue.settled))
+        self.assertEqual([2], [connection.transactions for connection in self.connector.opened])
+        self.connector.opened[0].drop()
+        self.take(leased("m3"))
+        self.assertEqual(SLOWER.outcome, self.outcome("m3"))
 
     def test_dead_host_is_passed_over(self) -> None:
         """
@@ -407,10 +497,46 @@ class TestOrders(Deliveries):
         self.connector.script["mx1.b.example"] = lambda leased: None
         self.take(leased("m1"))
         drained = self.courier.drain()
-        self.connector.opened[0].waiting.addCallback(lambda verdict: {0: verdict})
         self.courier.stop()
         self.successResultOf(drained)
+        self.assertEqual(([("m1", 0)], {}), (self.queue.released, self.queue.settled))
+
+    def test_stop_while_connecting(self) -> None:
+        """
+        A connection that is being made when the time is over is given up, and carries nothing.
+        """
+        self.connector.hold = True
+        self.take(leased("m1"))
+        drained = self.courier.drain()
+        self.courier.stop()
+        self.successResultOf(drained)
+        self.assertEqual(([("m1", 0)], []), (self.queue.released, self.connector.opened))
+
+    def test_drain_while_connecting(self) -> None:
+        """
+        A connection that is ready only when the relay stops carries nothing, and is closed.
+        """
+        self.connector.hold = True
+        self.take(leased("m1"))
+        drained = self.courier.drain()
+        self.connector.let()
+        self.successResultOf(drained)
         self.assertEqual([("m1", 0)], self.queue.released)
+        self.assertEqual([("closed", 0)], [(one.ended, one.transactions) for one in self.connector.opened])
+
+    def test_stop_after_the_end_of_data(self) -> None:
+        """
+        Stopped while the receiver may have taken it, the attempt is recorded and waits for the next.
+        """
+        self.connector.script["mx1.b.example"] = lambda leased: None
+        self.take(leased("m1"))
+        drained = self.courier.drain()
+        self.connector.opened[0].at = Step.END_OF_DATA
+        self.courier.stop()
+        self.successResultOf(drained)
+        self.assertEqual([], self.queue.released)
+        self.assertIn("may be sent more than once", self.outcome("m1").text)
+        self.assertEqual((Fault.OURS, "4.3.0"), (self.outcome("m1").fault, self.outcome("m1").status))
 
     def test_room_is_free_once_recorded(self) -> None:
         """

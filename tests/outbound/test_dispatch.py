@@ -8,7 +8,8 @@ from lmrelay.config.values import Kind, TlsPolicy
 from lmrelay.interfaces import Lane
 from lmrelay.outbound.dispatch import Dispatch, Windows
 from lmrelay.outbound.route import Site
-from lmrelay.outbound.sites import Budget, SiteQueue, Work
+from lmrelay.outbound.sites import Budget, Work
+from lmrelay.shares import Shares
 from tests.outbound.doubles import leased
 
 SITE = Site((("mx.b.example",),))
@@ -32,15 +33,14 @@ def served(dispatch: Dispatch, count: int) -> list[Work]:
         while (due := dispatch.begin()) is not None:
             queue, work = due
             yield work
-            dispatch.forget(work.held.values())
-            dispatch.free(work.held.values())
-            dispatch.end(queue)
+            dispatch.leave(work.held.values())
+            dispatch.end(queue, work)
 
     return list(islice(each(), count))
 
 
 def big() -> Dispatch:
-    return Dispatch(Windows(1000, 10000))
+    return Dispatch(Windows(1000, Shares(10000, 0)))
 
 
 def test_nine_to_one() -> None:
@@ -82,7 +82,7 @@ def test_sites_in_turn() -> None:
     """
     Where all connections are scarce, sites take turns.
     """
-    dispatch = Dispatch(Windows(1000, 10000), max_running=1)
+    dispatch = Dispatch(Windows(1000, Shares(10000, 0)), Shares(1, 0))
     for number in range(5):
         add(dispatch, leased(f"b{number}"), SITE, connections=5)
     add(dispatch, leased("d0", domain="d.example"), OTHER, connections=5)
@@ -103,7 +103,7 @@ def test_budget_of_connections() -> None:
     """
     No more transactions at a time than the site's and the process's budgets allow.
     """
-    dispatch = Dispatch(Windows(100, 100), max_running=3)
+    dispatch = Dispatch(Windows(100, Shares(100, 0)), Shares(3, 3))
     for number in range(5):
         add(dispatch, leased(f"b{number}"), SITE, connections=2)
         add(dispatch, leased(f"d{number}", domain="d.example"), OTHER, connections=2)
@@ -118,8 +118,8 @@ def test_budget_halves_and_grows() -> None:
     """
     budget = Budget(20)
     allowed = []
-    for _ in range(5):
-        budget.slow_down()
+    for round in range(5):
+        assert budget.slow_down(round)
         allowed.append(budget.allowed)
     assert [10, 5, 2, 1, 1] == allowed
     grown = []
@@ -127,6 +127,27 @@ def test_budget_halves_and_grows() -> None:
         budget.succeed()
         grown.append(budget.allowed)
     assert [2, 2, 3, 3, 3, 4] == grown
+
+
+def test_burst_of_refusals_halves_once() -> None:
+    """
+    What began before the halving says nothing of the load after it.
+    """
+    budget = Budget(20)
+    assert [True] + [False] * 16 == [budget.slow_down(0) for _ in range(17)]
+    assert 10 == budget.allowed
+    assert budget.slow_down(budget.round)
+    assert 5 == budget.allowed
+
+
+def test_own_host_is_not_an_exchanger() -> None:
+    """
+    A domain that is its own host is told of in other words than one with that host as its MX.
+    """
+    dispatch = big()
+    add(dispatch, leased("m1", domain="mx.b.example"), Site((("mx.b.example",),), implicit=True))
+    add(dispatch, leased("m2"), SITE)
+    assert [True, False] == [dispatch.begin()[0].site.implicit for _ in range(2)]
 
 
 def test_budget_follows_the_settings() -> None:
@@ -145,7 +166,7 @@ def test_windows() -> None:
     """
     A full lane refuses, another has room until all of it is taken, and what is freed is room.
     """
-    windows = Windows(lane=3, total=5)
+    windows = Windows(lane=3, shares=Shares(5, 0))
     first, second = Lane("a", Kind.TRANSACTIONAL, "b.x"), Lane("a", Kind.BROADCAST, "b.x")
     assert [True, False, True, False] == [
         windows.reserve(first, 3),
@@ -159,11 +180,54 @@ def test_windows() -> None:
     assert {} == windows._lanes
 
 
+@pytest.mark.parametrize(("dead", "own"), [(40, True), (1000, False)])
+def test_full_windows_of_one_project(dead: int, own: bool) -> None:
+    """
+    A project with mail for dead domains leaves room to others whatever it has, and to its
+    own other mail unless the dead domains are beyond number.
+    """
+    windows = Windows()
+    for number in range(dead):
+        while windows.reserve(Lane("a", Kind.TRANSACTIONAL, f"dead{number}.x"), 100):
+            pass
+    others = [
+        Lane("a", Kind.TRANSACTIONAL, "fine.x"),
+        Lane("a", Kind.BROADCAST, "fine.x"),
+        Lane("b", Kind.TRANSACTIONAL, "dead1.x"),
+    ]
+    assert windows.used <= 15_000
+    assert [own, True, True] == [windows.reserve(lane, 100) for lane in others]
+
+
+def test_tarpits_of_one_project() -> None:
+    """
+    The sites that one project's transactions hang at leave room for a site of its own where
+    nothing hangs, and for all others; what ends is room again.
+    """
+    dispatch = Dispatch(Windows(1000, Shares(10000, 0)), Shares(12, 2))
+    for number in range(9):
+        for message in "xyz":
+            add(dispatch, leased(f"{message}{number}"), Site(((f"tar{number}.x",),)), connections=3)
+    hanging = []
+    while (due := dispatch.begin()) is not None:
+        hanging.append(due)
+    assert [9, 9] == [len(hanging), len({queue for queue, _ in hanging})]
+    add(dispatch, leased("o1", project="other"), Site((("tar1.x",),)), connections=3)
+    add(dispatch, leased("n1", kind=BROADCAST), Site((("tar1.x",),)), connections=3)
+    begun = [dispatch.begin() for _ in range(3)]
+    assert ["o1", "n1"] == [due[1].leased.message_id for due in begun if due is not None]
+    for due in [*hanging, *filter(None, begun)]:
+        dispatch.end(*due)
+    left = served(dispatch, 99)
+    assert 18 == len(left)
+    assert (0, {}) == (dispatch.running.used, dispatch._barred)
+
+
 def test_message_larger_than_a_window() -> None:
     """
     A message of more recipients than fit passes when it is alone, else it never would.
     """
-    windows = Windows(lane=3, total=5)
+    windows = Windows(lane=3, shares=Shares(5, 0))
     lane = Lane("a", Kind.TRANSACTIONAL, "b.x")
     assert [True, False] == [windows.reserve(lane, 9), windows.reserve(lane, 1)]
 
@@ -195,23 +259,10 @@ def test_sites_are_bounded() -> None:
     """
     Quiet sites are forgotten, the oldest first; busy ones stay.
     """
-    dispatch = Dispatch(Windows(1000, 10000), max_sites=3)
+    dispatch = Dispatch(Windows(1000, Shares(10000, 0)), max_sites=3)
     for number in range(10):
         add(dispatch, leased(f"m{number}", domain=f"d{number}.x"), Site(((f"mx{number}.x",),)))
         if number:
             dispatch.withdraw([(f"m{number}", 0)])
     assert len(dispatch._sites) <= 4
-    assert (("mx0.x",),) in dispatch._sites
-
-
-def test_site_queue_drains_in_order() -> None:
-    """
-    Everything that waits at a site comes out once.
-    """
-    queue = SiteQueue(SITE, Budget(1))
-    dispatch = big()
-    for number in range(5):
-        [held] = dispatch.admit([leased(f"m{number}")])
-        queue.add(held, ANY)
-    assert [f"m{number}" for number in range(5)] == [work.leased.message_id for work in queue.waiting()]
-    assert queue.is_quiet
+    assert Site((("mx0.x",),)) in dispatch._sites

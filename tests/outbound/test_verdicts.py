@@ -9,7 +9,7 @@ import pytest
 from lmrelay.config.values import TlsPolicy
 from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault, Tls
 from lmrelay.outbound.steps import Step
-from lmrelay.outbound.tls import Level, configured, proved_by, strictest
+from lmrelay.outbound.tls import Level, configured, proved_by
 from lmrelay.outbound.verdicts import Cause, Reach, Trouble, judge, judge_trouble
 from lmrelay.smtp.reply import reply
 
@@ -142,19 +142,12 @@ def test_levels() -> None:
     """
     encrypted = Tls("TLSv1.3", "x", False, "self-signed", "opportunistic")
     verified = Tls("TLSv1.3", "x", True, "", "opportunistic")
-    assert [*map(proved_by, (None, encrypted, verified))] == [Level.NONE, Level.ENCRYPTED, Level.AUTHENTICATED]
+    old = Tls("TLSv1.1", "x", True, "", "opportunistic")
+    proved = [Level.NONE, Level.ENCRYPTED, Level.ENCRYPTED, Level.AUTHENTICATED]
+    assert proved == [*map(proved_by, (None, encrypted, old, verified))]
     allowed = {policy: [configured(policy).allows(level) for level in Level] for policy in TlsPolicy}
     assert allowed == {
         TlsPolicy.NONE: [True, True, True],
         TlsPolicy.OPPORTUNISTIC: [True, True, True],
         TlsPolicy.ENFORCED: [False, False, True],
     }
-
-
-def test_strictest() -> None:
-    """
-    A policy can only raise what another asks.
-    """
-    demands = [configured(policy) for policy in TlsPolicy]
-    assert configured(TlsPolicy.ENFORCED) == strictest(*demands)
-    assert configured(TlsPolicy.OPPORTUNISTIC) == strictest(*demands[:2])

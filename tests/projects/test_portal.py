@@ -1,291 +1,408 @@
 """
-Who may log in: forms of user names, mechanisms, and what each failure is answered with.
+Who gets in: every form of user name, every kind of credentials, and every way to fail, with exact replies.
 """
 
 from __future__ import annotations
 
 import datetime
-import hashlib
-import hmac
+from collections.abc import Callable
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Any
 
-from attrs import define, evolve
-from twisted.internet.task import Clock
+from attrs import evolve
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
+from zope.interface import Interface
 from zope.interface.verify import verifyObject
 
-from lmrelay.config.values import Auth, Config, Form, Project, Server, Switch, Token
+from lmrelay.config.seals import seal
+from lmrelay.config.values import Auth, Form, Project, Switch, Token
 from lmrelay.errors import Refused
-from lmrelay.interfaces import ICramCredentials, ISettings, ISubmitter, ITokenCredentials
-from lmrelay.projects.checkers import SLICE, cram_is_offered
-from lmrelay.projects.directory import Directories
-from lmrelay.projects.portal import make_portal
-from lmrelay.projects.tokens import digest, make_token, seal
-from lmrelay.smtp import replies
+from lmrelay.interfaces import ISubmitter
+from lmrelay.projects.checkers import MAX_CRAM, SLICE, cram_is_offered
+from lmrelay.projects.tokens import digest
+from tests.projects.tenants import CHALLENGE, HERE, KEY, NOW, Room, Settings, configure, cram, mint, plain
 
-KEY = bytes(range(32))
-NOW = datetime.datetime(2026, 11, 20, tzinfo=datetime.UTC).timestamp()
-CHALLENGE = b"<1.2@relay.example>"
+INVALID = "535 5.7.8 Authentication credentials invalid"
+OFF = "535 5.7.8 SMTP is not enabled for project off"
 
+WEB, WEB_TOKEN = mint("acme", "web")
+BARE, BARE_TOKEN = mint("acme", "bare", cram=False)
+OTHER, OTHER_TOKEN = mint("other", "other")
+SWITCHED_OFF, OFF_TOKEN = mint("off", "off")
+STRANGE, STRANGE_TOKEN = "pt_live_0123456789abcdef", Token("imported", "importedtokn", "")
 
-def minted(number: int) -> tuple[str, str]:
-    """
-    The token of that number and its id, the same in every run.
-    """
-    return make_token("lmr_", lambda count: hashlib.shake_128(b"%d" % number).digest(count))
+KINDS: dict[str, Callable[..., Any]] = {"plain": plain, "cram": cram}
 
 
-def at_rest(number: int, slug: str, **fields: Any) -> Token:
-    """
-    That token as a project's file has it, sealed.
-    """
-    token, token_id = minted(number)
-    cram = seal(token, KEY, slug, token_id, lambda count: bytes(count))
-    return evolve(Token(f"t{number}", token_id, digest(token), cram), **fields)
+def date(days: float) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(NOW + days * 86400, datetime.UTC)
 
 
-@implementer(ISettings)
-@define(eq=False)
-class Settings:
-    """
-    A configuration that a test can replace.
-    """
-
-    config: Config
+def imported() -> Token:
+    sealed = seal(STRANGE, KEY, "acme", STRANGE_TOKEN.id, lambda count: bytes(count))
+    return evolve(STRANGE_TOKEN, sha256=digest(STRANGE), cram=sealed)
 
 
-@implementer(ITokenCredentials)
-@define(eq=False)
-class Plain:
-    """
-    PLAIN or LOGIN.
-    """
+def make_room(auth: Auth | None = None, **changes: Any) -> Room:
+    return Room(
+        Settings(
+            configure(
+                Project("acme", tokens=(WEB_TOKEN, BARE_TOKEN, imported()), domains=("acme.example",)),
+                Project("other", tokens=(OTHER_TOKEN,)),
+                Project("off", smtp=False, tokens=(OFF_TOKEN,)),
+                auth=auth,
+                **changes,
+            )
+        )
+    )
 
-    username: bytes
-    password: bytes
-    address: str = "192.0.2.1"
 
-    def checkPassword(self, password: bytes) -> bool:
+class Logins(SynchronousTestCase):
+    def finish(self, room: Room, deferred: Deferred[Any]) -> str:
         """
-        Never asked: tokens are found by their digests.
+        C{project/token id} of who got in, else the reply.
         """
-        raise AssertionError("not asked")
+        while room.clock.getDelayedCalls():
+            room.clock.advance(0)
+        outcome: list[Any] = []
+        deferred.addCallbacks(lambda found: outcome.append(found[1]), lambda failure: outcome.append(failure))
+        if ISubmitter.providedBy(outcome[0]):
+            return f"{outcome[0].slug}/{outcome[0].token_id}"
+        outcome[0].trap(Refused)
+        return str(outcome[0].value.reply).strip()
+
+    def attempt(self, room: Room, credentials: Any) -> str:
+        return self.finish(room, room.login(credentials))
 
 
-@implementer(ICramCredentials)
-@define(eq=False)
-class Cram:
-    """
-    CRAM-MD5.
-    """
+class TestForms(Logins):
+    def test_each_form(self) -> None:
+        """
+        Every form of user name works with the token as password, by PLAIN and LOGIN and by CRAM-MD5.
+        """
+        room = make_room()
+        for token, kept in ((WEB, WEB_TOKEN), (STRANGE, imported())):
+            for username in ("lettermint", token, kept.id, "acme"):
+                for name, kind in KINDS.items():
+                    said = self.attempt(room, kind(username, token))
+                    self.assertEqual(f"acme/{kept.id}", said, (username, name))
 
-    username: bytes
-    token: bytes
-    address: str = "192.0.2.1"
-    challenge: bytes = CHALLENGE
+    def test_unsealed(self) -> None:
+        """
+        A token without seal works by PLAIN under every form; by CRAM-MD5 only where the user name shows it.
+        """
+        room = make_room()
+        names = ("lettermint", BARE, BARE_TOKEN.id, "acme")
+        inside = f"acme/{BARE_TOKEN.id}"
+        self.assertEqual([inside] * 4, [self.attempt(room, plain(name, BARE)) for name in names])
+        said = [self.attempt(room, cram(name, BARE)) for name in names]
+        self.assertEqual([INVALID, inside, INVALID, INVALID], said)
 
-    @property
-    def response(self) -> bytes:
+    def test_forms_off(self) -> None:
         """
-        What a client with that token answers.
+        A form that is off lets nobody in; the others do.
         """
-        return hmac.new(self.token, self.challenge, "md5").hexdigest().encode()
-
-    def checkPassword(self, password: bytes) -> bool:
-        """
-        Is the answer that of C{password}?
-        """
-        return hmac.compare_digest(self.response, hmac.new(password, self.challenge, "md5").hexdigest().encode())
-
-
-def configuration(*tokens: Token, smtp: bool = True, auth: Auth = Auth()) -> Config:
-    """
-    The project acme with those tokens, or with token 1.
-    """
-    acme = Project("acme", smtp=smtp, domains=("acme.example", ".sub.example"), tokens=tokens or (at_rest(1, "acme"),))
-    beta = Project("beta", tokens=(at_rest(2, "beta"),))
-    return Config(Path("/c"), Server("relay.example"), auth=auth, projects={"acme": acme, "beta": beta}, token_key=KEY)
-
-
-class PortalTests(SynchronousTestCase):
-    """
-    L{make_portal} over a configuration.
-    """
-
-    def setUp(self) -> None:
-        self.now = NOW
-        self.clock = Clock()
-        self.settings = Settings(configuration())
-        self.directories = Directories(self.settings)
-        self.portal = make_portal(self.directories, self.clock, lambda: self.now)
-        self.token, self.token_id = minted(1)
-
-    def login(self, credentials: Any) -> Any:
-        """
-        The submitter, or the reply of the refusal; all slices run.
-        """
-        done = self.portal.login(credentials, None, ISubmitter)
-        for _ in range(100):
-            self.clock.advance(0)
-        found: list[Any] = []
-        done.addBoth(found.append)
-        if isinstance(found[0], tuple):
-            return found[0][1]
-        found[0].trap(Refused)
-        return found[0].value.reply
-
-    def both(self, username: str, token: str, **fields: Any) -> list[Any]:
-        """
-        What PLAIN and CRAM-MD5 give for it.
-        """
-        return [self.login(kind(username.encode(), token.encode(), **fields)) for kind in (Plain, Cram)]
-
-    def forms(self) -> dict[Form, str]:
-        """
-        The user name of each form.
-        """
-        return {
-            Form.SHARED: "lettermint",
-            Form.TOKEN: self.token,
-            Form.TOKEN_ID: self.token_id,
-            Form.PROJECT: "acme",
-        }
-
-    def test_every_form_by_every_mechanism(self) -> None:
-        """
-        All four forms of user name log in by PLAIN and by CRAM-MD5.
-        """
-        for form, username in self.forms().items():
-            for avatar in self.both(username, self.token):
-                self.assertEqual((form, "acme", self.token_id), (form, avatar.slug, avatar.token_id))
-
-    def test_a_form_that_is_off(self) -> None:
-        """
-        A form that is switched off is refused as a wrong token is, and the others stay.
-        """
+        names = {Form.SHARED: "lettermint", Form.TOKEN: WEB, Form.TOKEN_ID: WEB_TOKEN.id, Form.PROJECT: "acme"}
+        inside = f"acme/{WEB_TOKEN.id}"
         for off in Form:
-            auth = Auth(forms=tuple(form for form in Form if form is not off))
-            self.settings.config = configuration(auth=auth)
-            for form, username in self.forms().items():
-                refused = [actual == replies.AUTH_INVALID for actual in self.both(username, self.token)]
-                self.assertEqual((off, form, [form is off] * 2), (off, form, refused))
+            room = make_room(Auth(forms=tuple(form for form in Form if form is not off)))
+            for form, username in names.items():
+                for name, kind in KINDS.items():
+                    said = self.attempt(room, kind(username, WEB))
+                    self.assertEqual(INVALID if form is off else inside, said, (off, form, name))
 
-    def test_wrong_user_names_and_tokens(self) -> None:
+    def test_other_shared_names(self) -> None:
         """
-        Whatever is wrong, the reply is the same.
+        The shared names are those configured, exactly as they are written.
         """
-        other, other_id = minted(2)
-        unknown = minted(3)[0]
-        for username, token in (
+        room = make_room(Auth(usernames=("lettr", "Api"), forms=(Form.SHARED,)))
+        for kind in KINDS.values():
+            said = {
+                name: self.attempt(room, kind(name, WEB)) for name in ("lettr", "Api", "api", "lettermint", "LETTR")
+            }
+            self.assertEqual(["lettr", "Api"], [name for name, text in said.items() if text != INVALID])
+
+    def test_a_slug_that_is_a_shared_name(self) -> None:
+        """
+        With the shared name all tokens may log in, even where a project is called so.
+        """
+        room = make_room(Auth(usernames=("other",)))
+        for kind in KINDS.values():
+            self.assertEqual(f"acme/{WEB_TOKEN.id}", self.attempt(room, kind("other", WEB)))
+
+
+class TestRefusals(Logins):
+    def test_wrong(self) -> None:
+        """
+        Whatever is wrong, the reply is the same: it tells a guesser nothing.
+        """
+        room = make_room()
+        mistyped = WEB[:-1] + ("a" if WEB[-1] != "a" else "b")
+        unknown, _ = mint("acme", "never stored")
+        rows = [
+            ("lettermint", mistyped),
+            ("lettermint", WEB[:-1]),
+            ("lettermint", WEB + "x"),
+            ("lettermint", WEB + "\n"),
+            ("lettermint", WEB.upper()),
             ("lettermint", unknown),
-            ("Lettermint", self.token),
-            ("", self.token),
-            ("beta", self.token),
-            (other_id, self.token),
-            (other, self.token),
-            (self.token, other),
-            ("acme", other),
             ("lettermint", ""),
-            ("lettermint", self.token[:-1]),
-            ("lettermint", self.token + "x"),
-        ):
-            self.assertEqual([replies.AUTH_INVALID] * 2, self.both(username, token), username)
+            ("", WEB),
+            ("Lettermint", WEB),
+            ("lettermint ", WEB),
+            ("other", WEB),
+            (OTHER_TOKEN.id, WEB),
+            (OTHER, WEB),
+            (WEB, OTHER),
+            (BARE_TOKEN.id, WEB),
+            ("ACME", WEB),
+            (WEB_TOKEN.id.swapcase(), WEB),
+            (WEB_TOKEN.sha256, WEB),
+            ("lettermint", WEB_TOKEN.sha256),
+            ("lettermint", WEB_TOKEN.cram),
+            ("gone", WEB),
+            ("lettermint", STRANGE[:-1]),
+            (b"\xff", WEB),
+            ("lettermint", b"\xff" * 20),
+            ("lettermint\0", WEB),
+        ]
+        for username, token in rows:
+            for name, kind in KINDS.items():
+                self.assertEqual(INVALID, self.attempt(room, kind(username, token)), (username, token, name))
 
-    def test_octets_that_are_no_text(self) -> None:
+    def test_revoked(self) -> None:
         """
-        Octets beyond UTF-8 are refused, not a failure of ours.
+        A token that is gone from the file is unknown from the reload on.
         """
-        for credentials in (Plain(b"\xff", b"x"), Plain(b"lettermint", b"\xff"), Cram(b"\xff", b"x")):
-            self.assertEqual(replies.AUTH_INVALID, self.login(credentials))
+        room = make_room()
+        self.assertEqual(f"acme/{WEB_TOKEN.id}", self.attempt(room, cram("acme", WEB)))
+        room.change_project("acme", tokens=(BARE_TOKEN,))
+        for username in ("lettermint", WEB, WEB_TOKEN.id, "acme"):
+            for kind in KINDS.values():
+                self.assertEqual(INVALID, self.attempt(room, kind(username, WEB)))
 
-    def test_expiry(self) -> None:
+    def test_expired(self) -> None:
         """
-        A token ends at its date, to the second.
+        A date ends the token when its day begins in UTC; a time when it comes, in its zone, UTC without one.
         """
-        self.settings.config = configuration(at_rest(1, "acme", expires=datetime.date(2026, 11, 21)))
-        self.now = NOW + 86399
-        self.assertEqual(["acme"] * 2, [avatar.slug for avatar in self.both("acme", self.token)])
-        self.now = NOW + 86400
-        self.assertEqual([replies.AUTH_INVALID] * 2, self.both("acme", self.token))
+        today = date(0).date()
+        east, west = (datetime.timezone(datetime.timedelta(hours=hours)) for hours in (5, -5))
+        rows: list[tuple[Any, bool]] = [
+            (None, True),
+            (today, False),
+            (today + datetime.timedelta(days=1), True),
+            (date(1), True),
+            (date(-1), False),
+            (date(0), False),
+            (date(1 / 86400), True),
+            (date(0.1).replace(tzinfo=None), True),
+            (date(-0.1).replace(tzinfo=None), False),
+            (date(0.1).astimezone(east), True),
+            (date(-0.1).astimezone(west), False),
+            (date(0.1).replace(tzinfo=east), False),
+            (date(-0.1).replace(tzinfo=west), True),
+            (datetime.date.min, False),
+            (datetime.date.max, True),
+            (datetime.datetime.min, False),
+            (datetime.datetime.max, True),
+            (datetime.datetime.min.replace(tzinfo=east), False),
+            (datetime.datetime.max.replace(tzinfo=west), True),
+        ]
+        for expires, live in rows:
+            room = make_room()
+            room.change_project("acme", tokens=(evolve(WEB_TOKEN, expires=expires),))
+            for kind in KINDS.values():
+                said = self.attempt(room, kind("lettermint", WEB))
+                self.assertEqual(f"acme/{WEB_TOKEN.id}" if live else INVALID, said, expires)
+
+    def test_expires_while_the_relay_runs(self) -> None:
+        """
+        No reload is needed for a token to end.
+        """
+        room = make_room()
+        room.change_project("acme", tokens=(evolve(WEB_TOKEN, expires=date(0.5)),))
+        self.assertNotEqual(INVALID, self.attempt(room, plain("acme", WEB)))
+        room.clock.advance(43_200)
+        self.assertEqual(INVALID, self.attempt(room, plain("acme", WEB)))
 
     def test_networks(self) -> None:
         """
-        A token with networks works from there alone.
+        A token with networks works from there only, in either family.
         """
-        networks = (ip_network("192.0.2.0/24"), ip_network("2001:db8::/32"))
-        self.settings.config = configuration(at_rest(1, "acme", networks=networks))
-        for address, fits in (("192.0.2.9", True), ("2001:db8::1", True), ("198.51.100.1", False), ("::1", False)):
-            actual = [found != replies.AUTH_INVALID for found in self.both("acme", self.token, address=address)]
-            self.assertEqual((address, [fits] * 2), (address, actual))
+        networks = tuple(map(ip_network, ("192.0.2.0/25", "2001:db8:1::/48", "198.51.100.9/32")))
+        rows = {
+            "192.0.2.7": True,
+            "192.0.2.127": True,
+            "192.0.2.128": False,
+            "198.51.100.9": True,
+            "198.51.100.8": False,
+            "2001:db8:1::5": True,
+            "2001:db8:1:ffff::1": True,
+            "2001:db8:2::5": False,
+            "::": False,
+            "": False,
+            "unknown": False,
+        }
+        room = make_room()
+        room.change_project("acme", tokens=(evolve(WEB_TOKEN, networks=networks),))
+        for address, inside in rows.items():
+            for kind in KINDS.values():
+                said = self.attempt(room, kind("lettermint", WEB, address))
+                self.assertEqual(f"acme/{WEB_TOKEN.id}" if inside else INVALID, said, address)
 
     def test_smtp_off(self) -> None:
         """
-        Only who has a right token learns that SMTP is off for the project.
+        Whoever shows a right token of a project with SMTP off is told so, under every form; nobody else is.
         """
-        self.settings.config = configuration(smtp=False)
-        self.assertEqual([replies.smtp_not_enabled("acme")] * 2, self.both("lettermint", self.token))
-        self.assertEqual([replies.AUTH_INVALID] * 2, self.both("acme", minted(3)[0]))
+        room = make_room()
+        for kind in KINDS.values():
+            for username in ("lettermint", SWITCHED_OFF, OFF_TOKEN.id, "off"):
+                self.assertEqual(OFF, self.attempt(room, kind(username, SWITCHED_OFF)), username)
+            self.assertEqual(INVALID, self.attempt(room, kind("off", WEB)))
+        for changes in ({"expires": date(-1)}, {"networks": (ip_network("10.0.0.0/8"),)}):
+            room.change_project("off", tokens=(evolve(OFF_TOKEN, **changes),))
+            for kind in KINDS.values():
+                self.assertEqual(INVALID, self.attempt(room, kind("lettermint", SWITCHED_OFF)))
 
-    def test_a_reload_counts_at_once(self) -> None:
+    def test_another_interface(self) -> None:
         """
-        Open sessions see SMTP off, a revoked token and a new sender domain at their next question.
+        Only submitters are made.
         """
-        avatar = self.login(Plain(b"acme", self.token.encode()))
+        room = make_room()
+        failure = self.failureResultOf(room.portal.login(plain("acme", WEB), None, Interface))
+        self.assertIsInstance(failure.value, NotImplementedError)
+
+    def test_avatar(self) -> None:
+        """
+        What comes is a submitter.
+        """
+        interface, avatar, logout = self.successResultOf(make_room().login(plain("acme", WEB)))
+        self.assertIs(ISubmitter, interface)
         self.assertTrue(verifyObject(ISubmitter, avatar))
-        self.assertEqual("acme", avatar.project().slug)
-        self.settings.config = configuration(smtp=False)
-        self.assertEqual(replies.smtp_disabled("acme"), self.assertRaises(Refused, avatar.project).reply)
-        self.settings.config = configuration(at_rest(4, "acme"))
-        self.assertEqual(replies.TOKEN_GONE, self.assertRaises(Refused, avatar.project).reply)
+        self.assertIsNone(logout())
 
-    def test_sender_domains(self) -> None:
-        """
-        Only the project's domains, in any spelling; a leading dot means the subdomains.
-        """
-        avatar = self.login(Plain(b"acme", self.token.encode()))
-        for domain in ("acme.example", "ACME.example", "a.sub.example", "a.b.sub.example"):
-            avatar.check_sender(domain)
-        for domain in ("x.acme.example", "sub.example", "xsub.example", "acme.example.org", "", "[192.0.2.1]", "a b"):
-            refused = self.assertRaises(Refused, avatar.check_sender, domain)
-            self.assertEqual(replies.sender_not_allowed(domain, "acme"), refused.reply)
 
-    def test_cram_takes_turns(self) -> None:
-        """
-        The last of many tokens is found, and others have their turn in between.
-        """
-        tokens = [at_rest(number, "acme") for number in range(10, 11 + 2 * SLICE)]
-        self.settings.config = configuration(*tokens)
-        last = minted(10 + 2 * SLICE)[0]
-        done = self.portal.login(Cram(b"lettermint", last.encode()), None, ISubmitter)
-        self.assertNoResult(done)
-        self.clock.advance(0)
-        self.assertEqual("acme", self.successResultOf(done)[1].slug)
+class TestManyTokens(Logins):
+    """
+    CRAM-MD5 with the shared name over as many tokens as it is offered for.
+    """
 
-    def test_when_cram_is_offered(self) -> None:
-        """
-        Offered by itself only where it works with every token that is alive: an expired one hinders nobody.
-        """
-        dead = at_rest(3, "acme", cram="", expires=datetime.date(2026, 1, 1))
-        alive = at_rest(3, "acme", cram="")
-        for expected, tokens, switch in (
-            (True, (), Switch.AUTO),
-            (False, (), Switch.OFF),
-            (False, (at_rest(1, "acme"), alive), Switch.AUTO),
-            (True, (at_rest(1, "acme"), alive), Switch.ON),
-            (True, (at_rest(1, "acme"), dead), Switch.AUTO),
-        ):
-            self.settings.config = configuration(*tokens, auth=Auth(cram_md5=switch))
-            self.assertEqual(expected, cram_is_offered(self.directories, NOW))
-        self.settings.config = evolve(configuration(), token_key=b"")
-        self.assertFalse(cram_is_offered(self.directories, NOW))
+    def make_room(self) -> tuple[Room, list[str]]:
+        minted = [mint("many", f"n{number}") for number in range(MAX_CRAM)]
+        room = Room(Settings(configure(Project("many", tokens=tuple(token for _, token in minted)))))
+        return room, [text for text, _ in minted]
 
-    def test_a_seal_of_another_key(self) -> None:
+    def test_slices(self) -> None:
         """
-        A token sealed under a key that is gone fails by CRAM-MD5 and works by PLAIN.
+        The last of a thousand is found, and others have their turn after every slice.
         """
-        self.settings.config = evolve(configuration(), token_key=bytes(32))
-        plain, cram = self.both("lettermint", self.token)
-        self.assertEqual(("acme", replies.AUTH_INVALID), (plain.slug, cram))
+        room, texts = self.make_room()
+        deferred = room.login(cram("lettermint", texts[-1]))
+        turns = 0
+
+        def take_turn() -> None:
+            nonlocal turns
+            if not deferred.called:
+                turns += 1
+                room.clock.callLater(0, take_turn)
+
+        room.clock.callLater(0, take_turn)
+        room.clock.advance(0)
+        self.assertEqual("many", self.successResultOf(deferred)[1].slug)
+        self.assertEqual((MAX_CRAM - 1) // SLICE - 1, turns)
+
+    def test_short_ways(self) -> None:
+        """
+        A token or its id as user name needs no search, and a wrong answer searches all once.
+        """
+        room, texts = self.make_room()
+        ids = [token.id for token in room.settings.config.projects["many"].tokens]
+        for username in (texts[-1], ids[-1]):
+            self.assertEqual("many", self.successResultOf(room.login(cram(username, texts[-1])))[1].slug)
+        self.assertEqual(INVALID, self.attempt(room, cram("lettermint", "wrong")))
+        self.assertEqual([], room.clock.getDelayedCalls())
+
+    def test_a_reload_meanwhile(self) -> None:
+        """
+        A token that is revoked while the search goes on does not get in.
+        """
+        room, texts = self.make_room()
+        deferred = room.login(cram("lettermint", texts[-1]))
+        room.change_project("many", tokens=())
+        self.assertEqual(INVALID, self.finish(room, deferred))
+
+    def test_two_at_once(self) -> None:
+        """
+        Two searches go on side by side, and each finds its own.
+        """
+        room, texts = self.make_room()
+        first, second = room.login(cram("lettermint", texts[700])), room.login(cram("lettermint", texts[100]))
+        while room.clock.getDelayedCalls():
+            room.clock.advance(0)
+        ids = [token.id for token in room.settings.config.projects["many"].tokens]
+        found = [self.successResultOf(one)[1].token_id for one in (first, second)]
+        self.assertEqual([ids[700], ids[100]], found)
+
+    def test_seals_that_do_not_open(self) -> None:
+        """
+        Tokens sealed under another key, or nonsense, get nobody in and stop no other.
+        """
+        lost, lost_token = mint("acme", "lost", key=bytes(32))
+        broken = evolve(mint("acme", "broken")[1], cram="AAAA")
+        room = Room(Settings(configure(Project("acme", tokens=(lost_token, broken, WEB_TOKEN)))))
+        self.assertEqual(INVALID, self.attempt(room, cram("lettermint", lost)))
+        self.assertEqual(f"acme/{WEB_TOKEN.id}", self.attempt(room, cram("lettermint", WEB)))
+        self.assertEqual(f"acme/{lost_token.id}", self.attempt(room, plain("lettermint", lost)))
+
+    def test_wrong_challenge(self) -> None:
+        """
+        An answer to another challenge is none.
+        """
+        credentials = evolve(cram("acme", WEB), challenge=CHALLENGE + b"x")
+        self.assertEqual((HERE, INVALID), (credentials.address, self.attempt(make_room(), credentials)))
+
+
+class TestOffer(SynchronousTestCase):
+    def offered(self, *tokens: Token, switch: Switch = Switch.AUTO, token_key: bytes = KEY) -> bool:
+        config = configure(Project("acme", tokens=tokens), auth=Auth(cram_md5=switch), token_key=token_key)
+        return cram_is_offered(Room(Settings(config)).directories, NOW)
+
+    def test_auto(self) -> None:
+        """
+        Offered while every live token is sealed, and there are some but not too many.
+        """
+        many = [mint("acme", f"n{number}")[1] for number in range(MAX_CRAM + 1)]
+        expired = evolve(BARE_TOKEN, expires=date(-1))
+        self.assertEqual(
+            (False, True, False, True, False, False, True),
+            (
+                self.offered(),
+                self.offered(WEB_TOKEN),
+                self.offered(WEB_TOKEN, BARE_TOKEN),
+                self.offered(*many[:-1]),
+                self.offered(*many),
+                self.offered(WEB_TOKEN, token_key=b""),
+                self.offered(WEB_TOKEN, expired),
+            ),
+        )
+
+    def test_forced(self) -> None:
+        """
+        On and off are what they say.
+        """
+        for tokens in ((), (WEB_TOKEN,), (BARE_TOKEN,)):
+            self.assertTrue(self.offered(*tokens, switch=Switch.ON))
+            self.assertFalse(self.offered(*tokens, switch=Switch.OFF))
+
+    def test_follows_a_reload(self) -> None:
+        """
+        A token without seal takes the offer back, and its end brings it again.
+        """
+        room = Room(Settings(configure(Project("acme", tokens=(WEB_TOKEN,)))))
+        said = [cram_is_offered(room.directories, NOW)]
+        room.change_project("acme", tokens=(WEB_TOKEN, BARE_TOKEN))
+        said.append(cram_is_offered(room.directories, NOW))
+        room.change_project("acme", tokens=(WEB_TOKEN,))
+        said.append(cram_is_offered(room.directories, NOW))
+        self.assertEqual([True, False, True], said)

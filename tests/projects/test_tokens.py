@@ -8,7 +8,8 @@ import hashlib
 
 import pytest
 
-from lmrelay.projects.tokens import digest, is_foreign, is_mistyped, make_token, seal, unseal
+from lmrelay.config.seals import seal, unseal
+from lmrelay.projects.tokens import digest, is_foreign, is_mistyped, make_token
 
 KEY = bytes(range(32))
 

@@ -50,6 +50,9 @@ class Dispatch:
     def resume(self) -> None:
         self.paused = False
 
+    def try_anew(self) -> None:
+        pass
+
     def handed(self) -> list[RecipientKey]:
         """
         The recipients that were handed over, in order.

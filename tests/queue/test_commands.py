@@ -39,6 +39,7 @@ class Dispatch:
     in_flight: set[RecipientKey] = field(factory=set)
     asked: list[RecipientKey] = field(factory=list)
     meanwhile: Callable[[], None] = lambda: None
+    anew: int = 0
 
     def reserve(self, lane: Lane, recipients: int) -> bool:
         return True
@@ -59,6 +60,9 @@ class Dispatch:
 
     def resume(self) -> None:
         pass
+
+    def try_anew(self) -> None:
+        self.anew += 1
 
 
 @define(eq=False)
@@ -225,6 +229,16 @@ def test_retry_leaves_to_delivery_what_it_has(config: Config, start: Callable[..
     assert (1, 3) == (change.changed, change.in_flight)
     assert [NOW, None, None, None] == [row.due for row in rows(config)]
     assert [] == daemon.dispatch.asked
+
+
+@pytest.mark.parametrize("verb", [Verb.RETRY, Verb.HOLD])
+def test_retry_is_no_vain_one(config: Config, start: Callable[..., Daemon], ids: list[str], verb: Verb) -> None:
+    """
+    What an operator wants tried, delivery tries in earnest, also at hosts that were lately dead.
+    """
+    daemon = start()
+    order(config, verb, Selector(), lambda _: daemon.obey())
+    assert (verb is Verb.RETRY) == bool(daemon.dispatch.anew)
 
 
 def test_release(config: Config, start: Callable[..., Daemon], ids: list[str]) -> None:

@@ -119,6 +119,19 @@ def test_doubtful_worker(world: World) -> None:
     assert [(name(1), 0)] == world.dispatch.handed()
 
 
+def test_postponed(world: World) -> None:
+    """
+    A recipient that could not be tried is due at the time that was named, without an attempt.
+    """
+    result_of(world.accept())
+    result_of(world.queue.postpone([(name(1), 0)], 20.0))
+    world.run(18)
+    assert [(name(1), 0)] == world.dispatch.handed()
+    world.run(10)
+    assert [(name(1), 0)] * 2 == world.dispatch.handed()
+    assert [0] * 2 == [one.recipients[0].attempts for one in world.dispatch.taken]
+
+
 def test_many_recipients_settle_apart(world: World) -> None:
     """
     The body stays until the last recipient is final, whoever settles first.

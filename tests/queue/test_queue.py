@@ -18,6 +18,7 @@ from lmrelay.interfaces import Submission
 from lmrelay.mail.address import parse_address
 from lmrelay.mail.envelope import Envelope, Recipient
 from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Failed, Fault
+from lmrelay.queue.acceptance import RESERVE
 from lmrelay.queue.operations import open_desk
 from lmrelay.queue.orders import Selector, Verb
 from lmrelay.queue.service import QueueService
@@ -184,6 +185,25 @@ class QueueTests(SynchronousTestCase):
         """
         self.free = 1000
         self.assertRaises(StoreFull, self.queue.check_room, None)
+
+    def test_disk_fills_up(self) -> None:
+        """
+        The reserve holds for what came since MAIL too: received by others, spilled, or to be committed.
+        """
+        self.free = RESERVE + 1000
+        self.queue.check_room(1000)
+        held = self.queue.open_body()
+        self.assertIsNone(held.write(b"x" * 600))
+        self.assertRaises(StoreFull, self.queue.check_room, 500)
+        large = self.queue.open_body()
+        waiting = [large.write(b"x" * 65536) for _ in range(5)][-1]
+        assert waiting is not None
+        self.failureResultOf(waiting, StoreFull)
+        large.discard()
+        held.write(b"x" * 401)
+        submission = Submission("acme", "outgoing", Kind.TRANSACTIONAL, Envelope(None, ()), b"", self.wall(), "m" * 26)
+        self.failureResultOf(self.queue.accept(submission, held), StoreFull)
+        self.queue.check_room(1000)
 
     def test_duplicate(self) -> None:
         """

@@ -145,3 +145,12 @@ def test_wire_is_one_line(text: str) -> None:
     """
     wire = reply(550, "5.0.0", text).to_wire()
     assert (wire.count(b"\n"), wire.count(b"\r"), wire[-2:]) == (1, 1, b"\r\n")
+
+
+def test_lines_on_the_wire_are_bounded() -> None:
+    """
+    What a client made long is cut, and never within a character.
+    """
+    lines = reply(555, "5.5.4", "x" * 2000, "ü" * 2000, "y" * 500).to_wire().split(b"\r\n")
+    assert [510, 510, 510, 0] == [len(line) for line in lines]
+    assert lines[1].decode().endswith("ü")

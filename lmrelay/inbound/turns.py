@@ -1,0 +1,30 @@
+"""
+Where a session stands: what it reads, and what follows its reply.
+"""
+
+from __future__ import annotations
+
+import enum
+
+
+class Next(enum.Enum):
+    """
+    What follows the reply.
+    """
+
+    GO_ON = "go on"
+    START_TLS = "start TLS"
+    CLOSE = "close"
+    LINGER = "close, but not at once: the client is still sending"
+
+
+class Turn(enum.Enum):
+    """
+    What the client's next octets are.
+    """
+
+    COMMAND = "a command"
+    RESPONSE = "a response of AUTH"
+    DATA = "content of DATA"
+    CHUNK = "content of BDAT"
+    REFUSED_CHUNK = "a chunk that is not taken"
