@@ -286,20 +286,8 @@ class QueueService:
         self._taker.wake()
 
     def _free_leases(self, connection: Connection, items: Sequence[tuple[RecipientKey, ...]]) -> list[None]:
-        named = [{"of": one, "which": number} for keys in items for one, number in keys]
-        if named:
-            connection.execute(
-                update(recipient)
-                .where(
-                    recipient.c.message == bindparam("of"),
-                    recipient.c.number == bindparam("which"),
-                    recipient.c.owner == self.worker,
-                    or_(*(recipient.c.state == state for state in WAITING)),
-                )
-                .values(owner=None, due=self._wall()),
-                named,
-            )
-        return [None] * len(items)
+        now = self._wall()
+        return self._set_due(connection, [(keys, now) for keys in items])
 
     def postpone(self, keys: Collection[RecipientKey], seconds: float) -> Deferred[None]:
         """
