@@ -6,9 +6,11 @@ Each listens on loopback in clear and with STARTTLS, and delivers everything to 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -215,12 +217,19 @@ class Postfix:
 
     def stop(self) -> None:
         """
-        End the master, which ends its children.
+        End the master, which ends its children. C{start-fg} is a script whose child the master is: a signal
+        to the script alone would leave it running.
         """
-        if self.process is not None:
-            process, self.process = self.process, None
-            process.terminate()
+        if self.process is None:
+            return
+        process, self.process = self.process, None
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            os.kill(int((self.folder / "spool/pid/master.pid").read_text()), signal.SIGTERM)
+        try:
             process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
     def version(self) -> str:
         """
