@@ -70,7 +70,14 @@ class ISubmitter(IMessageDelivery):
         """
         The project as configured now.
 
-        @raise Refused: it is gone, SMTP is off for it (421 4.7.0), or the token was revoked or has expired
+        @raise Refused: it is gone, SMTP is off for it (421 4.7.0), or as L{check_token}
+        """
+
+    def check_token() -> None:
+        """
+        Is the token still one that may be used from where the session logged in? To be asked before each command.
+
+        @raise Refused: it was revoked, has expired, or its networks are others now (421 4.7.0)
         """
 
     def check_sender(domain: str) -> None:
@@ -78,6 +85,17 @@ class ISubmitter(IMessageDelivery):
         May the project send as C{domain} (any spelling)?
 
         @raise Refused: no (550 5.7.1), or the project is gone (451 4.7.0)
+        """
+
+
+class ITokenUse(Interface):
+    """
+    Remembers when tokens were last used. The queue offers it, projects use it.
+    """
+
+    def note(token_id: str) -> None:
+        """
+        It is being used now. Immediate: the time reaches the store some seconds later, in a write of its own.
         """
 
 
@@ -93,6 +111,10 @@ class Submission:
     the last. C{subject}, C{message_id} (of the Message-ID field), C{sender}, C{to} are for
     people who look. C{client} is what is known of the client, for C{explain}.
     C{eight_bit}: the body has octets beyond ASCII. C{utf8_head}: the head has some.
+
+    C{key} is its Idempotency-Key (empty: none), and C{fingerprint} is equal for what may be sent again under one: 64
+    hexadecimal digits. C{unsubscribe} is the template of the link that each recipient gets (empty: none), fixed at
+    acceptance. C{redact}: subject and addresses stay out of logs and events.
     """
 
     project: str
@@ -112,6 +134,10 @@ class Submission:
     metadata: Mapping[str, str] = field(factory=dict)
     client: Mapping[str, str] = field(factory=dict)
     token_id: str = ""
+    key: str = ""
+    fingerprint: str = ""
+    unsubscribe: str = ""
+    redact: bool = False
 
 
 class IBody(Interface):
@@ -153,12 +179,23 @@ class IAcceptance(Interface):
         A new, empty body.
         """
 
-    def accept(submission: Submission, body: IBody) -> Deferred[None]:
+    def check_quota(project: str) -> None:
+        """
+        Is the project not known to be over its C{max_messages_per_hour} or C{_per_day}? A look at memory that
+        spares client and relay the content; what counts is counted by L{accept}.
+
+        @raise Refused: it is (452 4.7.0)
+        """
+
+    def accept(submission: Submission, body: IBody) -> Deferred[str]:
         """
         Fires when message, recipients and event are on disk: from then on the message
-        is the relay's. The delivery may have begun.
+        is the relay's. The delivery may have begun. The result is the message's id: the
+        submission's own, or, where its C{key} was used before for the same message, that of the first; then
+        nothing of this one is stored.
 
-        It fails with L{StoreFull} or L{StoreError}, and nothing is stored.
+        It fails with L{StoreFull} or L{StoreError}, or with L{Refused} where the key is another message's (554 5.5.0),
+        or that of one being stored (451 4.5.0), or a limit of messages is reached (452 4.7.0); nothing is stored then.
         """
 
 
@@ -203,7 +240,8 @@ class Leased:
 
     C{size} is that of head and body. C{notification}: it is one of the relay's own (the
     reverse path is then null, and nothing is told of its failure). C{tls} is what project and
-    route promised when it was accepted; None: neither said anything.
+    route promised when it was accepted; None: neither said anything. C{tags}, C{metadata}: for logs.
+    C{redact}: neither subject nor addresses may stand in a log. C{unsubscribe}: see L{Submission}.
     """
 
     message_id: str
@@ -220,6 +258,17 @@ class Leased:
     envid: str | None = None
     notification: bool = False
     tls: TlsPolicy | None = None
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(factory=dict)
+    redact: bool = False
+    unsubscribe: str = ""
+
+    @property
+    def is_personal(self) -> bool:
+        """
+        Does each recipient get something of its own, and so a transaction of its own?
+        """
+        return bool(self.unsubscribe)
 
 
 RecipientKey = tuple[str, int]
@@ -246,9 +295,11 @@ class IQueue(Interface):
     The queue, as delivery sees it.
     """
 
-    def open_content(message_id: str) -> IContent:
+    def open_content(message_id: str, fields: bytes = b"") -> IContent:
         """
         For reading the content; nothing needs closing.
+
+        @param fields: header fields, with their line endings, that come behind those of the head
         """
 
     def settle(message_id: str, attempts: Mapping[int, Attempt]) -> Deferred[None]:

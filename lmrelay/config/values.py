@@ -290,12 +290,19 @@ class Token:
 class Route:
     """
     A stream of a project. C{tls} None: as the project says.
+
+    C{unsubscribe_url} is the template of a link for each recipient (broadcast routes only; empty: none).
+    C{redact}: subjects and addresses stay out of logs and events. Limits are None where there is none.
     """
 
     slug: str
     kind: Kind = Kind.TRANSACTIONAL
     tls: TlsPolicy | None = None
     dsn: bool = True
+    unsubscribe_url: str = ""
+    redact: bool = False
+    max_messages_per_hour: int | None = None
+    max_messages_per_day: int | None = None
 
 
 @frozen
@@ -312,6 +319,8 @@ OUTGOING = "outgoing"
 class Project:
     """
     A tenant. C{routes} always has the default one. C{require_to} None, C{dialects} None: as the server says.
+
+    C{max_size} is in octets, C{max_connections} counts sessions that logged in. Limits are None where there is none.
     """
 
     slug: str
@@ -322,6 +331,11 @@ class Project:
     tls: TlsPolicy | None = None
     require_to: bool | None = None
     dialects: tuple[Dialect, ...] | None = None
+    max_messages_per_hour: int | None = None
+    max_messages_per_day: int | None = None
+    max_recipients: int | None = None
+    max_size: int | None = None
+    max_connections: int | None = None
     tokens: tuple[Token, ...] = ()
     routes: Mapping[str, Route] = field(factory=lambda: {OUTGOING: Route(OUTGOING)})
     webhooks: tuple[Webhook, ...] = ()

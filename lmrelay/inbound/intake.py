@@ -145,12 +145,13 @@ class Intake:
         content = self.content
         if wait is not None:
             await self._wait(wait)
+        stored = ""
         try:
             wait = content.finish() if content.refusal is None else None
             if wait is not None:
                 await wait
             if content.refusal is None:
-                await self._commit()
+                stored = await self._commit()
         except Exception as error:  # noqa: BLE001 nothing is stored then, and the client may try again
             self._refuse(error)
         self._settled, self.committing = True, False
@@ -158,9 +159,9 @@ class Intake:
             if not self._abandoned:
                 self._log_refused(content.refusal)
             return content.refusal
-        return replies.accepted(self.transaction.id)
+        return replies.accepted(stored) if stored == self.transaction.id else replies.duplicate(stored)
 
-    async def _commit(self) -> None:
+    async def _commit(self) -> str:
         content = self.content
         if content.prepared is None or content.body is None:
             raise RuntimeError("content without a head")
@@ -169,7 +170,16 @@ class Intake:
         )
         self.committing = True
         size = len(submission.head) + content.body.size
-        await self.services.acceptance.accept(submission, content.body)
+        stored: str = await self.services.acceptance.accept(submission, content.body)
+        if stored != submission.id:
+            self.log.info(
+                "message is a duplicate",
+                message=submission.id,
+                first=stored,
+                project=submission.project,
+                peer=self.client.address,
+            )
+            return stored
         self.log.info(
             "message accepted",
             message=submission.id,
@@ -180,6 +190,7 @@ class Intake:
             recipients=len(submission.envelope.recipients),
             peer=self.client.address,
         )
+        return stored
 
     def _log_refused(self, refusal: Reply) -> None:
         self.log.info(

@@ -64,10 +64,16 @@ class Submitter:
         project: Project | None = self.directories.settings.config.projects.get(self.slug)
         if project is None or not project.smtp:
             raise Refused(replies.smtp_disabled(self.slug))
+        self.check_token()
+        return project
+
+    def check_token(self) -> None:
+        """
+        See L{ISubmitter}.
+        """
         entry = self.directories.current().by_digest.get(self.identity.sha256)
         if entry is None or self._is_another(entry) or not entry.is_live(self.wall()):
             raise Refused(replies.TOKEN_GONE)
-        return project
 
     def _is_another(self, entry: Entry) -> bool:
         return (entry.project.slug, entry.token.id) != (self.slug, self.token_id)

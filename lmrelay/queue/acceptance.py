@@ -116,13 +116,13 @@ class Acceptance:
             self._writer, self._budget, self._worker, lambda: make_id(self._wall(), self._entropy), self._has_room
         )
 
-    def accept(self, submission: Submission, body: IBody) -> Deferred[None]:
+    def accept(self, submission: Submission, body: IBody) -> Deferred[str]:
         """
         See L{IAcceptance}.
         """
         return Deferred.fromCoroutine(self._accept(submission, body))
 
-    async def _accept(self, submission: Submission, body: IBody) -> None:
+    async def _accept(self, submission: Submission, body: IBody) -> str:
         if not isinstance(body, Body):
             raise TypeError("the body is not one of this queue's")
         reserved: dict[Lane, int] = {}
@@ -144,6 +144,7 @@ class Acceptance:
         except Exception:  # noqa: BLE001 - a fault of ours must not strand the mail
             log.failure("fresh mail could not be handed to delivery", message=submission.id)
             self._release([(submission.id, number) for number in range(len(submission.envelope.recipients))])
+        return submission.id
 
     def _hand_over(
         self, submission: Submission, body: Body, rest: bytes, reserved: dict[Lane, int], tls: TlsPolicy | None

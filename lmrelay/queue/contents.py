@@ -162,6 +162,7 @@ class Content:
     _reader: IReader
     _cache: Cache
     _message: str
+    _fields: bytes = b""
     _left: list[bytes] | None = field(default=None, init=False)
     _body: str = field(default="", init=False)
     _number: int = field(default=0, init=False)
@@ -177,10 +178,10 @@ class Content:
         if self._left is None:
             kept = self._cache.get(self._message)
             if kept is not None:
-                self._left = _split(b"".join(kept))
+                self._left = _split(self._fields.join(kept))
             else:
                 head, self._body, size = await self._reader.run(self._open)
-                self._left, self._missing = _split(head), size - len(head)
+                self._left, self._missing = _split(head + self._fields), size - len(head)
         if self._left:
             return self._left.pop(0)
         if not self._missing:

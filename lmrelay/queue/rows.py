@@ -64,6 +64,8 @@ def message_row(
         "size": size,
         "body": body,
         "head": submission.head,
+        "unsubscribe": submission.unsubscribe or None,
+        "redact": submission.redact,
     }
 
 
@@ -142,6 +144,10 @@ def read_leased(row: Any, lane: Lane, recipients: Iterable[LeasedRecipient]) -> 
         row.envid,
         row.notification,
         read_tls(row.tls),
+        tuple(json.loads(row.tags)) if row.tags != "[]" else (),
+        json.loads(row.metadata) if row.metadata != "{}" else {},
+        row.redact,
+        row.unsubscribe or "",
     )
 
 
@@ -180,6 +186,10 @@ def make_leased(
             envelope.ret,
             envelope.envid,
             tls=tls,
+            tags=submission.tags,
+            metadata=submission.metadata,
+            redact=submission.redact,
+            unsubscribe=submission.unsubscribe,
         )
         for domain, members in lanes.items()
     ]

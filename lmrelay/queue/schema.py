@@ -20,6 +20,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
     literal_column,
 )
 
@@ -71,6 +72,8 @@ message = Table(
     Column("size", Integer, nullable=False),
     Column("body", String(26), nullable=False),
     Column("head", LargeBinary, nullable=False),
+    Column("unsubscribe", Text),
+    Column("redact", Boolean, nullable=False, server_default=false()),
 )
 Index("ix_message_received_at", message.c.received_at)
 
@@ -182,6 +185,36 @@ suppression = Table(
     Column("reason", Text, nullable=False),
     Column("added_at", Double, nullable=False),
     Column("expires_at", Double),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("message", String(26), nullable=False),
+    Column("fingerprint", String(64), nullable=False),
+    Column("expires_at", Double, nullable=False),
+)
+Index("ix_idempotency_expires_at", idempotency.c.expires_at)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("route", Text, primary_key=True),
+    Column("minute", Integer, primary_key=True, autoincrement=False),
+    Column("messages", Integer, nullable=False),
+)
+"""
+Messages accepted, by the minute since the epoch: only of projects that have, or whose route has, a limit of them.
+"""
+
+token_use = Table(
+    "token_use",
+    metadata,
+    Column("token", Text, primary_key=True),
+    Column("used_at", Double, nullable=False),
 )
 
 worker = Table(

@@ -236,17 +236,17 @@ class QueueService:
         """
         return self._acceptance.open_body()
 
-    def accept(self, submission: Submission, body: IBody) -> Deferred[None]:
+    def accept(self, submission: Submission, body: IBody) -> Deferred[str]:
         """
         See L{IAcceptance}.
         """
         return self._acceptance.accept(submission, body)
 
-    def open_content(self, message_id: str) -> IContent:
+    def open_content(self, message_id: str, fields: bytes = b"") -> IContent:
         """
         See L{IQueue}.
         """
-        return Content(self._reader, self._cache, message_id)
+        return Content(self._reader, self._cache, message_id, fields)
 
     def settle(self, message_id: str, attempts: Mapping[int, Attempt]) -> Deferred[None]:
         """

@@ -93,6 +93,13 @@ def smtp_disabled(slug: str) -> Reply:
     return reply(421, "4.7.0", f"SMTP was disabled for project {slug}")
 
 
+def too_many_connections_of(slug: str) -> Reply:
+    """
+    A project has as many sessions as it may have.
+    """
+    return reply(421, "4.7.0", f"Too many connections for project {slug}, try again later")
+
+
 def project_gone(slug: str) -> Reply:
     """
     The project was removed under an open transaction.
@@ -164,6 +171,7 @@ BARE_NEWLINES = reply(554, "5.6.0", "Message contains bare CR or LF")
 ROUTING_LOOP = reply(554, "5.4.6", "Routing loop")
 NO_FROM = reply(554, "5.6.0", "Message has no From header")
 SEVERAL_FROM = reply(554, "5.6.0", "Message has more than one From header")
+NO_SENDER = reply(554, "5.6.0", "Message has several From addresses, so it needs a Sender header")
 SEVERAL_SENDER = reply(554, "5.6.0", "Message has more than one Sender header")
 NO_TO = reply(554, "5.6.0", "Message has no To header")
 
@@ -173,6 +181,13 @@ def bad_header(name: str, reason: str) -> Reply:
     A header field that cannot be read.
     """
     return reply(554, "5.6.0", f"Bad {name} header: {reason}")
+
+
+def unknown_route(slug: str, project: str) -> Reply:
+    """
+    A control header names a route that the project has not.
+    """
+    return reply(554, "5.6.0", f'Route "{slug}" does not exist in project {project}')
 
 
 def chunk_taken(size: int) -> Reply:
@@ -187,3 +202,21 @@ def accepted(message_id: str) -> Reply:
     The message is on disk.
     """
     return reply(250, "2.0.0", f"OK id={message_id}")
+
+
+def duplicate(first_id: str) -> Reply:
+    """
+    Its Idempotency-Key was used before for the same message, which is on disk.
+    """
+    return reply(250, "2.0.0", f"OK id={first_id} (duplicate)")
+
+
+KEY_REUSED = reply(554, "5.5.0", "Idempotency-Key was used before for another message")
+KEY_IN_USE = reply(451, "4.5.0", "A message with this Idempotency-Key is being stored, try again later")
+
+
+def over_quota(number: int, period: str, whose: str, lifts_at: str) -> Reply:
+    """
+    C{period} is "hour" or "day", C{whose} such as "project acme", C{lifts_at} a time in ISO 8601.
+    """
+    return reply(452, "4.7.0", f"Limit of {number} messages per {period} for {whose} is reached until {lifts_at}")

@@ -8,7 +8,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
@@ -51,11 +51,17 @@ class Submitter:
     slug: str = "acme"
     domains: tuple[str, ...] = ("acme.example",)
     refusal: Reply | None = None
+    token_gone: bool = False
+    configured: Project = field(factory=lambda: Project("acme"))
 
     def project(self) -> Project:
         if self.refusal is not None:
             raise Refused(self.refusal)
-        return Project(self.slug, domains=self.domains)
+        return evolve(self.configured, slug=self.slug, domains=self.domains)
+
+    def check_token(self) -> None:
+        if self.token_gone:
+            raise Refused(replies.TOKEN_GONE)
 
     def check_sender(self, domain: str) -> None:
         if domain.lower() not in self.domains:
@@ -127,15 +133,16 @@ class Body:
 @define(eq=False)
 class Acceptance:
     """
-    C{accepted} are submissions with their bodies' octets. C{answers}, when any, are what the next accepts give;
-    C{room} what the next look for room raises.
+    C{accepted} are submissions with their bodies' octets. C{answers}, when any, are what the next accepts give (None:
+    the message's own id); C{room} and C{quota} what the next look for them raises.
     """
 
     accepted: list[tuple[Submission, bytes]] = field(factory=list)
     bodies: list[Body] = field(factory=list)
-    answers: list[Deferred[None]] = field(factory=list)
+    answers: list[Deferred[Any]] = field(factory=list)
     waits: list[Deferred[None] | None] = field(factory=list)
     room: Exception | None = None
+    quota: Exception | None = None
 
     def check_room(self, declared: int | None) -> None:
         if self.room is not None:
@@ -145,9 +152,14 @@ class Acceptance:
         self.bodies.append(Body(waits=self.waits))
         return self.bodies[-1]
 
-    def accept(self, submission: Submission, body: Any) -> Deferred[None]:
+    def check_quota(self, project: str) -> None:
+        if self.quota is not None:
+            raise self.quota
+
+    def accept(self, submission: Submission, body: Any) -> Deferred[str]:
         self.accepted.append((submission, bytes(body.octets)))
-        return self.answers.pop(0) if self.answers else succeed(None)
+        answer = self.answers.pop(0) if self.answers else succeed(None)
+        return answer.addCallback(lambda given: given or submission.id)
 
 
 @define(eq=False)

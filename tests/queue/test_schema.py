@@ -32,7 +32,8 @@ def read_ddl(file: Path) -> Mapping[str, str]:
     """
     connection = sqlite3.connect(file)
     rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'alembic%'")
-    ddl = dict(rows.fetchall())
+    # A column that was added later stands in a line with the one before.
+    ddl = {name: " ".join(sql.split()) for name, sql in rows.fetchall()}
     connection.close()
     return ddl
 
