@@ -13,8 +13,8 @@ from contextlib import ExitStack
 import pytest
 
 from lmrelay.descriptors import divide
-from tests.e2e.daemon import Relay, pause
-from tests.e2e.mail import login, submit
+from tests.e2e.daemon import PROJECT, Relay, lmrelay, pause
+from tests.e2e.mail import login, message, submit
 from tests.e2e.world import World
 
 DESCRIPTORS = 400
@@ -96,3 +96,27 @@ def is_let_in(relay: Relay) -> bool:
     crowd = Crowd(relay)
     with crowd.stack:
         return crowd.greeting().startswith(b"220")
+
+
+def test_a_revoked_token(world: World) -> None:
+    """
+    Its open session ends at the next command; content that had its 354 is taken first, and delivered.
+    """
+    relay = world.relay().start()
+    mx = world.receiver()
+    to = f"someone@{world.domain(mx)}"
+    idle, busy = login(relay), login(relay)
+    for command in ("MAIL FROM:<app@acme.example>", f"RCPT TO:<{to}>", "DATA"):
+        code, _ = busy.docmd(command)
+    assert code == 354
+    revoked = lmrelay(relay.config, "token", "revoke", PROJECT, relay.token_id)
+    assert revoked.returncode == 0, revoked.stderr
+    assert relay.reload()
+    gone = (421, b"4.7.0 The API token was revoked or has expired, closing connection")
+    assert idle.noop() == gone
+    busy.send(message(to) + b".\r\n")
+    assert busy.getreply()[0] == 250
+    assert busy.noop() == gone
+    mx.wait()
+    idle.close()
+    busy.close()
