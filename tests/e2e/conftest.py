@@ -4,7 +4,11 @@ What the live tests share: one world, and one relay that runs through all of the
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -46,3 +50,27 @@ def relay(running: Relay) -> Iterator[Relay]:
     start = len(running.log())
     yield running
     print(running.log()[start:])  # captured, and shown only on failure
+
+
+@pytest.fixture(scope="session")
+def nodemailer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """
+    What C{NODE_PATH} must be for node to find nodemailer: in $LMRELAY_NODEMAILER, or a folder it is installed into now.
+    """
+    given = os.environ.get("LMRELAY_NODEMAILER")
+    folder = Path(given) if given else tmp_path_factory.mktemp("node")
+    modules = folder / "node_modules"
+    if shutil.which("node") is None:
+        pytest.skip("node is not installed (Debian: nodejs)")
+    if not (modules / "nodemailer").is_dir():
+        npm = shutil.which("npm")
+        if npm is None:
+            pytest.skip("nodemailer is not installed, and neither is npm (Debian: npm)")
+        command = [npm, "install", "--no-audit", "--no-fund", "--prefix", str(folder), "nodemailer"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        except subprocess.TimeoutExpired:
+            pytest.skip("nodemailer is not installed, and npm did not answer in a minute")
+        if done.returncode != 0:
+            pytest.skip(f"nodemailer is not installed, and npm cannot install it: {done.stderr.strip()[-300:]}")
+    return modules
