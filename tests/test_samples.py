@@ -150,7 +150,7 @@ def test_page_reads_tokens() -> None:
         ("", key),
         ("x.y", key),
     ):
-        with pytest.raises(ValueError, match="not signed with this key|base64"):
+        with pytest.raises(ValueError, match=r"not signed with this key|base64"):
             names["read_token"](other, wrong)
 
 
