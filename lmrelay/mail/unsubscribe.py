@@ -27,13 +27,13 @@ MAX_LINE = 998
 Octets of a line, its ending not counted (RFC 5322 §2.1.1).
 """
 
-MAX_TOKEN = 742
+MAX_TOKEN = 740
 """
 Octets of a token: what slugs of 63, a message's id, the time, and an address of 254 octets, all 64 of its local part
 written with a backslash, come to.
 """
 
-MAX_TEMPLATE = 240
+MAX_TEMPLATE = 230
 """
 Characters of a template: with the longest token its line is still one that every server must take.
 """
@@ -108,7 +108,7 @@ def make_link(template: str, token: str) -> str:
     The link: the token in its place, or, where the template names none, as the query parameter C{token}.
     """
     if PLACEHOLDER in template:
-        return template.replace(PLACEHOLDER, token)
+        return template.replace(PLACEHOLDER, token, 1)
     sign = "&" if "?" in template else "?"
     return f"{template}{sign}token={token}"
 
