@@ -16,7 +16,7 @@ from attrs import evolve, fields
 from lmrelay.cli.trial import self_signed
 from lmrelay.config import values
 from lmrelay.config.load import load
-from lmrelay.mail.unsubscribe import derive_key, make_token
+from lmrelay.mail.unsubscribe import MAX_TEMPLATE, derive_key, make_token
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVER, PROJECT = ROOT / "etc" / "lmrelay.toml", ROOT / "etc" / "projects.d" / "acme.toml"
@@ -131,6 +131,13 @@ def test_project_sample_has_every_key(home: Path) -> None:
     (home / "projects.d" / "acme.toml").write_text(re.sub(r"(?ms)^\[\[.*?(?=^\[routes|\Z)", "", full))
     route = load(home / "lmrelay.toml").projects["acme"].routes["newsletter"]
     assert ("https://acme.example/unsubscribe/{token}", 100_000) == (route.unsubscribe_url, route.max_messages_per_hour)
+
+
+def test_page_bounds_links() -> None:
+    """
+    The page says how long the template of a link can be.
+    """
+    assert f"an https URL of at most {MAX_TEMPLATE} printable ASCII characters" in PAGE.read_text()
 
 
 def test_page_reads_tokens() -> None:
