@@ -132,6 +132,8 @@ class Open(NamedTuple):
     tags: str
     metadata: str
     body: str
+    redact: bool
+    reverse_path: str | None
 
 
 _OPEN = (
@@ -153,6 +155,8 @@ _OPEN = (
     message.c.tags,
     message.c.metadata,
     message.c.body,
+    message.c.redact,
+    message.c.reverse_path,
 )
 
 
