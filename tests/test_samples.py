@@ -8,6 +8,7 @@ import re
 import shutil
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import evolve, fields
@@ -15,6 +16,7 @@ from attrs import evolve, fields
 from lmrelay.cli.trial import self_signed
 from lmrelay.config import values
 from lmrelay.config.load import load
+from lmrelay.mail.unsubscribe import derive_key, make_token
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVER, PROJECT = ROOT / "etc" / "lmrelay.toml", ROOT / "etc" / "projects.d" / "acme.toml"
@@ -111,6 +113,45 @@ def test_page_has_every_key_of_a_project() -> None:
     page = PAGE.read_text().partition("## A project's file")[2]
     names = {one.name for cls in (values.Project, values.Token, values.Route, values.Webhook) for one in fields(cls)}
     assert [] == sorted(name for name in names - {"slug"} if f"`{name}`" not in page and f"[{name}" not in page)
+
+
+def test_project_sample_has_every_key(home: Path) -> None:
+    """
+    The project's sample names every key of a project, its tokens, routes and webhooks; in force they are good.
+    """
+    full = uncommented(PROJECT.read_text())
+    told = tomllib.loads(full)
+    assert {one.name for one in fields(values.Project)} - {"slug"} == set(told)
+    assert {one.name for one in fields(values.Token)} == set(told["tokens"][0])
+    assert {one.name for one in fields(values.Route)} - {"slug"} == {
+        key for one in told["routes"].values() for key in one
+    }
+    assert {one.name for one in fields(values.Webhook)} == set(told["webhooks"][0])
+    # Tokens and secrets are left out: those of a sample are none.
+    (home / "projects.d" / "acme.toml").write_text(re.sub(r"(?ms)^\[\[.*?(?=^\[routes|\Z)", "", full))
+    route = load(home / "lmrelay.toml").projects["acme"].routes["newsletter"]
+    assert ("https://acme.example/unsubscribe/{token}", 100_000) == (route.unsubscribe_url, route.max_messages_per_hour)
+
+
+def test_page_reads_tokens() -> None:
+    """
+    The function that the page gives to projects reads the tokens of their links, and refuses what was altered.
+    """
+    (example,) = re.findall(r"(?s)```python\n(.*?)```", PAGE.read_text())
+    names: dict[str, Any] = {}
+    exec(example, names)
+    key = derive_key(bytes(range(32)), "acme", "newsletter")
+    token = make_token(key, "acme", "newsletter", "01jd3k8t5v0000000000000001", "ü+tag@b.example", 1795262400.5)
+    said = {"p": "acme", "r": "newsletter", "m": "01jd3k8t5v0000000000000001", "a": "ü+tag@b.example", "t": 1795262400}
+    assert said == names["read_token"](token, key)
+    for other, wrong in (
+        (token, derive_key(bytes(32), "acme", "newsletter")),
+        (token[1:], key),
+        ("", key),
+        ("x.y", key),
+    ):
+        with pytest.raises(ValueError, match=r"not signed with this key|base64"):
+            names["read_token"](other, wrong)
 
 
 def test_no_live_token() -> None:

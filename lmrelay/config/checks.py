@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, ip_address
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from attrs import frozen
 
@@ -19,10 +19,17 @@ from lmrelay.config import values as v
 from lmrelay.config.durations import size
 from lmrelay.errors import SyntaxRefused
 from lmrelay.mail.address import ascii_domain, parse_address
+from lmrelay.mail.unsubscribe import MAX_TEMPLATE, PLACEHOLDER
 
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 SLUG_FORM = "lower-case letters, digits and hyphens, at most 63, beginning and ending with a letter or digit"
 LEVELS = ("debug", "info", "warn", "error", "critical")
+MOST_MESSAGES = 1_000_000_000
+
+ONLY_BROADCAST = 'is for routes of kind = "broadcast" alone: nobody unsubscribes from transactional mail'
+_LINK = re.compile(r"[!-;=?-~]+", re.ASCII)
+_LINK_FORM = 'a URL such as "https://example.com/unsubscribe/{token}"'
+_HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?", re.ASCII)
 
 
 @frozen
@@ -184,6 +191,41 @@ def _url(text: str) -> str:
     return text
 
 
+def check_unsubscribe_url(text: str) -> str:
+    """
+    The template of the link that each recipient gets: the project's own https address (RFC 8058 §3.1).
+    """
+    if not _LINK.fullmatch(text):
+        raise ValueError(f"expected {_LINK_FORM}: printable ASCII characters, no space, no < and >")
+    if len(text) > MAX_TEMPLATE:
+        raise ValueError(f"expected at most {MAX_TEMPLATE} characters: with the token it must fit a line of a header")
+    plain = text.replace(PLACEHOLDER, "", 1)
+    if "{" in plain or "}" in plain:
+        raise ValueError(f"expected no braces but those of one {PLACEHOLDER}, where the recipient's token goes")
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme == "https" and _is_host(parts.hostname or "") and parts.port != 0
+    except ValueError as error:
+        raise ValueError(f"expected {_LINK_FORM}") from error
+    if not usable:
+        raise ValueError(f"expected {_LINK_FORM}, with a host")
+    if "@" in parts.netloc:
+        raise ValueError(f"expected {_LINK_FORM}, without user information: every recipient could read it")
+    if "#" in text:
+        raise ValueError(f"expected {_LINK_FORM}, without a fragment, which no client sends to the server")
+    if PLACEHOLDER not in text and "token" in dict(parse_qsl(parts.query, keep_blank_values=True)):
+        raise ValueError(f"has a parameter token already: expected {PLACEHOLDER} where the recipient's token goes")
+    return text
+
+
+def _is_host(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return _HOST.fullmatch(text) is not None
+    return True
+
+
 def _mode(mode: v.Mode) -> v.Mode:
     if mode is not v.Mode.LIVE:
         raise ValueError(f'"{mode.value}" is not carried out by this version: its mail would go to real recipients')
@@ -192,6 +234,7 @@ def _mode(mode: v.Mode) -> v.Mode:
 
 _TIME = Check(_positive)
 _COUNT = Check(_between(1, 1_000_000))
+_MESSAGES = Check(_between(1, MOST_MESSAGES))
 _PORT = _between(1, 65535)
 
 CHECKS: Mapping[tuple[type, str], Check] = {
@@ -237,6 +280,14 @@ CHECKS: Mapping[tuple[type, str], Check] = {
     (v.Project, "domains[]"): Check(_sending_domain),
     (v.Project, "mode"): Check(_mode),
     (v.Project, "default_route"): Check(check_slug),
+    (v.Project, "max_messages_per_hour"): _MESSAGES,
+    (v.Project, "max_messages_per_day"): _MESSAGES,
+    (v.Project, "max_recipients"): _COUNT,
+    (v.Project, "max_size"): Check(_positive_size, replaces=True),
+    (v.Project, "max_connections"): _COUNT,
+    (v.Route, "unsubscribe_url"): Check(check_unsubscribe_url),
+    (v.Route, "max_messages_per_hour"): _MESSAGES,
+    (v.Route, "max_messages_per_day"): _MESSAGES,
     (v.Webhook, "url"): Check(_url),
     (v.Webhook, "secret"): Check(_pattern(r"whsec_[A-Za-z0-9+/=_-]{8,}", "whsec_ and at least 8 letters and digits")),
     (v.Webhook, "events"): Check(_not_empty),
@@ -251,7 +302,15 @@ def _check_listener(listener: v.Listener) -> Iterator[tuple[str, str]]:
         yield "security", '"plain" would send tokens in clear: expected a loopback interface such as "127.0.0.1"'
 
 
-WHOLE: Mapping[type, Callable[[Any], Iterable[tuple[str, str]]]] = {v.Listener: _check_listener}
+def _check_route(route: v.Route) -> Iterator[tuple[str, str]]:
+    if route.unsubscribe_url and route.kind is not v.Kind.BROADCAST:
+        yield "unsubscribe_url", ONLY_BROADCAST
+
+
+WHOLE: Mapping[type, Callable[[Any], Iterable[tuple[str, str]]]] = {
+    v.Listener: _check_listener,
+    v.Route: _check_route,
+}
 """
 What fields must be to each other: the key that is wrong, and why.
 """

@@ -38,11 +38,16 @@ from lmrelay.mail.address import ascii_domain
 TOKEN_KEY = "token.key"
 KEY_LENGTH = 32
 
-NOT_YET = "is not carried out by this version; remove it"
-NOT_YET_PROJECT = ("max_messages_per_hour", "max_messages_per_day", "max_recipients", "max_size", "max_connections")
-NOT_YET_ROUTE = (*NOT_YET_PROJECT, "return_path", "unsubscribe_url", "redact")
+NOT_OF_ROUTES = {
+    # Of a later version: mail would go out under another return path than was asked for.
+    "return_path": "is not carried out by this version; remove it",
+    **dict.fromkeys(
+        ("max_recipients", "max_size", "max_connections"),
+        "is a limit of the whole project: write it above the file's first table",
+    ),
+}
 """
-Keys of later versions: each limits or protects something, so ignoring one would break a promise.
+Keys that are meant for a route and are none of its keys, and what to do about each.
 """
 
 
@@ -192,7 +197,6 @@ def read_project(path: Path) -> Project:
     table = _read_toml(path)
     if not SLUG.fullmatch(path.stem):
         reader.complain("", f"the file's name is the project's slug: expected {SLUG_FORM}")
-    table = _refuse_later(reader, table, NOT_YET_PROJECT, "")
     routes = _read_routes(reader, table.pop("routes", {}))
     project = reader.table(Project, table, slug=path.stem, routes=routes)
     if project is not None:
@@ -207,11 +211,11 @@ def read_project(path: Path) -> Project:
     return project
 
 
-def _refuse_later(reader: Reader, table: Mapping[str, Any], keys: tuple[str, ...], where: str) -> dict[str, Any]:
-    for key in keys:
+def _refuse_misplaced(reader: Reader, table: Mapping[str, Any], where: str) -> dict[str, Any]:
+    for key, reason in NOT_OF_ROUTES.items():
         if key in table:
-            reader.complain(f"{where}{key}", NOT_YET)
-    return {key: value for key, value in table.items() if key not in keys}
+            reader.complain(f"{where}.{key}", reason)
+    return {key: value for key, value in table.items() if key not in NOT_OF_ROUTES}
 
 
 def _read_routes(reader: Reader, table: object) -> dict[str, Route]:
@@ -227,7 +231,7 @@ def _read_routes(reader: Reader, table: object) -> dict[str, Route]:
             reader.complain(key, str(error))
             continue
         if isinstance(value, dict):
-            value = _refuse_later(reader, value, NOT_YET_ROUTE, f"{key}.")
+            value = _refuse_misplaced(reader, value, key)
         route = reader.table(Route, value, key, slug=slug)
         # Even a route with something wrong exists, else the default would seem to be missing too.
         routes[slug] = route or Route(slug)
@@ -274,7 +278,41 @@ def _warn(config: Config) -> list[Problem]:
             warnings.append(Problem(file, "webhooks", "events are recorded, but not sent by this version"))
         if not project.domains:
             warnings.append(Problem(file, "domains", "is empty: the project can send from no address"))
+        warnings += _warn_of_limits(config, project, file)
+        warnings += _warn_of_links(config, project, file)
     return warnings
+
+
+def _warn_of_limits(config: Config, project: Project, file: str) -> list[Problem]:
+    """
+    A project's limit above the server's is never reached, which is hardly what was meant.
+    """
+    pairs = (
+        ("max_recipients", project.max_recipients, "recipients", config.limits.recipients),
+        ("max_size", project.max_size, "message_size", config.limits.message_size),
+        ("max_connections", project.max_connections, "connections", config.limits.connections),
+    )
+    return [
+        Problem(file, key, f"is above the server's own limit, which holds: [limits] {theirs} = {ceiling}")
+        for key, limit, theirs, ceiling in pairs
+        if limit is not None and limit > ceiling
+    ]
+
+
+def _warn_of_links(config: Config, project: Project, file: str) -> list[Problem]:
+    if config.token_key:
+        return []
+    key = config.server.state_dir / TOKEN_KEY
+    return [
+        Problem(
+            file,
+            f"routes.{slug}.unsubscribe_url",
+            f"its links cannot be signed, so its messages wait: there is no {key};"
+            f" `lmrelay route key {project.slug} {slug}` makes it, for the next reload to take over",
+        )
+        for slug, route in project.routes.items()
+        if route.unsubscribe_url
+    ]
 
 
 def _warn_of_seals(config: Config, broken: Mapping[str, list[str]]) -> list[Problem]:

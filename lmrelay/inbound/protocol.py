@@ -27,6 +27,7 @@ from lmrelay.inbound.limits import unmap
 from lmrelay.inbound.services import Client, Services
 from lmrelay.inbound.session import Session
 from lmrelay.inbound.table import NO_TLS, TLS_FIRST, TOO_EARLY
+from lmrelay.inbound.transaction import size_limit
 from lmrelay.inbound.turns import Next
 from lmrelay.smtp import replies
 from lmrelay.smtp.reply import Reply
@@ -59,7 +60,7 @@ class SubmissionProtocol(ESMTP):
         ESMTP.__init__(self)
         self._services, self._listener, self._name, self._gone = services, listener, name, gone
         self._out: list[bytes] = []
-        self._counted = self._greeted = self._handshaking = self._lost = False
+        self._counted = self._refused = self._greeted = self._handshaking = self._lost = False
         self._advancing = self._waiting = self._full = self._paused = self._closing = False
         self._opening: IDelayedCall | None = None
         self._timer: IDelayedCall | None = None
@@ -76,6 +77,7 @@ class SubmissionProtocol(ESMTP):
         self._patience = Patience(services.reactor.seconds)
         self._counted = services.connections.enter(address)
         if not self._counted:
+            self._refused = True
             self.log.info("connection refused", reason="too many connections", peer=address, listener=self._name)
             self._end(replies.TOO_MANY_CONNECTIONS if security is not Security.IMPLICIT else None)
             return
@@ -109,6 +111,9 @@ class SubmissionProtocol(ESMTP):
         if self._counted:
             self._counted = False
             self._services.connections.leave(self.session.client.address)
+        elif self._refused:
+            self._refused = False
+            self._services.connections.close_refused()
         self._gone(self)
 
     def drain(self) -> None:
@@ -137,10 +142,11 @@ class SubmissionProtocol(ESMTP):
         """
         What EHLO offers now, in C{ESMTP}'s shape.
         """
-        session = self.session
+        session, config = self.session, self._services.config
+        project = config.projects.get(session.submitter.slug) if session.submitter is not None else None
         offered: dict[bytes, list[bytes] | None] = {
             b"PIPELINING": None,
-            b"SIZE": [b"%d" % self._services.config.limits.message_size],
+            b"SIZE": [b"%d" % size_limit(config.limits, project).octets],
             **dict.fromkeys((b"8BITMIME", b"SMTPUTF8", b"ENHANCEDSTATUSCODES", b"CHUNKING", b"DSN")),
         }
         if session.client.is_secure:

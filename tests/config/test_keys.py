@@ -13,6 +13,7 @@ import attrs
 import pytest
 
 from lmrelay.config import values as v
+from lmrelay.mail.unsubscribe import MAX_TEMPLATE
 from tests.config.folder import complaints, complete, read, token
 
 HOUR = v.HOUR
@@ -72,6 +73,7 @@ GOOD: list[tuple[str, object, object]] = [
 
 NO_TEXT = "expected a string, not a number"
 NO_COUNT = "expected a number from 1 to 1000000"
+NO_MESSAGES = "expected a number from 1 to 1000000000"
 NO_WHOLE = "expected a whole number, not a string"
 NO_TIME = "expected a number of seconds"
 ABOVE = "expected more than 0"
@@ -257,6 +259,12 @@ GOOD_PROJECT: list[tuple[str, object, object]] = [
     ("require_to", True, True),
     ("dialects", [], ()),
     ("dialects", ["mailgun"], (v.Dialect.MAILGUN,)),
+    ("max_messages_per_hour", 1, 1),
+    ("max_messages_per_day", 1_000_000_000, 1_000_000_000),
+    ("max_recipients", 50, 50),
+    ("max_size", "10MiB", 10 * v.MIB),
+    ("max_size", 7, 7),
+    ("max_connections", 1_000_000, 1_000_000),
 ]  # fmt: skip
 
 BAD_PROJECT: list[tuple[str, object, str]] = [
@@ -279,11 +287,22 @@ BAD_PROJECT: list[tuple[str, object, str]] = [
     ("dialects", ["x"], "dialects[0]: expected one of"),
     ("domain", "x", "domain: unknown key; did you mean 'domains'?"),
     ("slug", "x", "slug: unknown key"),
-    ("max_messages_per_hour", 5, "max_messages_per_hour: is not carried out by this version; remove it"),
-    ("max_messages_per_day", 5, "max_messages_per_day: is not carried out by this version; remove it"),
-    ("max_recipients", 5, "max_recipients: is not carried out by this version; remove it"),
-    ("max_size", 5, "max_size: is not carried out by this version; remove it"),
-    ("max_connections", 5, "max_connections: is not carried out by this version; remove it"),
+    ("max_messages_per_hour", 0, f"max_messages_per_hour: {NO_MESSAGES}"),
+    ("max_messages_per_hour", "5", f"max_messages_per_hour: {NO_WHOLE}"),
+    ("max_messages_per_hour", 1.5, "max_messages_per_hour: expected a whole number, not a number"),
+    ("max_messages_per_day", 1_000_000_001, f"max_messages_per_day: {NO_MESSAGES}"),
+    ("max_messages_per_day", -1, f"max_messages_per_day: {NO_MESSAGES}"),
+    ("max_messages_per_day", True, "max_messages_per_day: expected a whole number, not a boolean"),
+    ("max_recipients", 0, f"max_recipients: {NO_COUNT}"),
+    ("max_recipients", 1_000_001, f"max_recipients: {NO_COUNT}"),
+    ("max_recipients", [5], "max_recipients: expected a whole number, not a list"),
+    ("max_size", 0, "max_size: expected more than 0 octets"),
+    ("max_size", "10 MB", "max_size: expected a number of octets"),
+    ("max_size", -1, "max_size: expected a number of octets"),
+    ("max_size", 1.5, "max_size: expected a number of octets"),
+    ("max_connections", 0, f"max_connections: {NO_COUNT}"),
+    ("max_connections", "many", f"max_connections: {NO_WHOLE}"),
+    ("max_message_per_hour", 5, "max_message_per_hour: unknown key; did you mean 'max_messages_per_hour'?"),
     ("routes", [], "routes: expected a table of routes"),
     ("routes", {"Bad Slug": {}}, "routes.Bad Slug: expected a slug"),
     ("routes", {"news": 5}, "routes.news: expected a table, not a number"),
@@ -292,9 +311,16 @@ BAD_PROJECT: list[tuple[str, object, str]] = [
     ("routes", {"news": {"dsn": "no"}}, "routes.news.dsn: expected true or false"),
     ("routes", {"news": {"slug": "x"}}, "routes.news.slug: unknown key"),
     ("routes", {"news": {"return_path": "b.example"}}, "routes.news.return_path: is not carried out by this version"),
-    ("routes", {"news": {"unsubscribe_url": "x"}}, "routes.news.unsubscribe_url: is not carried out by this version"),
-    ("routes", {"news": {"redact": True}}, "routes.news.redact: is not carried out by this version"),
-    ("routes", {"news": {"max_size": 5}}, "routes.news.max_size: is not carried out by this version"),
+    ("routes", {"news": {"redact": "yes"}}, "routes.news.redact: expected true or false, not a string"),
+    ("routes", {"news": {"max_messages_per_hour": 0}}, f"routes.news.max_messages_per_hour: {NO_MESSAGES}"),
+    ("routes", {"news": {"max_messages_per_day": "5"}}, f"routes.news.max_messages_per_day: {NO_WHOLE}"),
+    ("routes", {"news": {"max_recipients": 5}}, "routes.news.max_recipients: is a limit of the whole project"),
+    ("routes", {"news": {"max_size": 5}}, "routes.news.max_size: is a limit of the whole project"),
+    ("routes", {"news": {"max_connections": 5}}, "routes.news.max_connections: is a limit of the whole project"),
+    ("routes", {"news": {"unsubscribe_url": "https://a.example/{token}"}},
+     'routes.news.unsubscribe_url: is for routes of kind = "broadcast" alone'),
+    ("routes", {"outgoing": {"kind": "transactional", "unsubscribe_url": "https://a.example/{token}"}},
+     'routes.outgoing.unsubscribe_url: is for routes of kind = "broadcast" alone'),
     ("tokens", {}, "tokens: expected a list, not a table"),
     ("tokens", [{"name": "x", "id": "aaaaaaaaaaaa"}], "tokens[0].sha256: is required"),
     ("tokens", [token(name="")], "tokens[0].name: expected 1 to 255 printable characters"),
@@ -343,15 +369,120 @@ def test_bad_in_a_project(tmp_path: Path, key: str, written: object, words: str)
     assert found[0].startswith(f"projects.d/acme.toml: {words}")
 
 
+LINKS = [
+    "https://acme.example",
+    "https://acme.example/unsubscribe",
+    "https://acme.example/u/{token}",
+    "https://acme.example/u?list=news&t={token}",
+    "https://acme.example/u?token={token}",
+    "https://acme.example/u?tokens=1",
+    "https://acme.example:8443/{token}?a=(b)!$*,;:@/",
+    "HTTPS://ACME.example./%7B{token}",
+    "https://xn--bcher-kva.example/{token}",
+    "https://192.0.2.1/{token}",
+    "https://[2001:db8::1]/{token}",
+    "https://a.example/".ljust(MAX_TEMPLATE, "x"),
+]
+
+NO_LINK = "expected a URL such as"
+NO_BRACES = "expected no braces but those of one {token}"
+BAD_LINKS: list[tuple[object, str]] = [
+    ("", NO_LINK),
+    (5, NO_TEXT),
+    (["https://a.example/{token}"], "expected a string, not a list"),
+    ("http://a.example/{token}", NO_LINK),
+    ("mailto:leave@a.example", NO_LINK),
+    ("a.example/{token}", NO_LINK),
+    ("//a.example/{token}", NO_LINK),
+    ("/unsubscribe/{token}", NO_LINK),
+    ("https:", NO_LINK),
+    ("https:///{token}", NO_LINK),
+    ("https://:443/{token}", NO_LINK),
+    ("https://[::1/{token}", NO_LINK),
+    ("https://a..example/{token}", NO_LINK),
+    ("https://a.example:x/{token}", NO_LINK),
+    ("https://a.example:0/{token}", NO_LINK),
+    ("https://a.example:65536/{token}", NO_LINK),
+    ("https://{token}.a.example/", NO_LINK),
+    ("https://a.example:{token}/", NO_LINK),
+    ("https://a.example\\@b.example/{token}", NO_LINK),
+    (
+        "https://ann@a.example/{token}",
+        f'{NO_LINK} "https://example.com/unsubscribe/{{token}}", without user information',
+    ),
+    ("https://ann:secret@a.example/{token}", NO_LINK),
+    ("https://a.example/{token}#top", f'{NO_LINK} "https://example.com/unsubscribe/{{token}}", without a fragment'),
+    ("https://a.example/#", NO_LINK),
+    ("https://a.example/a b", NO_LINK),
+    ("https://a.example/{token}\r\nBcc: x@b.example", NO_LINK),
+    ("https://a.example/\t", NO_LINK),
+    (" https://a.example/{token}", NO_LINK),
+    ("<https://a.example/{token}>", NO_LINK),
+    ("https://a.example/{token}>, <https://b.example/", NO_LINK),
+    ("https://bücher.example/{token}", NO_LINK),
+    ("https://a.example/".ljust(MAX_TEMPLATE + 1, "x"), f"expected at most {MAX_TEMPLATE} characters"),
+    ("https://a.example/{token}/{token}", NO_BRACES),
+    ("https://a.example/{email}", NO_BRACES),
+    ("https://a.example/{TOKEN}", NO_BRACES),
+    ("https://a.example/{ token", NO_LINK),
+    ("https://a.example/{{token}}", NO_BRACES),
+    ("https://a.example/{token", NO_BRACES),
+    ("https://a.example/token}", NO_BRACES),
+    ("https://a.example/{}", NO_BRACES),
+    ("https://a.example/?a=b&token=", "has a parameter token already: expected {token}"),
+    ("https://a.example/?%74oken=x", "has a parameter token already: expected {token}"),
+]
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_good_link(tmp_path: Path, link: str) -> None:
+    """
+    An https address of the project's own, with a place for the token or without, is kept as it was written.
+    """
+    routes = {"news": {"kind": "broadcast", "unsubscribe_url": link}}
+    assert (
+        link
+        == read(tmp_path, complete(tmp_path), acme={"routes": routes}).projects["acme"].routes["news"].unsubscribe_url
+    )
+
+
+@pytest.mark.parametrize(("link", "words"), BAD_LINKS)
+def test_bad_link(tmp_path: Path, link: object, words: str) -> None:
+    """
+    What mail clients could not open, or could be made to misread, is refused; one complaint says what was expected.
+    """
+    routes = {"news": {"kind": "broadcast", "unsubscribe_url": link}}
+    found = complaints(tmp_path, complete(tmp_path), acme={"routes": routes})
+    assert 1 == len(found), found
+    assert found[0].startswith(f"projects.d/acme.toml: routes.news.unsubscribe_url: {words}")
+
+
+def test_every_key_of_a_project_is_tried() -> None:
+    """
+    The tables above leave no key of a project, nor of a route, out.
+    """
+    bad = {words.partition(":")[0].partition("[")[0] for _, _, words in BAD_PROJECT} | {"routes.news.unsubscribe_url"}
+    keys = {one.name for one in attrs.fields(v.Project)} - {"routes"}
+    assert set() == keys - bad
+    assert set() == {f"routes.news.{one.name}" for one in attrs.fields(v.Route)} - bad
+
+
 def test_token(tmp_path: Path) -> None:
     """
     Every field of a token, and those of routes and webhooks, as they were written.
     """
     expires = datetime.datetime(2027, 1, 1, 12, tzinfo=datetime.UTC)
     written = token(created=datetime.date(2026, 1, 1), expires=expires, networks=["192.0.2.0/24", "2001:db8::/32"])
+    news: dict[str, object] = {
+        "dsn": False,
+        "unsubscribe_url": "https://a.example/u/{token}",
+        "redact": True,
+        "max_messages_per_hour": 10,
+        "max_messages_per_day": 100,
+    }
     project = {
         "default_route": "news",
-        "routes": {"news": {"kind": "broadcast", "tls": "none", "dsn": False}},
+        "routes": {"news": news | {"kind": "broadcast", "tls": "none"}},
         "tokens": [written],
         "webhooks": [{"url": "https://a.example/x", "secret": "whsec_12345678", "events": ["*", "message.sent"]}],
     }
@@ -360,6 +491,6 @@ def test_token(tmp_path: Path) -> None:
     assert (
         v.Token("web", "aaaaaaaaaaaa", str(written["sha256"]), "", datetime.date(2026, 1, 1), expires, networks),
     ) == acme.tokens
-    news = v.Route("news", v.Kind.BROADCAST, v.TlsPolicy.NONE, False)
-    assert {"outgoing": v.Route("outgoing"), "news": news} == acme.routes
+    route = v.Route("news", v.Kind.BROADCAST, v.TlsPolicy.NONE, **news)  # type: ignore[arg-type]
+    assert {"outgoing": v.Route("outgoing"), "news": route} == acme.routes
     assert (v.Webhook("https://a.example/x", "whsec_12345678", ("*", "message.sent")),) == acme.webhooks

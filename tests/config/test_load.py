@@ -57,7 +57,8 @@ def test_all_at_once(tmp_path: Path) -> None:
     projects: dict[str, Any] = {
         "aa": {"smtp": 1, "tokens": [token(), 5], "routes": {"x": {"kind": 5}}},
         "bb": "smtp = ",
-        "cc": {"max_size": 1, "default_route": "gone"},
+        "cc": {"max_size": 0, "default_route": "gone", "routes": {"x": {"max_size": 1, "return_path": "b.example"}}},
+        "dd": {"default_route": "gone"},
     }
     found = [line.partition(": ")[::2] for line in complaints(tmp_path, main, **projects)]
     assert [
@@ -75,8 +76,10 @@ def test_all_at_once(tmp_path: Path) -> None:
         ("projects.d/aa.toml", "smtp"),
         ("projects.d/aa.toml", "tokens[1]"),
         ("projects.d/bb.toml", "is not TOML"),
+        ("projects.d/cc.toml", "routes.x.return_path"),
+        ("projects.d/cc.toml", "routes.x.max_size"),
         ("projects.d/cc.toml", "max_size"),
-        ("projects.d/cc.toml", "default_route"),
+        ("projects.d/dd.toml", "default_route"),
     ] == [(file, rest.partition(": ")[0]) for file, rest in found]
 
 
@@ -276,6 +279,39 @@ def test_warnings(tmp_path: Path) -> None:
     ]
 
 
+def warned(config: v.Config) -> list[str]:
+    return [f"{Path(one.file).name}: {one}".replace(f"{one.file}: ", "") for one in config.warnings]
+
+
+def test_limits_above_the_server(tmp_path: Path) -> None:
+    """
+    A project's limit that the server's own keeps from ever being reached is a warning; one as high is none.
+    """
+    server = {"recipients": 10, "message_size": "1MiB", "connections": 100}
+    high = {"domains": ["*"], "max_recipients": 11, "max_size": "2MiB", "max_connections": 101}
+    equal = {"domains": ["*"], "max_recipients": 10, "max_size": "1MiB", "max_connections": 100}
+    assert [
+        "aa.toml: max_recipients: is above the server's own limit, which holds: [limits] recipients = 10",
+        "aa.toml: max_size: is above the server's own limit, which holds: [limits] message_size = 1048576",
+        "aa.toml: max_connections: is above the server's own limit, which holds: [limits] connections = 100",
+    ] == warned(read(tmp_path, complete(tmp_path, limits=server), aa=high, bb=equal))
+
+
+def test_links_without_key(tmp_path: Path) -> None:
+    """
+    Links for recipients are signed under the server's key: where there is none, that is a warning for each route.
+    """
+    link = {"kind": "broadcast", "unsubscribe_url": "https://a.example/{token}"}
+    project = {"domains": ["*"], "routes": {"news": link, "offers": link, "plain": {"kind": "broadcast"}}}
+    found = warned(read(tmp_path, complete(tmp_path), aa=project))
+    assert ["aa.toml: routes.news.unsubscribe_url", "aa.toml: routes.offers.unsubscribe_url"] == [
+        line.partition(": its links cannot be signed, so its messages wait: there is no ")[0] for line in found
+    ]
+    assert f"{TOKEN_KEY}; `lmrelay route key aa news` makes it" in found[0]
+    place_key(tmp_path)
+    assert [] == warned(read(tmp_path, complete(tmp_path), aa=project))
+
+
 def place_key(folder: Path, key: bytes = KEY) -> None:
     (folder / "state").mkdir(exist_ok=True)
     (folder / "state" / TOKEN_KEY).write_bytes(key)
@@ -319,7 +355,8 @@ def test_seals_without_key(tmp_path: Path) -> None:
 
 WORDS = """
     server hostname state_dir drain tls port interface security auth forms delivery domains retry allow_networks
-    timeouts servers tokens url secret name id sha256 cram expires networks kind x b.example
+    timeouts servers tokens url secret name id sha256 cram expires networks kind routes unsubscribe_url redact
+    max_messages_per_day outgoing broadcast {token} x b.example
 """
 KEYS = st.sampled_from(WORDS.split())
 LEAVES = st.one_of(
