@@ -25,7 +25,7 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from lmrelay.config.certificates import check_certificate
-from lmrelay.config.load import ensure_token_key, load
+from lmrelay.config.load import TOKEN_KEY, ensure_token_key, load
 from lmrelay.config.values import Config
 from lmrelay.descriptors import divide, needed
 from lmrelay.dns.resolver import Resolver
@@ -232,6 +232,9 @@ async def _with_link_key(config: Config) -> Config:
     # The configuration warned of what is mended now.
     kept = tuple(one for one in config.warnings if not one.key.endswith(".unsubscribe_url"))
     key = await deferToThread(ensure_token_key, config.server.state_dir)
+    if not key:
+        # Something has its name, and leads to no file.
+        raise ConfigError(Problem(str(config.server.state_dir / TOKEN_KEY), "", "cannot be made: its name is taken"))
     return evolve(config, token_key=key, warnings=kept)
 
 

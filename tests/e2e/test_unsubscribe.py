@@ -39,6 +39,40 @@ def own(world: World) -> Iterator[Relay]:
     relay.kill()
 
 
+@pytest.fixture
+def plain(world: World) -> Iterator[Relay]:
+    """
+    A relay that has no route with links, and no key; not started.
+    """
+    relay = world.relay()
+    for key in relay.folder.rglob("token.key"):
+        key.unlink()
+    yield relay
+    print(relay.log())  # captured, and shown only on failure
+    relay.kill()
+
+
+def add_route(relay: Relay) -> None:
+    file = relay.folder / "projects.d" / f"{PROJECT}.toml"
+    file.write_text(f"{file.read_text()}\n{ROUTE}")
+
+
+def test_a_reload_makes_the_key_or_is_refused(plain: Relay) -> None:
+    """
+    Where the key cannot be made, a reload that adds links leaves the old configuration in force; where it can, it is.
+    """
+    plain.start()
+    path = plain.folder / "state" / "token.key"
+    assert not path.exists()
+    path.symlink_to(plain.folder / "nowhere" / "key")
+    add_route(plain)
+    assert not plain.reload()
+    assert "its name is taken" in plain.log()
+    path.unlink()
+    assert plain.reload()
+    assert 32 == len(path.read_bytes())
+
+
 def token_of(taken: Taken) -> str:
     (link,) = taken.head("List-Unsubscribe")
     assert ["List-Unsubscribe=One-Click"] == taken.head("List-Unsubscribe-Post")
@@ -49,8 +83,8 @@ def token_of(taken: Taken) -> str:
 
 def test_each_recipient_has_its_link(world: World, own: Relay) -> None:
     """
-    Three recipients at one site are three transactions, each with a link that says who it is for; a retry after a
-    refused content has the link that the first attempt had.
+    Three recipients at one site are three transactions, each with a link that says who it is for; one whose content
+    was refused for now comes again with a link that is as good.
     """
     mx = world.receiver(script=in_turn("CONTENT", "451 4.3.0 later"))
     domain = world.domain(mx)
