@@ -113,6 +113,24 @@ def test_page_has_every_key_of_a_project() -> None:
     assert [] == sorted(name for name in names - {"slug"} if f"`{name}`" not in page and f"[{name}" not in page)
 
 
+def test_project_sample_has_every_key(home: Path) -> None:
+    """
+    The project's sample names every key of a project, its tokens, routes and webhooks; in force they are good.
+    """
+    full = uncommented(PROJECT.read_text())
+    told = tomllib.loads(full)
+    assert {one.name for one in fields(values.Project)} - {"slug"} == set(told)
+    assert {one.name for one in fields(values.Token)} == set(told["tokens"][0])
+    assert {one.name for one in fields(values.Route)} - {"slug"} == {
+        key for one in told["routes"].values() for key in one
+    }
+    assert {one.name for one in fields(values.Webhook)} == set(told["webhooks"][0])
+    # Tokens and secrets are left out: those of a sample are none.
+    (home / "projects.d" / "acme.toml").write_text(re.sub(r"(?ms)^\[\[.*?(?=^\[routes|\Z)", "", full))
+    route = load(home / "lmrelay.toml").projects["acme"].routes["newsletter"]
+    assert ("https://acme.example/unsubscribe/{token}", 100_000) == (route.unsubscribe_url, route.max_messages_per_hour)
+
+
 def test_no_live_token() -> None:
     """
     No sample has a token that somebody could leave in.

@@ -36,6 +36,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "quickstart": ("lmrelay.cli.quickstart:quickstart", "Try it: a relay, a token and a stand-in receiver, at once."),
     "check": ("lmrelay.cli.check:check", "Check the configuration, certificate, ports and DNS."),
     "project": ("lmrelay.cli.project:project", "List, add, enable and disable projects."),
+    "route": ("lmrelay.cli.route:route", "List and add routes, and show the keys of their links."),
     "token": ("lmrelay.cli.token:token", "Create, import, list and revoke API tokens."),
     "queue": ("lmrelay.cli.queue:queue", "See and change what waits for delivery."),
     "explain": ("lmrelay.cli.explain:explain", "Tell the whole story of a message."),

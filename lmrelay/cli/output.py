@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import click
@@ -64,16 +64,24 @@ class Output:
         else:
             _print_plain(titles, clean)
 
-    def listing(self, columns: Mapping[str, str], records: Sequence[Record], nothing: str = "Nothing found.") -> None:
+    def listing(
+        self,
+        columns: Mapping[str, str],
+        records: Sequence[Record],
+        nothing: str = "Nothing found.",
+        in_words: Callable[[Record], Record] | None = None,
+    ) -> None:
         """
         Print records: all of them as JSON, or as a table.
 
         @param columns: key in the record to the column's title
         @param nothing: what to say to people if there is none
+        @param in_words: a record's columns that people get otherwise than programs
         """
         self.document([dict(record) for record in records])
         if records:
-            rows = [[cell(record.get(key)) for key in columns] for record in records]
+            told = [{**record, **in_words(record)} for record in records] if in_words else records
+            rows = [[cell(record.get(key)) for key in columns] for record in told]
             self.table(list(columns.values()), rows)
         else:
             self.line(nothing)

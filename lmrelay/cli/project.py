@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import click
 
+from lmrelay.cli.limits import in_words, limits_of
 from lmrelay.cli.main import Invocation, pass_invocation
 from lmrelay.cli.projectfile import EFFECT, change, create, editing, known, path_of
 from lmrelay.cli.projecttext import new_project, switch
@@ -32,9 +33,18 @@ def list_projects(invocation: Invocation) -> None:
     List the projects.
     """
     config = invocation.load()
-    columns = {"slug": "PROJECT", "smtp": "SMTP", "mode": "MODE", "domains": "DOMAINS", "tokens": "TOKENS"}
+    columns = {
+        "slug": "PROJECT",
+        "smtp": "SMTP",
+        "mode": "MODE",
+        "domains": "DOMAINS",
+        "tokens": "TOKENS",
+        "routes": "ROUTES",
+        "limits": "LIMITS",
+    }
     records = [_record(config, one) for _, one in sorted(config.projects.items())]
-    invocation.output.listing(columns, records, "There is no project; `lmrelay project add` makes one.")
+    nothing = "There is no project; `lmrelay project add` makes one."
+    invocation.output.listing(columns, records, nothing, lambda record: {"limits": in_words(record)})
 
 
 @project.command()
@@ -123,5 +133,7 @@ def _record(config: Config, one: Project) -> dict[str, object]:
         "mode": one.mode.value,
         "domains": list(one.domains),
         "tokens": len(one.tokens),
+        "routes": len(one.routes),
+        **limits_of(one),
         "file": str(path_of(config, one.slug)),
     }

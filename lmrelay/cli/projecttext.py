@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tomlkit
@@ -17,6 +17,7 @@ from tomlkit.items import AoT, Array
 
 _HEADER = re.compile(r"\s*\[")
 _TOKENS = re.compile(r"\s*\[\[\s*(?:tokens|\"tokens\"|'tokens')\s*\]\]\s*(?:#.*)?")
+_ROUTES = re.compile(r"\s*\[\s*(?:routes|\"routes\"|'routes')\s*[.\]].*")
 _IDLE = re.compile(r"\s*(?:#.*)?")
 
 
@@ -52,18 +53,26 @@ def add_token(text: str, token: Mapping[str, Any]) -> str:
     wanted = tomllib.loads(text)
     tokens = wanted.setdefault("tokens", [])
     tokens.append(dict(token))
-    table = "[[tokens]]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in token.items())
-    lines = text.splitlines(keepends=True)
-    spans = _spans(lines)
-    place = spans[-1][1] if spans else len(lines)
-    before, after = "".join(lines[:place]), "".join(lines[place:])
-    if before and not before.endswith("\n"):
-        before += "\n"
-    gap = "" if not before or before.endswith("\n\n") else "\n"
-    drafts = [f"{before}{gap}{table}{after}"]
+    drafts = [_insert(text, _TOKENS, "[[tokens]]", token)]
     if isinstance(tomlkit.parse(text).get("tokens"), Array):
         drafts = [_add_inline(text, token)]
     return _first_that_reads(drafts, wanted)
+
+
+def add_route(text: str, slug: str, route: Mapping[str, Any]) -> str:
+    """
+    The text with a route more, behind those that it has.
+    """
+    wanted = tomllib.loads(text)
+    wanted.setdefault("routes", {})[slug] = dict(route)
+    return _first_that_reads(_route_drafts(text, slug, route), wanted)
+
+
+def _route_drafts(text: str, slug: str, route: Mapping[str, Any]) -> Iterator[str]:
+    yield _insert(text, _ROUTES, f"[routes.{slug}]", route)
+    # An inline table takes no more by a header of its own.
+    if "routes" in tomllib.loads(text):
+        yield _add_inline_route(text, slug, route)
 
 
 def remove_token(text: str, token_id: str) -> str:
@@ -76,7 +85,7 @@ def remove_token(text: str, token_id: str) -> str:
     if not wanted["tokens"]:
         del wanted["tokens"]
     lines = text.splitlines(keepends=True)
-    spans = _spans(lines)
+    spans = _spans(lines, _TOKENS)
     drafts = []
     if spans and places and places[-1] < len(spans):
         for place in reversed(places):
@@ -89,14 +98,28 @@ def remove_token(text: str, token_id: str) -> str:
     return _first_that_reads([*drafts, _remove_by_library(text, token_id)], wanted)
 
 
-def _spans(lines: Sequence[str]) -> list[tuple[int, int]]:
+def _insert(text: str, like: re.Pattern[str], header: str, table: Mapping[str, Any]) -> str:
     """
-    Where each C{[[tokens]]} table begins and where it ends: behind its last key, before the comments of what follows.
+    The text with a table more: behind the last whose header is C{like} its own, or at the end.
+    """
+    lines = text.splitlines(keepends=True)
+    spans = _spans(lines, like)
+    place = spans[-1][1] if spans else len(lines)
+    before, after = "".join(lines[:place]), "".join(lines[place:])
+    if before and not before.endswith("\n"):
+        before += "\n"
+    gap = "" if not before or before.endswith("\n\n") else "\n"
+    return f"{before}{gap}{header}\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in table.items()) + after
+
+
+def _spans(lines: Sequence[str], like: re.Pattern[str]) -> list[tuple[int, int]]:
+    """
+    Where each table of such a header begins and ends: behind its last key, before the comments of what follows.
     """
     headers = [number for number, line in enumerate(lines) if _HEADER.match(line)]
     found = []
     for start, following in zip(headers, [*headers, len(lines)][1:], strict=True):
-        if _TOKENS.fullmatch(lines[start].rstrip("\r\n")):
+        if like.fullmatch(lines[start].rstrip("\r\n")):
             end = following
             while _IDLE.fullmatch(lines[end - 1].rstrip("\r\n")):
                 end -= 1
@@ -104,7 +127,7 @@ def _spans(lines: Sequence[str]) -> list[tuple[int, int]]:
     return found
 
 
-def _first_that_reads(drafts: Sequence[str], wanted: Mapping[str, Any]) -> str:
+def _first_that_reads(drafts: Iterable[str], wanted: Mapping[str, Any]) -> str:
     """
     The first draft that says what is wanted: a line within a string may look like a table's.
     """
@@ -129,6 +152,14 @@ def _add_inline(text: str, token: Mapping[str, Any]) -> str:
     entry = tomlkit.inline_table()
     entry.update(token)
     document["tokens"].append(entry)
+    return tomlkit.dumps(document)
+
+
+def _add_inline_route(text: str, slug: str, route: Mapping[str, Any]) -> str:
+    document = tomlkit.parse(text)
+    entry = tomlkit.inline_table()
+    entry.update(route)
+    document["routes"][slug] = entry
     return tomlkit.dumps(document)
 
 

@@ -18,10 +18,10 @@ from typing import Any
 import click
 from attrs import frozen
 
-from lmrelay.cli.identity import as_owner
 from lmrelay.cli.main import Invocation, pass_invocation
 from lmrelay.cli.projectfile import EFFECT, change, editing, known
 from lmrelay.cli.projecttext import add_token, remove_token
+from lmrelay.cli.serverkey import server_key
 from lmrelay.cli.settings import client_settings
 from lmrelay.config.seals import seal
 from lmrelay.config.values import Config, Token
@@ -223,7 +223,7 @@ def _store(
                 raise click.ClickException(f"project {other.slug} has this token already, as {one.name!r}")
     entry: dict[str, Any] = {"name": wish.name, "id": token_id, "sha256": hashed}
     if wish.sealed:
-        entry["cram"] = seal(text, _token_key(invocation, config), slug, token_id, os.urandom)
+        entry["cram"] = seal(text, server_key(invocation, config), slug, token_id, os.urandom)
     entry["created"] = today.date()
     if wish.expires:
         entry["expires"] = wish.expires
@@ -240,19 +240,6 @@ def _check_wish(config: Config, slug: str, wish: Wish, now: datetime.datetime) -
     over = ends <= now if isinstance(ends, datetime.datetime) else ends is not None and ends <= now.date()
     if over:
         raise click.ClickException(f"a token that ends {ends} would be of no use: that is past")
-
-
-def _token_key(invocation: Invocation, config: Config) -> bytes:
-    from lmrelay.config.load import ensure_token_key
-
-    folder = config.server.state_dir
-    if not folder.exists():
-        folder.mkdir(mode=0o700)
-        if os.geteuid() == 0:
-            invocation.output.warn(f"made {folder}, which is root's; the daemon's user must own it (chown)")
-    # As root the key would be root's, and the daemon could not read it.
-    with as_owner(folder):
-        return ensure_token_key(folder)
 
 
 def _fields(one: Token) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, ip_address
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from attrs import frozen
 
@@ -211,6 +211,8 @@ def check_unsubscribe_url(text: str) -> str:
         raise ValueError(f"expected {_LINK_FORM}, without user information: every recipient could read it")
     if "#" in text:
         raise ValueError(f"expected {_LINK_FORM}, without a fragment, which no client sends to the server")
+    if PLACEHOLDER not in text and "token" in dict(parse_qsl(parts.query, keep_blank_values=True)):
+        raise ValueError(f"has a parameter token already: expected {PLACEHOLDER} where the recipient's token goes")
     return text
 
 

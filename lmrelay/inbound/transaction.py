@@ -10,9 +10,10 @@ from typing import Any
 
 from attrs import define, field
 
-from lmrelay.config.values import Project
+from lmrelay.config.values import Project, Route
 from lmrelay.errors import Refused
 from lmrelay.inbound.content import Content
+from lmrelay.inbound.controls import NOTHING, Controls
 from lmrelay.mail.envelope import Envelope, Recipient
 from lmrelay.smtp import replies
 from lmrelay.smtp.commands import Mail
@@ -21,7 +22,8 @@ from lmrelay.smtp.commands import Mail
 @define(eq=False)
 class Transaction:
     """
-    C{project} is as it was configured at MAIL. C{chunked}: its content comes by BDAT.
+    C{project} is as it was configured at MAIL. C{chunked}: its content comes by BDAT. C{controls} and C{route} are
+    what its head said, once that was read.
     """
 
     mail: Mail
@@ -30,6 +32,8 @@ class Transaction:
     recipients: dict[str, Recipient] = field(factory=dict)
     content: Content | None = None
     chunked: bool = False
+    controls: Controls = NOTHING
+    route: Route | None = None
     id: str = ""
     received_at: float = 0.0
 

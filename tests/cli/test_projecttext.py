@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmrelay.cli.projecttext import add_token, new_project, remove_token, switch
+from lmrelay.cli.projecttext import add_route, add_token, new_project, remove_token, switch
 
 FILE = """\
 # Acme, asked for by Ann.
@@ -144,3 +144,83 @@ def test_any_text(lines: list[str]) -> None:
     except ValueError:
         return
     assert {**before, "tokens": [*before.get("tokens", []), TOKEN]} == tomllib.loads(after)
+
+
+ROUTE = {"kind": "broadcast", "unsubscribe_url": "https://a.example/{token}", "max_messages_per_day": 5}
+ROUTE_TABLE = """
+[routes.news]
+kind = "broadcast"
+unsubscribe_url = "https://a.example/{token}"
+max_messages_per_day = 5
+"""
+
+
+def test_route_is_added_behind_the_others() -> None:
+    """
+    A new route stands behind those before it, wherever they are, and every line that was there stays as it was.
+    """
+    assert FILE + ROUTE_TABLE == add_route(FILE, "news", ROUTE)
+    middle = '[routes.outgoing]  # always there\nkind = "transactional"\n'
+    rest = '\n# The website.\n[[tokens]]\nname = "x"\n\n# [routes.gone]\n'
+    assert middle + ROUTE_TABLE + rest == add_route(middle + rest, "news", ROUTE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "smtp = true",
+        "smtp = true\n\n[[tokens]]\nname = 'x'\n# last\n",
+        "note = '''\n[routes.no]\n'''\n",
+        "# [routes.outgoing]\n",
+        "domains = []\r\n",
+    ],
+)
+def test_first_route(text: str) -> None:
+    """
+    A file without a route in it gets its first, and all that it had stays.
+    """
+    added = add_route(text, "news", ROUTE)
+    assert added.startswith(text)
+    assert {**tomllib.loads(text), "routes": {"news": ROUTE}} == tomllib.loads(added)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "routes = {outgoing = {kind = 'broadcast'}}  # short\nsmtp = true\n",
+        "routes = {}\n",
+        "[routes]\n",
+        "[routes]\noutgoing = {kind = 'broadcast'}  # short\n[[tokens]]\nname = 'x'\n",
+        "[routes]\noutgoing.kind = 'broadcast'  # short\n",
+        "routes.outgoing.kind = 'broadcast'  # short\nsmtp = true\n",
+        "['routes'.\"outgoing\"]  # short\nkind = 'broadcast'\n[[tokens]]\n",
+        " [ routes . outgoing ]\nkind = 'broadcast' # short\n",
+        "[routes.outgoing]\nkind = '''\n[routes.no]\n'''\n",
+    ],
+)
+def test_routes_written_otherwise(text: str) -> None:
+    """
+    However routes are written, one more is added and the rest is left as it is, comments too.
+    """
+    before = tomllib.loads(text)
+    added = add_route(text, "news", ROUTE)
+    assert {**before, "routes": {**before["routes"], "news": ROUTE}} == tomllib.loads(added)
+    assert ("# short" in text) == ("# short" in added)
+
+
+LINES = [*FILE.splitlines(keepends=True), "[routes.x]\n", "routes = {}\n", "[routes]\n", "routes.y.dsn = true\n"]
+
+
+@given(st.lists(st.sampled_from(LINES), max_size=30))
+def test_any_text_with_a_route(lines: list[str]) -> None:
+    """
+    Whatever the file looks like, it has the route more and nothing else changed, or the edit says that it cannot.
+    """
+    text = "".join(lines)
+    try:
+        before = tomllib.loads(text)
+        after = add_route(text, "news", ROUTE)
+    except ValueError:
+        return
+    assert {**before, "routes": {**before.get("routes", {}), "news": ROUTE}} == tomllib.loads(after)

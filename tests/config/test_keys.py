@@ -373,6 +373,8 @@ LINKS = [
     "https://acme.example/unsubscribe",
     "https://acme.example/u/{token}",
     "https://acme.example/u?list=news&t={token}",
+    "https://acme.example/u?token={token}",
+    "https://acme.example/u?tokens=1",
     "https://acme.example:8443/{token}?a=(b)!$*,;:@/",
     "HTTPS://ACME.example./%7B{token}",
     "https://xn--bcher-kva.example/{token}",
@@ -426,6 +428,8 @@ BAD_LINKS: list[tuple[object, str]] = [
     ("https://a.example/{token", NO_BRACES),
     ("https://a.example/token}", NO_BRACES),
     ("https://a.example/{}", NO_BRACES),
+    ("https://a.example/?a=b&token=", "has a parameter token already: expected {token}"),
+    ("https://a.example/?%74oken=x", "has a parameter token already: expected {token}"),
 ]
 
 

@@ -355,7 +355,8 @@ def test_seals_without_key(tmp_path: Path) -> None:
 
 WORDS = """
     server hostname state_dir drain tls port interface security auth forms delivery domains retry allow_networks
-    timeouts servers tokens url secret name id sha256 cram expires networks kind x b.example
+    timeouts servers tokens url secret name id sha256 cram expires networks kind routes unsubscribe_url redact
+    max_messages_per_day outgoing broadcast {token} x b.example
 """
 KEYS = st.sampled_from(WORDS.split())
 LEAVES = st.one_of(
