@@ -85,7 +85,7 @@ class Relay(Service):
             Services(
                 reactor,
                 settings,
-                make_portal(directories, reactor, wall),
+                make_portal(directories, reactor, wall, self.queue),
                 self.queue,
                 wall,
                 entropy,

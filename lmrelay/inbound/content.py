@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 
 from lmrelay.config.values import BareNewlines
@@ -23,8 +23,19 @@ from lmrelay.smtp.reply import Reply
 
 EXCESS = 2
 """
-A client that goes on after so many times the limit is cut off.
+A client that goes on after so many times the server's limit is cut off.
 """
+
+
+@frozen
+class SizeLimit:
+    """
+    C{octets} of content may come; C{refusal} is what is said of more. Who goes on beyond C{borne} octets is cut off.
+    """
+
+    octets: int
+    refusal: Reply
+    borne: int
 
 
 @define(eq=False)
@@ -35,7 +46,7 @@ class Content:
     """
 
     reader: DataReader | ChunkReader
-    limit: int
+    limit: SizeLimit
     bare_newlines: BareNewlines
     prepare: Callable[[Head], Prepared]
     open_body: Callable[[], IBody]
@@ -57,7 +68,7 @@ class Content:
         """
         So far over the limit that reading on is no use?
         """
-        return self.size > EXCESS * self.limit
+        return self.size > self.limit.borne
 
     def feed(self, block: bytes) -> Deferred[None] | None:
         """
@@ -65,8 +76,8 @@ class Content:
         """
         octets = self.reader.read(block)
         self.size += len(octets)
-        if self.size > self.limit:
-            self.refuse(replies.TOO_LARGE)
+        if self.size > self.limit.octets:
+            self.refuse(self.limit.refusal)
         elif self.reader.nul:
             self.refuse(replies.NUL_IN_CONTENT)
         elif self.reader.bare_newline and self.bare_newlines is BareNewlines.REJECT:

@@ -162,6 +162,8 @@ class Login:
 
     def _fail(self, refusal: Reply) -> Reply:
         if refusal.code != 535:
+            # The token is right: nothing was guessed, so nothing is owed.
+            self.log.info("login refused", peer=self.address, reply=str(refusal))
             return refusal
         self._failures += 1
         self.log.info("login failed", peer=self.address, failures=self._failures, reply=str(refusal))

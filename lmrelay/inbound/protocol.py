@@ -27,6 +27,7 @@ from lmrelay.inbound.limits import unmap
 from lmrelay.inbound.services import Client, Services
 from lmrelay.inbound.session import Session
 from lmrelay.inbound.table import NO_TLS, TLS_FIRST, TOO_EARLY
+from lmrelay.inbound.transaction import size_limit
 from lmrelay.inbound.turns import Next
 from lmrelay.smtp import replies
 from lmrelay.smtp.reply import Reply
@@ -137,10 +138,11 @@ class SubmissionProtocol(ESMTP):
         """
         What EHLO offers now, in C{ESMTP}'s shape.
         """
-        session = self.session
+        session, config = self.session, self._services.config
+        project = config.projects.get(session.submitter.slug) if session.submitter is not None else None
         offered: dict[bytes, list[bytes] | None] = {
             b"PIPELINING": None,
-            b"SIZE": [b"%d" % self._services.config.limits.message_size],
+            b"SIZE": [b"%d" % size_limit(config.limits, project).octets],
             **dict.fromkeys((b"8BITMIME", b"SMTPUTF8", b"ENHANCEDSTATUSCODES", b"CHUNKING", b"DSN")),
         }
         if session.client.is_secure:

@@ -21,7 +21,7 @@ from lmrelay.inbound.services import Client, Services, Step
 from lmrelay.inbound.submission import open_content
 from lmrelay.inbound.table import FLAWS, HTTP_METHODS, INJECTION, NOT_HTTP, Phase, Row, anything, no_argument, say
 from lmrelay.inbound.tally import Tally
-from lmrelay.inbound.transaction import Transaction
+from lmrelay.inbound.transaction import Transaction, begin
 from lmrelay.inbound.turns import Next, Turn
 from lmrelay.interfaces import ISubmitter
 from lmrelay.smtp import commands, replies
@@ -154,6 +154,9 @@ class Session:
         if self.submitter is None:
             self.tally.count_command()
         command = commands.parse_command(line.octets)
+        if self.submitter is not None and command.verb not in ("QUIT", "BDAT"):
+            # Not again at the end of content: the client got its 354, and may have nothing left to send it again from.
+            self.submitter.check_token()
         row = _COMMANDS.get(command.verb)
         if row is None:
             return self._end(NOT_HTTP) if command.verb in HTTP_METHODS else replies.UNKNOWN_COMMAND
@@ -180,7 +183,7 @@ class Session:
         if result is None:
             return None
         if result.code == 421:
-            return self._end(result)
+            return result if self.next is Next.LINGER else self._end(result)
         if self.tally.is_too_many(result, known=self.submitter is not None):
             self.log.info("too many errors", peer=self.client.address)
             return self._end(replies.TOO_MANY_ERRORS)
@@ -189,6 +192,8 @@ class Session:
     def _end(self, last: Reply, how: Next = Next.CLOSE) -> Reply:
         self.next = how
         self._drop()
+        # Of the project's sessions it is none any more, however long the client takes to close.
+        self.login.close()
         return last
 
     def _drop(self) -> None:
@@ -261,12 +266,12 @@ class Session:
             return replies.NESTED_MAIL
         submitter, config = self._submitter(), self.services.config
         project = submitter.project()
-        if mail.size is not None and mail.size > config.limits.message_size:
-            return replies.TOO_LARGE
+        transaction = begin(mail, project, config.limits)
         if mail.reverse_path is not None:
             submitter.check_sender(mail.reverse_path.domain)
+        self.services.acceptance.check_quota(project.slug)
         self.services.acceptance.check_room(mail.size)
-        self.transaction = Transaction(mail, project, config.limits.recipients)
+        self.transaction = transaction
         return replies.SENDER_OK
 
     def _rcpt(self, argument: str) -> Step:
@@ -314,19 +319,20 @@ class Session:
         return _READ[self.turn](self)
 
     def _refuse_chunk(self, chunk: commands.Bdat) -> Reply | None:
-        transaction = self.transaction
-        if transaction is None:
-            return replies.MAIL_FIRST
-        if not transaction.recipients:
-            return replies.NO_VALID_RECIPIENTS
         try:
+            if self.submitter is not None:
+                # Here, so that the chunk is read: closed on one, the connection would be reset, and the reply lost.
+                self.submitter.check_token()
+            transaction = self._transaction()
+            if not transaction.recipients:
+                return replies.NO_VALID_RECIPIENTS
             if transaction.content is None:
                 self._open_content(transaction, ChunkReader())
         except Refused as error:
             return error.reply
         content = transaction.content
-        if content is not None and content.size + chunk.size > content.limit:
-            return replies.TOO_LARGE
+        if content is not None and content.size + chunk.size > content.limit.octets:
+            return content.limit.refusal
         return None
 
     def _open_content(self, transaction: Transaction, reader: DataReader | ChunkReader) -> None:

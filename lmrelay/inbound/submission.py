@@ -58,7 +58,7 @@ def open_content(
     transaction.chunked = isinstance(reader, ChunkReader)
     return Content(
         reader,
-        config.limits.message_size,
+        transaction.size_limit,
         config.submission.bare_newlines,
         check_head,
         services.acceptance.open_body,

@@ -10,25 +10,54 @@ from typing import Any
 
 from attrs import define, field
 
-from lmrelay.config.values import Project, Route
+from lmrelay.config.values import Limits, Project, Route
 from lmrelay.errors import Refused
-from lmrelay.inbound.content import Content
+from lmrelay.inbound.content import EXCESS, Content, SizeLimit
 from lmrelay.inbound.controls import NOTHING, Controls
 from lmrelay.mail.envelope import Envelope, Recipient
 from lmrelay.smtp import replies
 from lmrelay.smtp.commands import Mail
 
 
+def size_limit(limits: Limits, project: Project | None) -> SizeLimit:
+    """
+    The server's, or the project's where that is smaller.
+
+    A client is cut off by the server's alone: a message that only its project may not send is read to its end, else
+    the client would see a broken connection, not why, and try for ever.
+    """
+    borne = EXCESS * limits.message_size
+    if project is None or project.max_size is None or project.max_size >= limits.message_size:
+        return SizeLimit(limits.message_size, replies.TOO_LARGE, borne)
+    return SizeLimit(project.max_size, replies.too_large_for(project.slug, project.max_size), borne)
+
+
+def begin(mail: Mail, project: Project, limits: Limits) -> Transaction:
+    """
+    The transaction that MAIL begins, by the smaller of the server's limits and the project's.
+
+    @raise Refused: the message is too large as declared (552 5.3.4)
+    """
+    size = size_limit(limits, project)
+    if mail.size is not None and mail.size > size.octets:
+        raise Refused(size.refusal)
+    recipients = limits.recipients
+    if project.max_recipients is not None:
+        recipients = min(recipients, project.max_recipients)
+    return Transaction(mail, project, recipients, size)
+
+
 @define(eq=False)
 class Transaction:
     """
-    C{project} is as it was configured at MAIL. C{chunked}: its content comes by BDAT. C{controls} and C{route} are
-    what its head said, once that was read.
+    C{project} and its limits are as they were configured at MAIL. C{chunked}: its content comes by BDAT. C{controls}
+    and C{route} are what its head said, once that was read.
     """
 
     mail: Mail
     project: Project
     recipient_limit: int
+    size_limit: SizeLimit
     recipients: dict[str, Recipient] = field(factory=dict)
     content: Content | None = None
     chunked: bool = False

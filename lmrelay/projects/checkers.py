@@ -35,12 +35,13 @@ Sealed tokens tried before other sessions have their turn: half a millisecond.
 @frozen
 class Identity:
     """
-    The avatar's id: a project and which of its tokens, for an id may get another secret.
+    The avatar's id: a project, which of its tokens, for an id may get another secret, and from where it was shown.
     """
 
     slug: str
     token_id: str
     sha256: str
+    address: str
 
 
 def cram_is_offered(directories: Directories, now: float) -> bool:
@@ -60,7 +61,7 @@ def _admit(entry: Entry | None, address: str, now: float) -> Identity:
         raise Refused(replies.AUTH_INVALID)
     if not entry.project.smtp:
         raise Refused(replies.smtp_not_enabled(entry.project.slug))
-    return Identity(entry.project.slug, entry.token.id, entry.token.sha256)
+    return Identity(entry.project.slug, entry.token.id, entry.token.sha256, address)
 
 
 def _decode(octets: bytes) -> str:

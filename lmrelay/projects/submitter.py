@@ -7,14 +7,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from attrs import define
+from attrs import define, field
 from twisted.mail.interfaces import IMessageDelivery
 from twisted.mail.smtp import SMTPBadRcpt, SMTPBadSender
 from zope.interface import implementer
 
 from lmrelay.config.values import Project
 from lmrelay.errors import Refused, SyntaxRefused
-from lmrelay.interfaces import ISubmitter
+from lmrelay.interfaces import ISubmitter, ITokenUse
 from lmrelay.mail.address import ascii_domain
 from lmrelay.projects.checkers import Identity
 from lmrelay.projects.directory import Directories, Entry
@@ -42,6 +42,8 @@ class Submitter:
     identity: Identity
     directories: Directories
     wall: Callable[[], float]
+    use: ITokenUse
+    _checked: Entry | None = field(default=None, init=False)
 
     @property
     def token_id(self) -> str:
@@ -65,6 +67,7 @@ class Submitter:
         if project is None or not project.smtp:
             raise Refused(replies.smtp_disabled(self.slug))
         self.check_token()
+        self.use.note(self.token_id)
         return project
 
     def check_token(self) -> None:
@@ -72,7 +75,12 @@ class Submitter:
         See L{ISubmitter}.
         """
         entry = self.directories.current().by_digest.get(self.identity.sha256)
-        if entry is None or self._is_another(entry) or not entry.is_live(self.wall()):
+        if entry is not self._checked:
+            # It is asked before each command, and an entry changes only by a reload, which makes all of them anew.
+            if entry is None or self._is_another(entry) or not entry.is_from(self.identity.address):
+                raise Refused(replies.TOKEN_GONE)
+            self._checked = entry
+        if entry is None or not entry.is_live(self.wall()):
             raise Refused(replies.TOKEN_GONE)
 
     def _is_another(self, entry: Entry) -> bool:

@@ -176,6 +176,13 @@ SEVERAL_SENDER = reply(554, "5.6.0", "Message has more than one Sender header")
 NO_TO = reply(554, "5.6.0", "Message has no To header")
 
 
+def too_large_for(slug: str, limit: int) -> Reply:
+    """
+    The project has a limit of its own, in octets.
+    """
+    return reply(552, "5.3.4", f"Message size exceeds the maximum of {limit} octets for project {slug}")
+
+
 def bad_header(name: str, reason: str) -> Reply:
     """
     A header field that cannot be read.

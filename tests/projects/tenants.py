@@ -18,9 +18,9 @@ from zope.interface import implementer
 from lmrelay.config.seals import seal
 from lmrelay.config.values import Auth, Config, Project, Server, Token
 from lmrelay.inbound.sasl import CramCredentials, TokenCredentials
-from lmrelay.interfaces import ISettings, ISubmitter
+from lmrelay.interfaces import ISettings, ISubmitter, ITokenUse
 from lmrelay.projects.directory import Directories
-from lmrelay.projects.portal import make_portal
+from lmrelay.projects.portal import Realm, make_portal
 from lmrelay.projects.tokens import digest, make_token
 
 KEY = bytes(range(32))
@@ -74,6 +74,19 @@ def configure(*projects: Project, auth: Auth | None = None, token_key: bytes = K
     )
 
 
+@implementer(ITokenUse)
+@define(eq=False)
+class Use:
+    """
+    C{noted} are the tokens used, in order.
+    """
+
+    noted: list[str] = field(factory=list)
+
+    def note(self, token_id: str) -> None:
+        self.noted.append(token_id)
+
+
 @define(eq=False)
 class Room:
     """
@@ -82,12 +95,18 @@ class Room:
 
     settings: Settings
     clock: Clock = field(factory=Clock)
+    use: Use = field(factory=Use)
     directories: Directories = field(init=False)
     portal: Portal = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.directories = Directories(self.settings)
-        self.portal = make_portal(self.directories, self.clock, lambda: NOW + self.clock.seconds())
+        self.portal = make_portal(self.directories, self.clock, lambda: NOW + self.clock.seconds(), self.use)
+
+    @property
+    def realm(self) -> Realm:
+        realm: Realm = self.portal.realm
+        return realm
 
     def login(self, credentials: Any) -> Deferred[Any]:
         return self.portal.login(credentials, None, ISubmitter)

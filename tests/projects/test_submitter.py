@@ -5,6 +5,7 @@ The avatar: what a session that is logged in may do, always by the configuration
 from __future__ import annotations
 
 import datetime
+from ipaddress import ip_network
 
 import pytest
 from attrs import evolve
@@ -96,6 +97,59 @@ class TestReload(Avatars):
         self.assertEqual("acme", self.project())
         self.room.clock.advance(60)
         self.assertEqual(GONE, self.project())
+
+    def token(self) -> str:
+        """
+        Empty, or the reply.
+        """
+        try:
+            self.avatar.check_token()
+        except Refused as error:
+            return str(error.reply).strip()
+        return ""
+
+    def test_other_networks(self) -> None:
+        """
+        A session ends when its address is no longer one that the token may be used from, and no other does.
+        """
+        said = [self.token()]
+        for networks in ((ip_network("192.0.2.0/24"),), (ip_network("198.51.100.0/24"),), ()):
+            self.room.change_project("acme", tokens=(evolve(TOKEN, networks=networks),))
+            said.append(self.token())
+        self.assertEqual(["", "", GONE, ""], said)
+
+    def test_token_without_its_project(self) -> None:
+        """
+        SMTP that is off does not concern the token; a project that is gone took its tokens with it.
+        """
+        self.room.change_project("acme", smtp=False)
+        said = [self.token()]
+        self.room.replace(projects={})
+        self.assertEqual(["", GONE], [*said, self.token()])
+
+    def test_token_that_expires(self) -> None:
+        """
+        It was good at the last command, and is not at the next.
+        """
+        expires = datetime.datetime.fromtimestamp(NOW + 60, datetime.UTC)
+        self.room.change_project("acme", tokens=(evolve(TOKEN, expires=expires),))
+        said = [self.token()]
+        self.room.clock.advance(60)
+        self.assertEqual(["", GONE], [*said, self.token()])
+
+    def test_last_use(self) -> None:
+        """
+        A login is a use, and so is each message that begins; what is refused is none.
+        """
+        self.assertEqual([TOKEN.id], self.room.use.noted)
+        self.avatar.project()
+        self.avatar.check_token()
+        self.assertEqual([TOKEN.id] * 2, self.room.use.noted)
+        self.room.change_project("acme", smtp=False)
+        self.project()
+        self.room.change_project("acme", smtp=True, tokens=())
+        self.project()
+        self.assertEqual([TOKEN.id] * 2, self.room.use.noted)
 
     def test_other_tokens_go_on(self) -> None:
         """
