@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.daemon import DOMAIN, Relay
-from tests.e2e.mail import SENDER, connect, login, message, submit
+from tests.e2e.mail import SENDER, authenticate, connect, login, message, submit
 from tests.e2e.receiver import Receiver
 from tests.e2e.story import until
 from tests.e2e.test_clients import need
@@ -144,7 +144,7 @@ def test_sessions_of_a_project(relay: Relay, tokens: dict[str, str]) -> None:
         sessions.enter_context(login(relay, token=token))
         client = sessions.enter_context(connect(relay))
         with pytest.raises(smtplib.SMTPResponseException) as refused:
-            client.login("lettermint", token)
+            authenticate(client, "PLAIN", "lettermint", token)
         assert refused.value.args == (421, b"4.7.0 Too many connections for project narrow, try again later")
         client.close()
         sessions.enter_context(login(relay))
