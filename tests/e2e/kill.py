@@ -46,7 +46,7 @@ A message's own number, and a recipient.
 """
 
 
-LONG = 50
+LONG = 20
 """
 Kills after which at least one must have come between a commit and its 250, else that was not tested.
 """
