@@ -56,7 +56,7 @@ def main(folder: str) -> None:
         start = time.process_time()
         batch = [_accept() for _ in range(BATCH)]
         with engine.begin() as connection:
-            write_messages(connection, batch)
+            write_messages(connection, batch, 0.0)
         middle = time.process_time()
         with engine.begin() as connection:
             settler.write(connection, [Settle(one.message["id"], {0: made}) for one in batch])

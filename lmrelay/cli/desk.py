@@ -57,6 +57,11 @@ class Desk(Protocol):
         The header block as recipients get it; empty where it is no longer kept.
         """
 
+    def token_uses(self) -> Mapping[str, float]:
+        """
+        When each token was last used, by its id; one that never was is not there.
+        """
+
     def change(self, verb: Verb, selector: Selector, dry_run: bool) -> Change:
         """
         Do it, or with C{dry_run} count what it would change.

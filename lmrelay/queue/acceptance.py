@@ -4,7 +4,8 @@ The queue's door: message, recipients and event in one commit, and from there st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Union
 
 from attrs import define, field, frozen
 from sqlalchemy import Connection, delete, func, select
@@ -13,15 +14,18 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from lmrelay.config.values import MIB, Config, TlsPolicy
-from lmrelay.errors import StoreError, StoreFull
+from lmrelay.errors import Refused, StoreError, StoreFull
 from lmrelay.ids import make_id
 from lmrelay.interfaces import IAcceptance, IBody, IDispatch, ISettings, Lane, RecipientKey, Submission
 from lmrelay.queue.bodies import Body, Budget
 from lmrelay.queue.contents import Cache
+from lmrelay.queue.keys import Key, Keys, Use
+from lmrelay.queue.quotas import Count, KnownOver, Limit, Over, find_limits
 from lmrelay.queue.rows import Entropy, Row, describe, event_row, make_leased, message_row, recipient_rows
 from lmrelay.queue.schema import CHUNK, chunk, event, message, recipient, upload
 from lmrelay.queue.statements import insert_rows
 from lmrelay.queue.writer import IWriter
+from lmrelay.smtp import replies
 
 RESERVE = 64 * MIB
 """
@@ -34,7 +38,8 @@ log = Logger()
 @frozen
 class Accept:
     """
-    The rows of one message; C{uploaded} is number and size of the chunks that went ahead.
+    The rows of one message; C{uploaded} is number and size of the chunks that went ahead. C{use} is its idempotency
+    key, if it has one, C{limits} are those that it counts for.
     """
 
     message: Row
@@ -42,12 +47,52 @@ class Accept:
     event: Row
     chunks: list[Row]
     uploaded: tuple[int, int] | None = None
+    use: Use | None = None
+    limits: Sequence[Limit] = ()
 
 
-def write_messages(connection: Connection, items: Sequence[Accept]) -> list[None]:
+Verdict = Union[Use, Over, None]
+"""
+Why a message is not stored: its key is that of another, or a limit is reached. None: it is.
+"""
+
+
+def write_messages(connection: Connection, items: Sequence[Accept], now: float) -> list[Verdict]:
     """
-    Store messages.
+    Store those messages that may be.
     """
+    verdicts = _judge(connection, items, now)
+    _insert(connection, [one for one, verdict in zip(items, verdicts, strict=True) if verdict is None])
+    return verdicts
+
+
+def _judge(connection: Connection, items: Sequence[Accept], now: float) -> list[Verdict]:
+    """
+    What holds for each, in their order; keys and counts are written.
+    """
+    if not any(one.use or one.limits for one in items):
+        return [None] * len(items)
+    keys, count = Keys(connection, now), Count(connection, now)
+    keys.look_up(one.use.key for one in items if one.use)
+    count.lock(one.limits for one in items)
+    verdicts: list[Verdict] = []
+    for one in items:
+        verdict: Verdict = (one.use and keys.find(one.use.key)) or count.find_over(one.limits)
+        if verdict is None:
+            count.add(one.limits)
+            if one.use:
+                keys.take(one.use)
+        verdicts.append(verdict)
+    lost = {use.message for use in keys.write()}
+    for number, one in enumerate(items):
+        if one.use and one.use.message in lost and verdicts[number] is None:
+            verdicts[number] = keys.find(one.use.key)
+            count.take_back(one.limits)
+    count.write()
+    return verdicts
+
+
+def _insert(connection: Connection, items: Sequence[Accept]) -> None:
     for one in items:
         if one.uploaded is not None:
             _take_over(connection, one.message["body"], one.uploaded)
@@ -55,7 +100,6 @@ def write_messages(connection: Connection, items: Sequence[Accept]) -> list[None
     insert_rows(connection, chunk, [row for one in items for row in one.chunks])
     insert_rows(connection, recipient, [row for one in items for row in one.recipients])
     insert_rows(connection, event, [one.event for one in items])
-    return [None] * len(items)
 
 
 def _take_over(connection: Connection, body: str, expected: tuple[int, int]) -> None:
@@ -94,6 +138,18 @@ class Acceptance:
     _left_over: Callable[[], None]
     _release: Callable[[list[RecipientKey]], object]
     _budget: Budget = field(factory=Budget)
+    _storing: set[Key] = field(factory=set, init=False)
+    _known_over: KnownOver = field(init=False)
+
+    @_known_over.default
+    def _make_known_over(self) -> KnownOver:
+        return KnownOver(self._settings, self._wall)
+
+    def check_quota(self, project: str) -> None:
+        """
+        See L{IAcceptance}.
+        """
+        self._known_over.check(project)
 
     def check_room(self, declared: int | None) -> None:
         """
@@ -125,6 +181,19 @@ class Acceptance:
     async def _accept(self, submission: Submission, body: IBody) -> str:
         if not isinstance(body, Body):
             raise TypeError("the body is not one of this queue's")
+        if not submission.key:
+            return await self._store(submission, body)
+        key = (submission.project, submission.key)
+        if key in self._storing:
+            body.discard()
+            raise Refused(replies.KEY_IN_USE)
+        self._storing.add(key)
+        try:
+            return await self._store(submission, body)
+        finally:
+            self._storing.discard(key)
+
+    async def _store(self, submission: Submission, body: Body) -> str:
         reserved: dict[Lane, int] = {}
         try:
             rest = await body.close()
@@ -132,12 +201,18 @@ class Acceptance:
             self.check_room(None)
             reserved = self._reserve(submission)
             tls = find_promise(self._settings.config, submission.project, submission.route)
-            await self._writer.submit(write_messages, self._rows(submission, body, rest, reserved, tls))
+            verdict = await self._writer.submit(self._write, self._rows(submission, body, rest, reserved, tls))
+            if isinstance(verdict, Over):
+                self._known_over.learn(verdict)
+                raise verdict.refusal()
+            if verdict is not None and verdict.fingerprint != submission.fingerprint:
+                raise Refused(replies.KEY_REUSED)
         except BaseException:
-            for lane, number in reserved.items():
-                self._dispatch.cancel(lane, number)
-            body.reject()
+            self._turn_away(body, reserved)
             raise
+        if verdict is not None:
+            self._turn_away(body, reserved)
+            return verdict.message
         # Committed: the message is the relay's, and the client is to hear so, whatever breaks from here on.
         try:
             self._hand_over(submission, body, rest, reserved, tls)
@@ -145,6 +220,14 @@ class Acceptance:
             log.failure("fresh mail could not be handed to delivery", message=submission.id)
             self._release([(submission.id, number) for number in range(len(submission.envelope.recipients))])
         return submission.id
+
+    def _write(self, connection: Connection, items: Sequence[Accept]) -> list[Verdict]:
+        return write_messages(connection, items, self._wall())
+
+    def _turn_away(self, body: Body, reserved: Mapping[Lane, int]) -> None:
+        for lane, number in reserved.items():
+            self._dispatch.cancel(lane, number)
+        body.reject()
 
     def _hand_over(
         self, submission: Submission, body: Body, rest: bytes, reserved: dict[Lane, int], tls: TlsPolicy | None
@@ -184,4 +267,8 @@ class Acceptance:
             ),
             chunks,
             (body.chunks, body.size - len(rest)) if body.name else None,
+            Use((submission.project, submission.key), submission.id, submission.fingerprint)
+            if submission.key
+            else None,
+            find_limits(self._settings.config, submission.project, submission.route),
         )

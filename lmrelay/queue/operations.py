@@ -30,6 +30,7 @@ from lmrelay.queue.orders import Change, Selector, Verb
 from lmrelay.queue.schema import recipient
 from lmrelay.queue.selection import conditions, joined, within_ranges
 from lmrelay.queue.store import check_version, explain, find_url, make_engine, make_reading_engine
+from lmrelay.queue.token_use import read_uses
 
 PATIENCE = 10.0
 """
@@ -123,6 +124,13 @@ class Desk:
         """
         with self._engine.begin() as connection:
             return stories.read_head(connection, message)
+
+    def token_uses(self) -> Mapping[str, float]:
+        """
+        When each token was last used, by its id.
+        """
+        with self._engine.begin() as connection:
+            return read_uses(connection)
 
     def change(self, verb: Verb, selector: Selector, dry_run: bool) -> Change:
         """

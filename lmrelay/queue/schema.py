@@ -203,11 +203,12 @@ usage = Table(
     metadata,
     Column("project", Text, primary_key=True),
     Column("route", Text, primary_key=True),
-    Column("minute", Integer, primary_key=True, autoincrement=False),
-    Column("messages", Integer, nullable=False),
+    Column("number", _BIG, primary_key=True, autoincrement=False),
+    Column("at", Double, nullable=False),
 )
+Index("ix_usage_at", usage.c.at)
 """
-Messages accepted, by the minute since the epoch: only of projects that have, or whose route has, a limit of them.
+Messages that count for a limit, numbered in their order without a gap. C{route} is empty for the project as a whole.
 """
 
 token_use = Table(

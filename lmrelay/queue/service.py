@@ -22,7 +22,17 @@ from zope.interface import implementer
 from lmrelay.config.values import MIB
 from lmrelay.errors import StoreError
 from lmrelay.ids import make_id
-from lmrelay.interfaces import IAcceptance, IBody, IContent, IDispatch, IQueue, ISettings, RecipientKey, Submission
+from lmrelay.interfaces import (
+    IAcceptance,
+    IBody,
+    IContent,
+    IDispatch,
+    IQueue,
+    ISettings,
+    ITokenUse,
+    RecipientKey,
+    Submission,
+)
 from lmrelay.mail.outcome import Attempt, Delivered
 from lmrelay.queue.acceptance import RESERVE, Acceptance
 from lmrelay.queue.ballast import FILE as BALLAST
@@ -38,6 +48,7 @@ from lmrelay.queue.schema import WAITING, recipient
 from lmrelay.queue.settle import Settle, Settler
 from lmrelay.queue.store import find_url, make_engine, make_private, make_reading_engine, migrate, name_database
 from lmrelay.queue.taker import Taker
+from lmrelay.queue.token_use import TokenUse
 from lmrelay.queue.upkeep import BREATH, Checkpoints, Upkeep
 from lmrelay.queue.writer import InlineWriter, IWriter, ThreadedWriter
 from lmrelay.tasks import Tasks
@@ -46,6 +57,7 @@ POLL = 1.0
 TOUCH = 15.0
 CHECKPOINT = 1.0
 UPKEEP = 60.0
+TOKEN_USE = 10.0
 
 LITTLE = 4 * MIB
 """
@@ -55,7 +67,7 @@ Octets of disk below which a failed write is taken for one that found no room.
 log = Logger()
 
 
-@implementer(IAcceptance, IQueue)
+@implementer(IAcceptance, IQueue, ITokenUse)
 @define(eq=False)
 class QueueService:
     """
@@ -83,6 +95,7 @@ class QueueService:
     _drift: Drift = field(init=False)
     _obedience: Obedience = field(init=False)
     _upkeep: Upkeep = field(init=False)
+    _token_use: TokenUse = field(init=False)
     _checkpoints: Checkpoints = field(init=False)
     _cache: Cache = field(factory=Cache, init=False)
     _tasks: Tasks = field(factory=Tasks, init=False)
@@ -122,6 +135,7 @@ class QueueService:
             (TOUCH, self._touch),
             (CHECKPOINT, self._checkpoint),
             (UPKEEP, self._keep_up),
+            (TOKEN_USE, self._write_token_use),
         ):
             self._loop(interval, work)
         self._try(self._catch_up())
@@ -175,6 +189,7 @@ class QueueService:
         self._obedience = Obedience(
             self._writer, self._reader, self._dispatch, self.worker, self._wall, self._taker.wake, self._free_leases
         )
+        self._token_use = TokenUse(self._writer, self._wall)
         self._upkeep = Upkeep(self._writer, self._reader, self._settings, self._wall, self._sleep)
 
     def _free_octets(self) -> int:
@@ -212,6 +227,7 @@ class QueueService:
         self._upkeep.stop()
         self._recorder.end()
         await self._tasks.wait()
+        await _unless_out_of_order(self._token_use.write())
         try:
             await self._writer.submit(self._lease.leave, None)
         except StoreError as error:
@@ -229,6 +245,18 @@ class QueueService:
         See L{IAcceptance}.
         """
         self._acceptance.check_room(declared)
+
+    def check_quota(self, project: str) -> None:
+        """
+        See L{IAcceptance}.
+        """
+        self._acceptance.check_quota(project)
+
+    def note(self, token_id: str) -> None:
+        """
+        See L{ITokenUse}.
+        """
+        self._token_use.note(token_id)
 
     def open_body(self) -> IBody:
         """
@@ -350,6 +378,9 @@ class QueueService:
     def _keep_up(self) -> Deferred[None]:
         self._take_ballast()
         return self._try(self._upkeep.keep_up())
+
+    def _write_token_use(self) -> Deferred[None]:
+        return self._try(self._token_use.write())
 
     def _sleep(self, seconds: float) -> Deferred[None]:
         return deferLater(self._reactor, seconds)

@@ -18,6 +18,8 @@ from twisted.python.threadpool import ThreadPool
 
 from lmrelay.interfaces import ISettings
 from lmrelay.queue.contents import IReader
+from lmrelay.queue.keys import forget_keys
+from lmrelay.queue.quotas import forget_counts
 from lmrelay.queue.schedule import latest_retry
 from lmrelay.queue.schema import attempt, chunk, command, event, is_open, message, recipient, webhook_delivery
 from lmrelay.queue.store import explain
@@ -33,6 +35,11 @@ Messages forgotten in one transaction, at most.
 STEP_RECIPIENTS = 2000
 """
 Recipients forgotten in one transaction, but for the last message's.
+"""
+
+STEP_EXPIRED = 2000
+"""
+Keys, and counts, deleted in one transaction, at most.
 """
 
 BREATH = 0.05
@@ -105,12 +112,14 @@ def forget_messages(connection: Connection, items: Sequence[Sequence[str]]) -> l
     return [None] * len(items)
 
 
-def forget_orders(connection: Connection, items: Sequence[float]) -> list[None]:
+def forget_expired(connection: Connection, items: Sequence[float]) -> list[bool]:
     """
-    Delete the orders that were carried out before then.
+    Delete, as of that time, orders long carried out, and keys and counts that mean nothing any more. Is there more?
     """
-    connection.execute(delete(command).where(command.c.done_at < max(items)))
-    return [None] * len(items)
+    now = max(items)
+    connection.execute(delete(command).where(command.c.done_at < now - ANSWERED_FOR))
+    gone = forget_keys(connection, now, STEP_EXPIRED), forget_counts(connection, now, STEP_EXPIRED)
+    return [STEP_EXPIRED in gone] * len(items)
 
 
 def cap_due(connection: Connection, items: Sequence[float]) -> list[None]:
@@ -173,7 +182,8 @@ class Upkeep:
         """
         await self.bring_near()
         await self._forget()
-        await self._writer.submit(forget_orders, self._wall() - ANSWERED_FOR)
+        while await self._writer.submit(forget_expired, self._wall()) and not self._stopped:
+            await self._sleep(BREATH)
         while not self._stopped and await self._reader.run(has_slack):
             await self._writer.submit(give_back, None)
             await self._sleep(BREATH)

@@ -61,7 +61,7 @@ def fill(config: Config, *accepts: Accept) -> list[str]:
     Store them; their ids.
     """
     with writing(config) as connection:
-        write_messages(connection, accepts)
+        write_messages(connection, accepts, 0.0)
     return [one.message["id"] for one in accepts]
 
 

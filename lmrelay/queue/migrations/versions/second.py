@@ -12,6 +12,8 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+_BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
 
 def upgrade() -> None:
     """
@@ -33,10 +35,11 @@ def upgrade() -> None:
         "usage",
         sa.Column("project", sa.Text(), nullable=False),
         sa.Column("route", sa.Text(), nullable=False),
-        sa.Column("minute", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("messages", sa.Integer(), nullable=False),
-        sa.PrimaryKeyConstraint("project", "route", "minute"),
+        sa.Column("number", _BIG, autoincrement=False, nullable=False),
+        sa.Column("at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "route", "number"),
     )
+    op.create_index("ix_usage_at", "usage", ["at"])
     op.create_table(
         "token_use",
         sa.Column("token", sa.Text(), nullable=False),

@@ -1,0 +1,113 @@
+"""
+Idempotency keys: which message was stored under one, decided and recorded in that message's own commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from attrs import define, field, frozen
+from sqlalchemy import Connection, delete, select, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
+
+from lmrelay.config.values import DAY
+from lmrelay.queue.schema import idempotency
+
+LIFETIME = DAY
+"""
+Seconds for which a key means its message.
+"""
+
+MANY = 200
+"""
+Keys looked up by one statement.
+"""
+
+Key = tuple[str, str]
+"""
+A project, and the key that it chose.
+"""
+
+
+@frozen
+class Use:
+    """
+    A message under its key. C{fingerprint} is equal for what may be sent again.
+    """
+
+    key: Key
+    message: str
+    fingerprint: str
+
+
+@define(eq=False)
+class Keys:
+    """
+    The keys of one commit, at C{now}.
+    """
+
+    _connection: Connection
+    _now: float
+    _known: dict[Key, Use] = field(factory=dict, init=False)
+    _fresh: dict[Key, Use] = field(factory=dict, init=False)
+
+    def look_up(self, keys: Iterable[Key]) -> None:
+        """
+        Learn what is stored under these.
+        """
+        wanted = sorted(set(keys))
+        for start in range(0, len(wanted), MANY):
+            query = select(idempotency).where(
+                tuple_(idempotency.c.project, idempotency.c.key).in_(wanted[start : start + MANY]),
+                idempotency.c.expires_at > self._now,
+            )
+            for row in self._connection.execute(query):
+                self._known[row.project, row.key] = Use((row.project, row.key), row.message, row.fingerprint)
+
+    def find(self, key: Key) -> Use | None:
+        """
+        Whose it is, as far as is known.
+        """
+        return self._known.get(key)
+
+    def take(self, use: Use) -> None:
+        """
+        It is this message's from now on.
+        """
+        self._known[use.key] = self._fresh[use.key] = use
+
+    def write(self) -> list[Use]:
+        """
+        Store what was taken. The answer is what another worker was faster with: L{find} knows its message now.
+        """
+        if not self._fresh:
+            return []
+        expires_at = self._now + LIFETIME
+        # In order, so that two workers that want the same keys wait for each other in one direction.
+        for use in (self._fresh[key] for key in sorted(self._fresh)):
+            self._insert(use, expires_at)
+        self.look_up(self._fresh)
+        return [use for key, use in self._fresh.items() if self._known[key].message != use.message]
+
+    def _insert(self, use: Use, expires_at: float) -> None:
+        project, key = use.key
+        given = {"message": use.message, "fingerprint": use.fingerprint, "expires_at": expires_at}
+        insert = postgresql.insert if self._connection.dialect.name == "postgresql" else sqlite.insert
+        self._connection.execute(
+            insert(idempotency)
+            .values(project=project, key=key, **given)
+            .on_conflict_do_update(
+                index_elements=[idempotency.c.project, idempotency.c.key],
+                set_=given,
+                where=idempotency.c.expires_at <= self._now,
+            )
+        )
+
+
+def forget_keys(connection: Connection, now: float, most: int) -> int:
+    """
+    Delete keys that have expired; the answer is how many.
+    """
+    key = (idempotency.c.project, idempotency.c.key)
+    expired = select(*key).where(idempotency.c.expires_at <= now).limit(most)
+    return connection.execute(delete(idempotency).where(tuple_(*key).in_(expired))).rowcount
