@@ -18,6 +18,7 @@ from twisted.logger import Logger
 
 from lmrelay.config.load import load
 from lmrelay.config.values import Config
+from lmrelay.descriptors import raise_limit
 from lmrelay.errors import ConfigError, LmrelayError, Problem
 from lmrelay.logs import LogObserver, install, open_log
 from lmrelay.notify import Supervisor
@@ -145,7 +146,7 @@ def build(path: Path, reactor: Any, *, logfile: str | None, daemon: bool, syslog
         observer.change(config.log)
 
     return Daemon(
-        Relay(config, reactor, adopted=adopted),
+        Relay(config, reactor, descriptors=raise_limit(), adopted=adopted),
         reactor,
         Supervisor.from_environment(os.environ, os.getpid()),
         observer,

@@ -8,6 +8,7 @@ forks in between.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from random import Random, SystemRandom
@@ -24,6 +25,7 @@ from twisted.logger import Logger
 from lmrelay.config.certificates import check_certificate
 from lmrelay.config.load import load
 from lmrelay.config.values import Config
+from lmrelay.descriptors import divide, needed
 from lmrelay.dns.resolver import Resolver
 from lmrelay.errors import ConfigError, Problem
 from lmrelay.inbound.listeners import Listeners
@@ -31,12 +33,14 @@ from lmrelay.inbound.services import Services
 from lmrelay.interfaces import IResolver
 from lmrelay.outbound.connect import Connector
 from lmrelay.outbound.courier import Courier
+from lmrelay.outbound.dispatch import LEAST_RUNNING, Dispatch
 from lmrelay.projects.checkers import cram_is_offered
 from lmrelay.projects.directory import Directories
 from lmrelay.projects.portal import make_portal
 from lmrelay.queue.service import QueueService
 from lmrelay.reload import Reload, Settings
 from lmrelay.server_tls import make_context
+from lmrelay.shares import Shares
 
 if TYPE_CHECKING:
     from lmrelay.interfaces import IQueue
@@ -48,8 +52,8 @@ class Relay(Service):
     """
     The whole relay in one process.
 
-    C{resolver} stands in for the DNS. C{adopted} is told of each configuration that
-    takes force, for what lies outside of the relay (the log).
+    C{resolver} stands in for the DNS. C{descriptors} is how many the process may have, of files and sockets.
+    C{adopted} is told of each configuration that takes force, for what lies outside of the relay (the log).
     """
 
     def __init__(
@@ -61,11 +65,13 @@ class Relay(Service):
         wall: Callable[[], float] = time.time,
         entropy: Callable[[int], bytes] = os.urandom,
         random: Random | None = None,
+        descriptors: int = sys.maxsize,
         adopted: Callable[[Config], None] = lambda _: None,
     ) -> None:
         self.settings = settings = Settings(config)
         self.reactor, self._adopted = reactor, adopted
         random = random or SystemRandom()
+        self._descriptors, self._room = descriptors, divide(descriptors)
         self._context: CertificateOptions | None = None
         self.courier = Courier(
             reactor,
@@ -76,6 +82,7 @@ class Relay(Service):
             random,
             # Each needs the other; the queue takes this place below.
             queue=cast("IQueue", None),
+            dispatch=Dispatch(running=Shares(self._room.deliveries, LEAST_RUNNING)),
         )
         directories = Directories(settings)
         self.queue = QueueService(settings, reactor, wall, entropy, random, self.courier)
@@ -91,6 +98,7 @@ class Relay(Service):
                 entropy,
                 context=lambda: self._context,
                 offer_cram=lambda: cram_is_offered(directories, wall()),
+                most_connections=self._room.connections,
             ),
         )
         self._reload = Reload(settings, self._read, self._adopt)
@@ -123,6 +131,7 @@ class Relay(Service):
         await self.queue.start()
         self.listeners.release()
         _tell_warnings(self.settings.config)
+        self._tell_room(self.settings.config)
         log.info("ready", projects=len(self.settings.config.projects), queue=self.settings.config.queue.url)
 
     def reload(self) -> Deferred[bool]:
@@ -174,6 +183,7 @@ class Relay(Service):
         self.settings.config = config
         self._adopted(config)
         _tell_warnings(config)
+        self._tell_room(config)
         if old.dns != config.dns:
             log.info("name servers changed", servers=[server.host for server in config.dns.servers])
         return succeed(None)
@@ -186,6 +196,17 @@ class Relay(Service):
             except (OSError, ValueError, SSLError) as error:
                 problems = [Problem(str(config.path), "tls", f"certificate and key cannot be used: {error}")]
         return problems
+
+    def _tell_room(self, config: Config) -> None:
+        wanted = config.limits.connections
+        if wanted > self._room.connections:
+            log.warn(
+                "too few file descriptors for [limits] connections",
+                connections=wanted,
+                most=self._room.connections,
+                descriptors=self._descriptors,
+                needed=needed(wanted),
+            )
 
     def _change_listeners(self, config: Config) -> list[Problem]:
         return [Problem(str(config.path), "listeners", error) for error in self.listeners.change(config.listeners)]

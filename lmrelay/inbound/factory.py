@@ -37,9 +37,9 @@ class SubmissionFactory(SMTPFactory):
 
     def buildProtocol(self, addr: IAddress | None) -> SubmissionProtocol | None:
         """
-        A session, or None (the connection is closed) when there are to be no more.
+        A session, or None (the connection is closed) when there are to be no more, or too many to be told so.
         """
-        if self._draining:
+        if self._draining or self.services.connections.is_swamped:
             return None
         protocol = SubmissionProtocol(self.services, self.listener, describe(self.listener, self.port), self._forget)
         protocol.factory, protocol.portal = self, self.portal

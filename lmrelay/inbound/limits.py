@@ -6,6 +6,7 @@ An IPv6 client is its /64, for it owns every address in there. Pure but for the 
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address
@@ -14,6 +15,10 @@ from attrs import define, field
 
 from lmrelay.config.values import Limits
 
+MAX_REFUSED = 100
+"""
+Connections that are being told at a time that they are too many; those beyond are closed without a word.
+"""
 MAX_ADDRESSES = 20_000
 HALF_LIFE = 600.0
 FIRST_DELAY = 0.25
@@ -51,24 +56,41 @@ def client_key(address: str) -> str:
 @define(eq=False)
 class ConnectionLimits:
     """
-    Open connections, in all and by client. C{limits} gives those in force.
+    Open connections, in all and by client. C{limits} gives those in force; C{most} is what the process can bear,
+    whatever they say. C{refused}: those that were one too many, and are not closed yet.
     """
 
     limits: Callable[[], Limits]
+    most: int = sys.maxsize
     total: int = 0
+    refused: int = 0
     _open: dict[str, int] = field(factory=dict)
 
     def enter(self, address: str) -> bool:
         """
-        Count a connection; False (and not counted) if it is one too many.
+        Count a connection; False if it is one too many: then L{close_refused} when it is closed.
         """
         limits, key = self.limits(), client_key(address)
         count = self._open.get(key, 0)
-        if self.total >= limits.connections or count >= limits.connections_per_address:
+        if self.total >= min(limits.connections, self.most) or count >= limits.connections_per_address:
+            self.refused += 1
             return False
         self.total += 1
         self._open[key] = count + 1
         return True
+
+    def close_refused(self) -> None:
+        """
+        A connection that was one too many is closed.
+        """
+        self.refused -= 1
+
+    @property
+    def is_swamped(self) -> bool:
+        """
+        Are there so many refused ones that the next cannot even be told?
+        """
+        return self.refused >= MAX_REFUSED
 
     def leave(self, address: str) -> None:
         """

@@ -60,7 +60,7 @@ class SubmissionProtocol(ESMTP):
         ESMTP.__init__(self)
         self._services, self._listener, self._name, self._gone = services, listener, name, gone
         self._out: list[bytes] = []
-        self._counted = self._greeted = self._handshaking = self._lost = False
+        self._counted = self._refused = self._greeted = self._handshaking = self._lost = False
         self._advancing = self._waiting = self._full = self._paused = self._closing = False
         self._opening: IDelayedCall | None = None
         self._timer: IDelayedCall | None = None
@@ -77,6 +77,7 @@ class SubmissionProtocol(ESMTP):
         self._patience = Patience(services.reactor.seconds)
         self._counted = services.connections.enter(address)
         if not self._counted:
+            self._refused = True
             self.log.info("connection refused", reason="too many connections", peer=address, listener=self._name)
             self._end(replies.TOO_MANY_CONNECTIONS if security is not Security.IMPLICIT else None)
             return
@@ -110,6 +111,9 @@ class SubmissionProtocol(ESMTP):
         if self._counted:
             self._counted = False
             self._services.connections.leave(self.session.client.address)
+        elif self._refused:
+            self._refused = False
+            self._services.connections.close_refused()
         self._gone(self)
 
     def drain(self) -> None:

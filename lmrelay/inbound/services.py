@@ -4,6 +4,7 @@ What a session is given, and what it knows of its client: the values of this roo
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, Union
 
@@ -31,7 +32,7 @@ class Services:
 
     C{context} gives the TLS context factory in force, or None where there is no
     certificate; C{offer_cram} says whether CRAM-MD5 is offered now. C{wall} is seconds since the
-    epoch, C{entropy(n)} n random octets.
+    epoch, C{entropy(n)} n random octets. C{most_connections} is what the process can bear.
     """
 
     reactor: IReactorTime
@@ -42,12 +43,13 @@ class Services:
     entropy: Callable[[int], bytes]
     context: Callable[[], Any]
     offer_cram: Callable[[], bool]
+    most_connections: int = sys.maxsize
     connections: ConnectionLimits = field()
     failures: LoginFailures = field()
 
     @connections.default
     def _make_connections(self) -> ConnectionLimits:
-        return ConnectionLimits(lambda: self.settings.config.limits)
+        return ConnectionLimits(lambda: self.settings.config.limits, self.most_connections)
 
     @failures.default
     def _make_failures(self) -> LoginFailures:

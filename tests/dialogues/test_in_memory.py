@@ -8,8 +8,9 @@ import pytest
 from attrs import evolve
 from twisted.internet.defer import fail
 
-from lmrelay.config.values import BareNewlines, Limits, Security, SubmissionRules
-from lmrelay.errors import StoreError, StoreFull
+from lmrelay.config.values import BareNewlines, Limits, Project, Security, SubmissionRules
+from lmrelay.errors import Refused, StoreError, StoreFull
+from lmrelay.smtp import replies
 from tests.dialogues.player import Cut, Dialogue, Player, all_dialogues, by_octets, cut_at, whole
 from tests.inbound.doubles import OFF_TOKEN, TOKEN, Relay
 from tests.inbound.peers import MemoryPeer
@@ -30,6 +31,14 @@ def play(dialogue: Dialogue, cut: Cut) -> int:
         relay.settings.config = evolve(relay.config, limits=Limits(message_size=1000))
     if "reject" in dialogue.needs:
         relay.settings.config = evolve(relay.config, submission=SubmissionRules(bare_newlines=BareNewlines.REJECT))
+    if "limited" in dialogue.needs:
+        limited = Project("acme", max_size=1000, max_recipients=2)
+        relay.realm.submitter.configured = limited
+        relay.settings.config = evolve(relay.config, projects={"acme": limited})
+    if "crowded" in dialogue.needs:
+        relay.realm.most = 0
+    if "spent" in dialogue.needs:
+        relay.acceptance.quota = Refused(replies.over_quota(100, "hour", "project acme", "2026-11-21T08:00:00Z"))
     if "full" in dialogue.needs:
         relay.acceptance.room = StoreFull()
     if "broken" in dialogue.needs:

@@ -79,14 +79,24 @@ class Submitter:
 
 @define(eq=False)
 class Realm:
+    """
+    C{most} sessions are let in; C{inside} are logins less logouts.
+    """
+
     submitter: Submitter = field(factory=Submitter)
     logouts: int = 0
+    inside: int = 0
+    most: int | None = None
 
     def requestAvatar(self, avatarId: object, mind: object, *interfaces: object) -> Any:
+        if self.most is not None and self.inside >= self.most:
+            raise Refused(replies.too_many_connections_of("acme"))
+        self.inside += 1
         return ISubmitter, self.submitter, self._logout
 
     def _logout(self) -> None:
         self.logouts += 1
+        self.inside -= 1
 
 
 @define(eq=False)
