@@ -186,6 +186,7 @@ class Intake:
             project=submission.project,
             route=submission.route,
             tags=submission.tags,
+            metadata=submission.metadata,
             size=size,
             recipients=len(submission.envelope.recipients),
             peer=self.client.address,
