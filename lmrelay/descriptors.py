@@ -64,10 +64,11 @@ def raise_limit() -> int:
     raised, what is there has to do.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (OSError, ValueError) as error:
-        log.warn("limit of file descriptors not raised", soft=soft, hard=hard, reason=str(error))
-    else:
-        soft = hard
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError) as error:
+            log.warn("limit of file descriptors not raised", soft=soft, hard=hard, reason=str(error))
+        else:
+            soft = hard
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft

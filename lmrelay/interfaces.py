@@ -58,7 +58,8 @@ class ISubmitter(IMessageDelivery):
     The avatar: a project, as seen by a session that logged in with one of its tokens.
 
     C{portal.login(credentials, None, ISubmitter)} gives it, or fails with
-    L{lmrelay.errors.Refused}, whose reply (535) is for the client.
+    L{lmrelay.errors.Refused}, whose reply is for the client: 535, or 421 where the token is right and its project has
+    as many sessions as it may have. The logout that comes with it gives the place back.
     Of C{IMessageDelivery}: C{validateFrom} answers whether the project may use that
     sender domain, C{validateTo} and C{receivedHeader} work with stock twisted.mail too.
     """
