@@ -13,18 +13,22 @@ import ipaddress
 import os
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 from attrs import frozen
 
 from lmrelay.cli.main import Invocation, pass_invocation
+from lmrelay.cli.output import iso_time
 from lmrelay.cli.projectfile import EFFECT, change, editing, known
 from lmrelay.cli.projecttext import add_token, remove_token
 from lmrelay.cli.serverkey import server_key
 from lmrelay.cli.settings import client_settings
 from lmrelay.config.seals import seal
 from lmrelay.config.values import Config, Token
+from lmrelay.errors import LmrelayError
+from lmrelay.projects.directory import Entry
 from lmrelay.projects.tokens import digest, is_foreign, is_mistyped, make_token
 
 MAX_FOREIGN = 4096
@@ -155,19 +159,53 @@ def import_token(invocation: Invocation, /, slug: str, no_cram: bool, **wish: An
 @pass_invocation
 def list_tokens(invocation: Invocation, slug: str) -> None:
     """
-    List a project's tokens; none can be shown again.
+    List a project's tokens and when each was last used; none can be shown again.
     """
     columns = {
         "id": "ID",
         "name": "NAME",
         "created": "CREATED",
         "expires": "EXPIRES",
+        "last_used": "LAST USED",
         "networks": "NETWORKS",
         "cram": "CRAM-MD5",
     }
-    tokens = known(invocation.load(), slug).tokens
-    records = [_record(_fields(one)) for one in tokens]
-    invocation.output.listing(columns, records, f"Project {slug} has no token; `lmrelay token create` makes one.")
+    config = invocation.load()
+    found = known(config, slug)
+    now = invocation.wall()
+    # The store last: to open it root becomes its owner for good.
+    uses = _read_uses(invocation, config) if found.tokens else {}
+    records = [
+        {
+            **_record(_fields(one)),
+            "expired": not Entry(found, one).is_live(now),
+            "last_used": iso_time(uses.get(one.id)),
+        }
+        for one in found.tokens
+    ]
+    nothing = f"Project {slug} has no token; `lmrelay token create` makes one."
+    invocation.output.listing(columns, records, nothing, _in_words)
+
+
+def _read_uses(invocation: Invocation, config: Config) -> Mapping[str, float]:
+    """
+    When tokens were last used, by their ids; nothing where there is no queue, or none that can be opened.
+    """
+    from lmrelay.queue.store import find_url
+
+    try:
+        url = find_url(config)
+        if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+            return {}
+        with invocation.open_desk() as desk:
+            return desk.token_uses()
+    except (LmrelayError, OSError) as error:
+        invocation.output.warn(f"when tokens were last used is not known: {' '.join(str(error).split())}")
+        return {}
+
+
+def _in_words(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"expires": f"{record['expires']} (expired)"} if record["expired"] else {}
 
 
 @token.command("revoke")
@@ -205,7 +243,10 @@ def _check_foreign(text: str, prefix: str) -> None:
     if len(text) > MAX_FOREIGN:
         raise click.ClickException(f"a token of more than {MAX_FOREIGN} characters could not be used to log in")
     if is_mistyped(text, prefix):
-        raise click.ClickException(f"the token begins with {prefix} as this server's own do, but is mistyped or cut")
+        raise click.ClickException(
+            f"the token begins with {prefix} as this server's own do, but is mistyped or cut; if another service"
+            " made it as it is, let [auth] token_prefix be another"
+        )
 
 
 def _store(

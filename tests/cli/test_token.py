@@ -4,19 +4,25 @@ C{lmrelay token}, over real files.
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import hashlib
 import json
 import os
 import re
 import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from lmrelay.config.load import load
 from lmrelay.config.seals import unseal
+from lmrelay.errors import ConfigError, Problem, StoreError
 from lmrelay.projects.tokens import is_mistyped, make_token
-from tests.cli.home import ACME, acme, make_home, refused, run, said
+from tests.cli.home import ACME, NOON, acme, make_home, refused, run, said
 
 FOREIGN = "foreign-token-of-another-service"
 
@@ -125,6 +131,134 @@ def test_import(home: Path, ending: str) -> None:
     assert unseal(token.cram, (home / "state" / "token.key").read_bytes(), "acme", token.id) == FOREIGN
 
 
+SHAPES = [
+    "x" * 16,
+    "!" * 16,
+    "~" * 4096,
+    "b3f0c1d2-9a4e-4c55-8f3e-0d1c2b3a4f5e",
+    "lm_live_0123456789abcdefABCDEF",
+    "lttr_0123456789abcdef0123456789abcdef",
+    "SG.abcdefghijklmnop.QRSTUV-wx_yz",
+    "AKIA/base64+with=padding==",
+    '"quoted\\and:colons@{braces}"',
+    "LMR_ABCDEFGHIJKLMNOP",
+]
+
+
+@pytest.mark.parametrize("text", SHAPES, ids=[text[:20] for text in SHAPES])
+def test_foreign_tokens_of_any_shape(home: Path, text: str) -> None:
+    """
+    Whatever another service made of sixteen printable characters or more is taken over as it is, and opens again.
+    """
+    made = said(home, "token", "import", "acme", "--name", "old", stdin=f"{text}\n")
+    (token,) = load(home / "lmrelay.toml").projects["acme"].tokens
+    assert (hashlib.sha256(text.encode()).hexdigest(), made["id"]) == (token.sha256, token.id)
+    assert text == unseal(token.cram, (home / "state" / "token.key").read_bytes(), "acme", token.id)
+    assert text not in acme(home).read_text()
+
+
+def test_import_without_a_sealed_copy(home: Path) -> None:
+    """
+    An imported token can go without CRAM-MD5 too: then no key is made.
+    """
+    said(home, "token", "import", "acme", "--name", "old", "--no-cram", stdin=FOREIGN)
+    assert ("", False) == (load(home / "lmrelay.toml").projects["acme"].tokens[0].cram, (home / "state").exists())
+
+
+def test_another_prefix(home: Path) -> None:
+    """
+    New tokens begin as configured; those made before stay good, and one that begins so is held to the shape.
+    """
+    before = said(home, "token", "create", "acme", "--name", "before")
+    main = home / "lmrelay.toml"
+    main.write_text(main.read_text() + '[auth]\ntoken_prefix = "lttr_"\n')
+    made = said(home, "token", "create", "acme", "--name", "after")
+    assert (f"lttr_{made['id']}_", 58, False) == (
+        made["token"][:18],
+        len(made["token"]),
+        is_mistyped(made["token"], "lttr_"),
+    )
+    assert [before["id"], made["id"]] == [one["id"] for one in said(home, "token", "list", "acme")]
+    told = refused(home, "token", "import", "acme", "--name", "old", stdin="lttr_0123456789abcdef")
+    assert "begins with lttr_ as this server's own do" in told
+    assert "[auth] token_prefix" in told
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("2027-01-01", datetime.date(2027, 1, 1)),
+        ("2026-11-22", datetime.date(2026, 11, 22)),
+        ("2026-11-21T12:00:01Z", datetime.datetime(2026, 11, 21, 12, 0, 1, tzinfo=datetime.UTC)),
+        ("2027-01-01T12:00:00+02:00",
+         datetime.datetime(2027, 1, 1, 12, tzinfo=datetime.timezone(datetime.timedelta(hours=2)))),
+    ],
+)  # fmt: skip
+def test_expiry(home: Path, written: str, kept: object) -> None:
+    """
+    The end of a token, a day or a moment, is kept and told as it was given.
+    """
+    made = said(home, "token", "create", "acme", "--name", "x", "--expires", written)
+    assert kept == load(home / "lmrelay.toml").projects["acme"].tokens[0].expires
+    assert written.replace("Z", "+00:00") == made["expires"]
+    assert [(made["expires"], False)] == [
+        (one["expires"], one["expired"]) for one in said(home, "token", "list", "acme")
+    ]
+
+
+def test_networks(home: Path) -> None:
+    """
+    Networks of both families, and a single address as one; what is given twice is kept once.
+    """
+    given = ("192.0.2.0/24", "2001:DB8::/32", "198.51.100.9", "192.0.2.0/24")
+    options = [word for one in given for word in ("--network", one)]
+    said(home, "token", "create", "acme", "--name", "x", *options)
+    kept = ["192.0.2.0/24", "2001:db8::/32", "198.51.100.9/32"]
+    assert kept == [str(one) for one in load(home / "lmrelay.toml").projects["acme"].tokens[0].networks]
+    assert [kept] == [one["networks"] for one in said(home, "token", "list", "acme")]
+
+
+def test_one_id_over_projects(home: Path) -> None:
+    """
+    An id is one token's in the whole relay, for it can be a user name: a second one of it is not imported.
+    """
+    first, second = (make_token("lmr_", lambda count, x=x: bytes([1 if count == 12 else x] * count))[0] for x in (2, 3))
+    run(home, "project", "add", "other", "--domain", "a.example")
+    said(home, "token", "import", "acme", "--name", "first", stdin=first)
+    told = refused(home, "token", "import", "other", "--name", "second", stdin=second)
+    assert "project acme has this token already, as 'first'" in told
+
+
+EXPIRED = """
+[[tokens]]
+name = "past"
+id = "aaaaaaaaaaaa"
+sha256 = "{0}"
+expires = {1}
+"""
+
+
+@pytest.mark.parametrize(
+    ("ends", "expired"),
+    [
+        ("2026-11-21", True),
+        ("2026-11-22", False),
+        ("2026-11-21T12:00:00Z", True),
+        ("2026-11-21T12:00:01Z", False),
+        ("2026-11-21T12:00:00", True),
+        ("2026-11-21T13:30:00+02:00", True),
+        ("2026-11-21T11:30:00-02:00", False),
+    ],
+)
+def test_expired_tokens_are_marked(home: Path, ends: str, expired: bool) -> None:
+    """
+    What a login would be refused for is marked in the listing, to programs and to people.
+    """
+    acme(home).write_text(ACME + EXPIRED.format("a" * 64, ends))
+    assert [expired] == [one["expired"] for one in said(home, "token", "list", "acme")]
+    assert expired == ("(expired)" in run(home, "token", "list", "acme").stdout)
+
+
 def test_import_keeps_the_id_of_our_own(home: Path) -> None:
     """
     A token that another lmrelay made keeps its id, which may be a user name.
@@ -193,3 +327,76 @@ def test_revoke_unknown(home: Path) -> None:
     """
     token = make_token("lmr_", os.urandom)[0]
     assert token not in refused(home, "token", "revoke", "acme", token)
+
+
+@contextlib.contextmanager
+def desk_of(uses: Mapping[str, float] | Exception) -> Iterator[Any]:
+    """
+    A desk that knows nothing but when tokens were used, or that fails with what it is given.
+    """
+    if isinstance(uses, Exception):
+        raise uses
+    yield SimpleNamespace(token_uses=lambda: uses)
+
+
+def make_queue(home: Path) -> None:
+    (home / "state").mkdir(exist_ok=True)
+    (home / "state" / "queue.sqlite").touch()
+
+
+def test_last_use(home: Path) -> None:
+    """
+    Each token with when it was last used; one that never was, and those of other projects, say nothing.
+    """
+    used, idle = (said(home, "token", "create", "acme", "--name", name)["id"] for name in ("used", "idle"))
+    make_queue(home)
+    uses = {used: NOON - 3600, "another": NOON}
+    listed = said(home, "token", "list", "acme", desk=lambda *_: desk_of(uses))
+    assert {used: "2026-11-21T11:00:00.000Z", idle: None} == {one["id"]: one["last_used"] for one in listed}
+    titles, *rows = run(home, "token", "list", "acme", desk=lambda *_: desk_of(uses)).stdout.splitlines()
+    place = titles.index("LAST USED")
+    assert ["2026-11-21T11:00:00.000Z", "-"] == [row[place:].split()[0] for row in rows]
+
+
+def test_no_queue_yet(home: Path) -> None:
+    """
+    Before the daemon's first start tokens are listed all the same, without a word, and no queue is made.
+    """
+    said(home, "token", "create", "acme", "--name", "website")
+    result = run(home, "token", "list", "acme", "--json")
+    assert ([None], "") == ([one["last_used"] for one in json.loads(result.stdout)], result.stderr)
+    assert [home / "state" / "token.key"] == list((home / "state").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (StoreError("the database is\nlocked"), "the database is locked"),
+        (PermissionError(13, "Permission denied", "/var/lib/lmrelay"), "Permission denied: '/var/lib/lmrelay'"),
+        (ConfigError(Problem("a.toml", "x", "is unknown"), Problem("b.toml", "", "cannot be read")), "a.toml: x"),
+    ],
+)
+def test_a_queue_that_cannot_be_opened(home: Path, error: Exception, words: str) -> None:
+    """
+    Tokens are listed without their last use, and one line on standard error says why.
+    """
+    said(home, "token", "create", "acme", "--name", "website")
+    make_queue(home)
+    result = run(home, "token", "list", "acme", "--json", desk=lambda *_: desk_of(error))
+    assert (0, [None]) == (result.exit_code, [one["last_used"] for one in json.loads(result.stdout)])
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("when tokens were last used is not known: ")
+    assert words in line
+
+
+def test_a_queue_that_is_none(home: Path) -> None:
+    """
+    A file that is no database is told so, and stays what it is.
+    """
+    said(home, "token", "create", "acme", "--name", "website")
+    make_queue(home)
+    (home / "state" / "queue.sqlite").write_bytes(b"no database" * 100)
+    result = run(home, "token", "list", "acme")
+    assert (0, 1) == (result.exit_code, len(result.stderr.splitlines()))
+    assert "website" in result.stdout
+    assert b"no database" * 100 == (home / "state" / "queue.sqlite").read_bytes()
