@@ -25,7 +25,7 @@ from lmrelay.outbound.dispatch import Dispatch
 from lmrelay.outbound.pool import Pool
 from lmrelay.outbound.report import report
 from lmrelay.outbound.requirement import find_policy
-from lmrelay.outbound.route import Addresses, Router, Site
+from lmrelay.outbound.route import Addresses, Router, Site, nowhere
 from lmrelay.outbound.routing import Routing
 from lmrelay.outbound.sites import Held, SiteQueue, Work
 from lmrelay.outbound.tls import Demand, configured
@@ -253,7 +253,7 @@ class Courier:
         elif walk.passed_for is not None and age < self.settings.config.delivery.expire:
             self._abandon(walk, walk.passed_for)
         else:
-            self._settle(walk, walk.give_up(self.wall(), _nowhere(queue.site)), queue.site.name)
+            self._settle(walk, walk.give_up(self.wall(), nowhere(queue.site)), queue.site.name)
 
     async def _connect(self, host: str, queue: SiteQueue, work: Work, walk: Walk, demand: Demand) -> Connection | None:
         """
@@ -388,9 +388,3 @@ class Courier:
         if held:
             self.dispatch.leave(held)
             self._tasks.start(self._give_back([each.key for each in held], seconds))
-
-
-def _nowhere(site: Site) -> Failed:
-    if site.implicit:
-        return Failed("5.1.2", f"the domain {site.name} has neither mail exchanger nor address", Fault.RECIPIENT)
-    return Failed("5.4.4", "the names of the mail exchangers have no address", Fault.RECEIVER)
