@@ -22,6 +22,7 @@ from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Failed, Fault
 from lmrelay.outbound.client import Connection
 from lmrelay.outbound.connect import Connector, HostFailure, Target
 from lmrelay.outbound.dispatch import Dispatch
+from lmrelay.outbound.personal import render_fields
 from lmrelay.outbound.pool import Pool
 from lmrelay.outbound.report import report
 from lmrelay.outbound.requirement import find_policy
@@ -217,6 +218,12 @@ class Courier:
             self._pump()
 
     async def _walk(self, queue: SiteQueue, work: Work, walk: Walk) -> None:
+        fields = render_fields(self.settings.config.token_key, work)
+        if isinstance(fields, Delayed):
+            untold = Attempt(walk.started_at, self.wall(), fields)
+            self._settle(walk, dict.fromkeys(walk.left, untold), queue.site.name)
+            return
+        walk.fields = fields
         site, demand = queue.site, configured(work.policy)
         kept = self.pool.take(site, demand, site.groups[0])
         for host in self._hosts(site, kept):
@@ -323,9 +330,9 @@ class Courier:
         that nothing is known by it?
         """
         recipients: Any = [held.recipient for held in walk.left.values()]
-        leased = evolve(work.leased, recipients=recipients)
+        leased = evolve(work.leased, recipients=recipients, size=work.leased.size + len(walk.fields))
         try:
-            verdicts = await connection.deliver(leased, self.queue.open_content(leased.message_id))
+            verdicts = await connection.deliver(leased, self.queue.open_content(leased.message_id, walk.fields))
         except Exception:
             # Nobody knows what it has said by now.
             connection.abort(Trouble(Cause.OURS, "the relay had an internal error"))

@@ -261,7 +261,7 @@ class Acceptance:
             for number, block in enumerate(blocks, body.chunks)
         ]
         context = (submission.project, submission.route)
-        document = describe(submission.id, submission.subject, submission.tags, submission.metadata)
+        document = describe(submission)
         return Accept(
             message_row(submission, len(submission.head) + body.size, name, tls=tls),
             recipient_rows(submission, {lane.domain: self._worker for lane in reserved}),

@@ -140,6 +140,8 @@ class Open(NamedTuple):
     tags: str
     metadata: str
     body: str
+    redact: bool
+    reverse_path: str | None
 
 
 _OPEN = (
@@ -161,6 +163,8 @@ _OPEN = (
     message.c.tags,
     message.c.metadata,
     message.c.body,
+    message.c.redact,
+    message.c.reverse_path,
 )
 
 
