@@ -96,8 +96,8 @@ def test_the_line_of_lettermints_documentation(world: World, relay: Relay) -> No
     controls = ("X-Lettermint-Route: your-route-slug", "X-LM-Tag: test-email", "X-LM-Metadata-source: swaks-test")
     assert set(controls) <= set(spoken)
     listed = relay.ask("queue", "list", "--tag", "test-email")
-    assert [(row["message"], row["route"], row["tags"]) for row in listed] == [
-        (identity, "your-route-slug", ["test-email"])
+    assert [(row["message"], row["route"], row["tags"], row["metadata"]) for row in listed] == [
+        (identity, "your-route-slug", ["test-email"], {"source": "swaks-test"})
     ]
     assert relay.ask("queue", "list", "--tag", "test") == []
     kept = [line for line in spoken if line not in controls]
