@@ -198,6 +198,7 @@ class Intake:
             "content refused",
             message=self.transaction.id,
             project=self.submitter.slug,
+            token=self.submitter.token_id,
             reply=str(refusal),
             peer=self.client.address,
         )
