@@ -1,5 +1,6 @@
 """
-CPU per message to accept and to settle in batches, on SQLite: C{python -m bench.store FOLDER}.
+CPU per message to accept (plain, with a key, with limits) and to settle in batches, on SQLite:
+C{python -m bench.store FOLDER}.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from lmrelay.mail.address import Address
 from lmrelay.mail.envelope import Envelope, Recipient
 from lmrelay.mail.outcome import Attempt, Delivered
 from lmrelay.queue.acceptance import Accept, write_messages
-from lmrelay.queue.rows import describe, event_row, message_row, recipient_rows
+from lmrelay.queue.keys import Use
+from lmrelay.queue.quotas import WHOLE, Limit
+from lmrelay.queue.rows import describe_row, event_row, message_row, recipient_rows
 from lmrelay.queue.settle import Settle, Settler
 from lmrelay.queue.store import find_url, make_engine, migrate
 from lmrelay.smtp.reply import reply
@@ -30,16 +33,40 @@ class _Settings:
         self.config = config
 
 
-def _accept() -> Accept:
+HOURLY, DAILY = 3600.0, 86400.0
+LIMITS = tuple(
+    Limit(("acme", route), 1_000_000, seconds, period)
+    for route in (WHOLE, "outgoing")
+    for seconds, period in ((HOURLY, "hour"), (DAILY, "day"))
+)
+"""
+All that one message can have, and never reached.
+"""
+
+KINDS = {"plain": (False, False), "key": (True, False), "limits": (False, True), "both": (True, True)}
+"""
+Has it a key, has it limits?
+"""
+
+
+def _accept(key: bool, limits: bool) -> Accept:
     id_ = make_id(time.time(), os.urandom)
     envelope = Envelope(Address("s", "acme.example"), (Recipient(Address("a", "b.example")),))
     one = Submission("acme", "outgoing", Kind.TRANSACTIONAL, envelope, b"Subject: x\r\n" * 40, time.time(), id_)
     body = b"\r\n" + b"x" * 4094
     chunk = {"body": id_, "number": 0, "size": len(body), "octets": body}
+    said = describe_row(id_, "", "[]", "{}", redact=False)
     created = event_row(
-        os.urandom, "message.created", 0.0, ("acme", "outgoing"), (id_, None), describe(id_, "", (), {})
+        os.urandom,
+        "message.created",
+        0.0,
+        ("acme", "outgoing"),
+        (id_, None),
+        said,
     )
-    return Accept(message_row(one, 4500, id_), recipient_rows(one, {"b.example": "w"}), created, [chunk])
+    use = Use(("acme", id_), id_, "0" * 64) if key else None
+    rows = message_row(one, 4500, id_), recipient_rows(one, {"b.example": "w"}), created, [chunk]
+    return Accept(*rows, use=use, limits=LIMITS if limits else ())
 
 
 def main(folder: str) -> None:
@@ -51,19 +78,21 @@ def main(folder: str) -> None:
     engine = make_engine(find_url(config))
     settler = Settler("w", _Settings(config), time.time, os.urandom, Random(1))  # type: ignore[arg-type]
     made = Attempt(time.time(), time.time(), Delivered(reply(250, "2.0.0", "ok")), "mx.b.example")
-    spent = [0.0, 0.0]
+    accepted, settled = dict.fromkeys(KINDS, 0.0), 0.0
     for _ in range(BATCHES):
-        start = time.process_time()
-        batch = [_accept() for _ in range(BATCH)]
-        with engine.begin() as connection:
-            write_messages(connection, batch, 0.0)
-        middle = time.process_time()
-        with engine.begin() as connection:
-            settler.write(connection, [Settle(one.message["id"], {0: made}) for one in batch])
-        spent[0] += middle - start
-        spent[1] += time.process_time() - middle
+        for kind, of in KINDS.items():
+            start = time.process_time()
+            batch = [_accept(*of) for _ in range(BATCH)]
+            with engine.begin() as connection:
+                write_messages(connection, batch, time.time())
+            middle = time.process_time()
+            with engine.begin() as connection:
+                settler.write(connection, [Settle(one.message["id"], {0: made}) for one in batch])
+            accepted[kind] += middle - start
+            settled += time.process_time() - middle
     number = BATCH * BATCHES / 1e6
-    print(f"accept {spent[0] / number:.0f} us, settle {spent[1] / number:.0f} us CPU a message")
+    told = ", ".join(f"{kind} {spent / number:.0f}" for kind, spent in accepted.items())
+    print(f"accept {told} us, settle {settled / number / len(KINDS):.0f} us CPU a message")
 
 
 if __name__ == "__main__":

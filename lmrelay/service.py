@@ -11,9 +11,11 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any, cast
 
+from attrs import evolve
 from OpenSSL.SSL import Error as SSLError
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, succeed
@@ -23,7 +25,7 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from lmrelay.config.certificates import check_certificate
-from lmrelay.config.load import load
+from lmrelay.config.load import TOKEN_KEY, ensure_token_key, load
 from lmrelay.config.values import Config
 from lmrelay.descriptors import divide, needed
 from lmrelay.dns.resolver import Resolver
@@ -126,6 +128,7 @@ class Relay(Service):
         return Deferred.fromCoroutine(self._start())
 
     async def _start(self) -> None:
+        self.settings.config = await _with_link_key(self.settings.config)
         if not self.listeners.ports():
             self.bind()
         await self.queue.start()
@@ -170,7 +173,7 @@ class Relay(Service):
         return first == 0
 
     def _read(self) -> Deferred[Config]:
-        return deferToThread(load, self.settings.config.path)
+        return Deferred.fromCoroutine(_read(self.settings.config.path))
 
     def _adopt(self, config: Config) -> Deferred[None]:
         old = self.settings.config
@@ -210,6 +213,29 @@ class Relay(Service):
 
     def _change_listeners(self, config: Config) -> list[Problem]:
         return [Problem(str(config.path), "listeners", error) for error in self.listeners.change(config.listeners)]
+
+
+async def _read(path: Path) -> Config:
+    return await _with_link_key(await deferToThread(load, path))
+
+
+async def _with_link_key(config: Config) -> Config:
+    """
+    The configuration with the key that unsubscribe links are signed with, where a route has some. It is made by the
+    daemon, which is to read it, and not by whoever runs the operator's command.
+
+    @raise ConfigError: it cannot be made
+    """
+    routes = (route for project in config.projects.values() for route in project.routes.values())
+    if config.token_key or not any(route.unsubscribe_url for route in routes):
+        return config
+    # The configuration warned of what is mended now.
+    kept = tuple(one for one in config.warnings if not one.key.endswith(".unsubscribe_url"))
+    key = await deferToThread(ensure_token_key, config.server.state_dir)
+    if not key:
+        # Something has its name, and leads to no file.
+        raise ConfigError(Problem(str(config.server.state_dir / TOKEN_KEY), "", "cannot be made: its name is taken"))
+    return evolve(config, token_key=key, warnings=kept)
 
 
 def _tell_warnings(config: Config) -> None:

@@ -263,3 +263,14 @@ def test_where_it_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert tmp_path / "twistd.log" == daemons.path
     with pytest.raises(ConfigError):
         open_log(Log(), logfile="-", daemon=True)
+
+
+def test_tags_and_metadata() -> None:
+    """
+    Tags and metadata stay on their line, where grep finds them, whatever a client put into them.
+    """
+    metadata = {"order": "7", "note": "a\nforged=yes"}
+    written = format_text(event("attempt ended", tags=("welcome", "eu"), metadata=metadata))
+    assert " tags=welcome,eu " in written
+    assert "\n" not in written
+    assert metadata == json.loads(format_json(event("attempt ended", metadata=metadata)))["metadata"]

@@ -8,6 +8,7 @@ import re
 import shutil
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import evolve, fields
@@ -15,6 +16,7 @@ from attrs import evolve, fields
 from lmrelay.cli.trial import self_signed
 from lmrelay.config import values
 from lmrelay.config.load import load
+from lmrelay.mail.unsubscribe import MAX_TEMPLATE, derive_key, make_token
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVER, PROJECT = ROOT / "etc" / "lmrelay.toml", ROOT / "etc" / "projects.d" / "acme.toml"
@@ -129,6 +131,34 @@ def test_project_sample_has_every_key(home: Path) -> None:
     (home / "projects.d" / "acme.toml").write_text(re.sub(r"(?ms)^\[\[.*?(?=^\[routes|\Z)", "", full))
     route = load(home / "lmrelay.toml").projects["acme"].routes["newsletter"]
     assert ("https://acme.example/unsubscribe/{token}", 100_000) == (route.unsubscribe_url, route.max_messages_per_hour)
+
+
+def test_page_bounds_links() -> None:
+    """
+    The page says how long the template of a link can be.
+    """
+    assert f"an https URL of at most {MAX_TEMPLATE} printable ASCII characters" in PAGE.read_text()
+
+
+def test_page_reads_tokens() -> None:
+    """
+    The function that the page gives to projects reads the tokens of their links, and refuses what was altered.
+    """
+    (example,) = re.findall(r"(?s)```python\n(.*?)```", PAGE.read_text())
+    names: dict[str, Any] = {}
+    exec(example, names)
+    key = derive_key(bytes(range(32)), "acme", "newsletter")
+    token = make_token(key, "acme", "newsletter", "01jd3k8t5v0000000000000001", "ü+tag@b.example", 1795262400.5)
+    said = {"p": "acme", "r": "newsletter", "m": "01jd3k8t5v0000000000000001", "a": "ü+tag@b.example", "t": 1795262400}
+    assert said == names["read_token"](token, key)
+    for other, wrong in (
+        (token, derive_key(bytes(32), "acme", "newsletter")),
+        (token[1:], key),
+        ("", key),
+        ("x.y", key),
+    ):
+        with pytest.raises(ValueError, match=r"not signed with this key|base64"):
+            names["read_token"](other, wrong)
 
 
 def test_no_live_token() -> None:

@@ -104,12 +104,23 @@ def _insert(text: str, like: re.Pattern[str], header: str, table: Mapping[str, A
     """
     lines = text.splitlines(keepends=True)
     spans = _spans(lines, like)
-    place = spans[-1][1] if spans else len(lines)
+    place = _behind_comments(lines, spans[-1][1]) if spans else len(lines)
     before, after = "".join(lines[:place]), "".join(lines[place:])
     if before and not before.endswith("\n"):
         before += "\n"
     gap = "" if not before or before.endswith("\n\n") else "\n"
     return f"{before}{gap}{header}\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in table.items()) + after
+
+
+def _behind_comments(lines: Sequence[str], place: int) -> int:
+    """
+    Behind the comments that close a table: its own settings, commented out, would else become another's. Those that
+    lead to the next header, without an empty line, are the next table's.
+    """
+    end = place
+    while end < len(lines) and lines[end].lstrip().startswith("#"):
+        end += 1
+    return place if end < len(lines) and lines[end].strip() else end
 
 
 def _spans(lines: Sequence[str], like: re.Pattern[str]) -> list[tuple[int, int]]:

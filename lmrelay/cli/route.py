@@ -20,6 +20,7 @@ from lmrelay.cli.serverkey import server_key
 from lmrelay.config.checks import SLUG, SLUG_FORM
 from lmrelay.config.reader import Reader
 from lmrelay.config.values import Config, Kind, Project, Route, TlsPolicy
+from lmrelay.mail.unsubscribe import derive_key
 
 
 @click.group()
@@ -101,6 +102,28 @@ def add(invocation: Invocation, /, project: str, slug: str, **wish: Any) -> None
     if made.unsubscribe_url:
         output.line(f"The key that the signatures of its links are checked with: lmrelay route key {project} {slug}")
     output.line(EFFECT)
+
+
+@route.command()
+@click.argument("project")
+@click.argument("slug")
+@pass_invocation
+def key(invocation: Invocation, project: str, slug: str) -> None:
+    """
+    Print the key with which a project checks the signatures of its unsubscribe links.
+
+    It is this route's alone, and stays the same while the server's key does: keep it as secret as a password.
+    """
+    config = invocation.load()
+    found = known(config, project).routes.get(slug)
+    if found is None:
+        raise click.ClickException(f"project {project} has no route {slug!r}; see `lmrelay route list {project}`")
+    derived = derive_key(server_key(invocation, config), project, slug)
+    output = invocation.output
+    if not found.unsubscribe_url:
+        output.warn(f"route {slug} of project {project} has no unsubscribe_url: nothing is signed with this key yet")
+    output.document({"project": project, "slug": slug, "key": derived})
+    output.line(derived)
 
 
 def _entry(kind: str, no_dsn: bool, redact: bool, **others: Any) -> dict[str, Any]:

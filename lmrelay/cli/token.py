@@ -26,11 +26,12 @@ from lmrelay.cli.projecttext import add_token, remove_token
 from lmrelay.cli.serverkey import server_key
 from lmrelay.cli.settings import client_settings
 from lmrelay.config.seals import seal
-from lmrelay.config.values import Config, Token
+from lmrelay.config.values import Auth, Config, Token
 from lmrelay.errors import LmrelayError
 from lmrelay.projects.directory import Entry
 from lmrelay.projects.tokens import digest, is_foreign, is_mistyped, make_token
 
+PREFIX = Auth().token_prefix
 MAX_FOREIGN = 4096
 """
 Twice as long, as user name and password, and in base 64, it still fits an AUTH response.
@@ -143,10 +144,10 @@ def import_token(invocation: Invocation, /, slug: str, no_cram: bool, **wish: An
     text = _read_foreign()
     with editing(invocation) as config:
         prefix = config.auth.token_prefix
-        _check_foreign(text, prefix)
+        _check_foreign(text)
         # One of our own from another server keeps its id, which may be a user name somewhere.
-        token_id = text[len(prefix) :].partition("_")[0] if prefix and text.startswith(prefix) else ""
-        token_id = token_id or make_token(prefix, os.urandom)[1]
+        is_own = text.startswith(prefix) and not is_mistyped(text, prefix)
+        token_id = text[len(prefix) :].partition("_")[0] if is_own else make_token(prefix, os.urandom)[1]
         entry = _store(invocation, config, slug, text, token_id, Wish(sealed=not no_cram, **wish))
     output = invocation.output
     output.document({**_record(entry), "project": slug})
@@ -234,7 +235,7 @@ def _read_foreign() -> str:
     return sys.stdin.buffer.read(2 * MAX_FOREIGN).decode("utf-8", "replace").strip()
 
 
-def _check_foreign(text: str, prefix: str) -> None:
+def _check_foreign(text: str) -> None:
     """
     @raise click.ClickException: without the token, which may be right but for a slip
     """
@@ -242,11 +243,9 @@ def _check_foreign(text: str, prefix: str) -> None:
         raise click.ClickException("a token is at least 16 printable ASCII characters, without a space, on one line")
     if len(text) > MAX_FOREIGN:
         raise click.ClickException(f"a token of more than {MAX_FOREIGN} characters could not be used to log in")
-    if is_mistyped(text, prefix):
-        raise click.ClickException(
-            f"the token begins with {prefix} as this server's own do, but is mistyped or cut; if another service"
-            " made it as it is, let [auth] token_prefix be another"
-        )
+    # Another prefix is that of a service whose tokens look as it likes.
+    if is_mistyped(text, PREFIX):
+        raise click.ClickException(f"the token begins with {PREFIX} as lmrelay's own do, but is mistyped or cut")
 
 
 def _store(

@@ -19,15 +19,15 @@ from lmrelay.config import values as v
 from lmrelay.config.durations import size
 from lmrelay.errors import SyntaxRefused
 from lmrelay.mail.address import ascii_domain, parse_address
+from lmrelay.mail.unsubscribe import MAX_TEMPLATE, PLACEHOLDER
 
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 SLUG_FORM = "lower-case letters, digits and hyphens, at most 63, beginning and ending with a letter or digit"
 LEVELS = ("debug", "info", "warn", "error", "critical")
 MOST_MESSAGES = 1_000_000_000
 
-PLACEHOLDER = "{token}"
 ONLY_BROADCAST = 'is for routes of kind = "broadcast" alone: nobody unsubscribes from transactional mail'
-_LINK = re.compile(r"[!-;=?-~]{1,1000}", re.ASCII)
+_LINK = re.compile(r"[!-;=?-~]+", re.ASCII)
 _LINK_FORM = 'a URL such as "https://example.com/unsubscribe/{token}"'
 _HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?", re.ASCII)
 
@@ -196,7 +196,9 @@ def check_unsubscribe_url(text: str) -> str:
     The template of the link that each recipient gets: the project's own https address (RFC 8058 §3.1).
     """
     if not _LINK.fullmatch(text):
-        raise ValueError(f"expected {_LINK_FORM}: at most 1000 printable ASCII characters, no space, no < and >")
+        raise ValueError(f"expected {_LINK_FORM}: printable ASCII characters, no space, no < and >")
+    if len(text) > MAX_TEMPLATE:
+        raise ValueError(f"expected at most {MAX_TEMPLATE} characters: with the token it must fit a line of a header")
     plain = text.replace(PLACEHOLDER, "", 1)
     if "{" in plain or "}" in plain:
         raise ValueError(f"expected no braces but those of one {PLACEHOLDER}, where the recipient's token goes")

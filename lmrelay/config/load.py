@@ -307,7 +307,8 @@ def _warn_of_links(config: Config, project: Project, file: str) -> list[Problem]
         Problem(
             file,
             f"routes.{slug}.unsubscribe_url",
-            f"its links cannot be signed: there is no {key}; `lmrelay route key {project.slug} {slug}` makes it",
+            f"its links cannot be signed, so its messages wait: there is no {key};"
+            f" `lmrelay route key {project.slug} {slug}` makes it, for the next reload to take over",
         )
         for slug, route in project.routes.items()
         if route.unsubscribe_url

@@ -186,6 +186,7 @@ class Intake:
             project=submission.project,
             route=submission.route,
             tags=submission.tags,
+            metadata=submission.metadata,
             size=size,
             recipients=len(submission.envelope.recipients),
             peer=self.client.address,
@@ -197,6 +198,7 @@ class Intake:
             "content refused",
             message=self.transaction.id,
             project=self.submitter.slug,
+            token=self.submitter.token_id,
             reply=str(refusal),
             peer=self.client.address,
         )

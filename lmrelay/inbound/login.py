@@ -121,6 +121,19 @@ class Login:
             return replies.auth_challenge(sasl.encode(step.octets))
         return self._ask(step)
 
+    def note_answer(self, answer: Reply) -> None:
+        """
+        Log a command that was refused, if anybody is logged in: whoever asks the operator why is a customer then.
+        """
+        if self.submitter is not None and not answer.is_positive():
+            self.log.info(
+                "command refused",
+                project=self.submitter.slug,
+                token=self.submitter.token_id,
+                reply=str(answer),
+                peer=self.address,
+            )
+
     async def _ask(self, credentials: sasl.Credentials) -> Reply:
         if not await self._pay():
             return replies.AUTH_UNAVAILABLE

@@ -81,7 +81,11 @@ class Session:
             result = error.reply
         except Exception as error:  # noqa: BLE001 our own fault is temporary for the client, and logged
             result = blame(error, self.log, self.client.address)
-        return self._weigh(result) if result is None or isinstance(result, Reply) else self._conclude(result)
+        if result is not None and not isinstance(result, Reply):
+            return self._conclude(result)
+        if result is not None:
+            self.login.note_answer(result)
+        return self._weigh(result)
 
     async def _conclude(self, awaited: Awaitable[Reply | None]) -> Reply | None:
         try:

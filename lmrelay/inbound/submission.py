@@ -4,15 +4,28 @@ From a transaction to what the queue's door takes: the content's reader, and the
 
 from __future__ import annotations
 
+import json
+from hashlib import sha256
+
+from lmrelay.config.values import Kind, Project, Route
+from lmrelay.errors import Refused
 from lmrelay.ids import make_id
 from lmrelay.inbound.content import Content
+from lmrelay.inbound.controls import read_controls
 from lmrelay.inbound.services import Client, Services
 from lmrelay.inbound.transaction import Transaction
 from lmrelay.interfaces import ISubmitter, Submission
+from lmrelay.mail.envelope import Envelope
 from lmrelay.mail.head import Field, Head
 from lmrelay.mail.prepare import Prepared, prepare
 from lmrelay.mail.received import Trace, received_field
+from lmrelay.smtp import replies
 from lmrelay.smtp.data import ChunkReader, DataReader
+
+SHOWN = 60
+"""
+Characters of what a client said that its reply repeats.
+"""
 
 
 def open_content(
@@ -25,10 +38,13 @@ def open_content(
     now = services.wall()
     transaction.received_at, transaction.id = now, make_id(now, services.entropy)
     require_to = config.submission.require_to if project.require_to is None else project.require_to
+    dialects = config.submission.dialects if project.dialects is None else project.dialects
 
     def check_head(head: Head) -> Prepared:
+        transaction.controls, left = read_controls(head, dialects)
+        transaction.route = _find_route(project, transaction.controls.route)
         prepared = prepare(
-            head,
+            left,
             id=transaction.id,
             hostname=config.server.hostname,
             now=now,
@@ -61,7 +77,7 @@ def make_submission(
     The message as the queue takes it, its Received field on top.
     """
     project, envelope = transaction.project, transaction.envelope()
-    route = project.route()
+    controls, route = transaction.controls, transaction.route or project.route()
     head = prepared.head.prepend(_trace(services, client, transaction)).to_bytes()
     return Submission(
         project=project.slug,
@@ -77,9 +93,52 @@ def make_submission(
         message_id=prepared.message_id,
         sender=prepared.sender,
         to=prepared.to,
+        tags=controls.tags,
+        metadata=controls.metadata,
         client=client.facts(),
         token_id=submitter.token_id,
+        key=controls.key,
+        fingerprint=_fingerprint(envelope, route, prepared.head) if controls.key else "",
+        unsubscribe=_choose_link(route, prepared.head),
+        redact=route.redact,
     )
+
+
+def _find_route(project: Project, slug: str | None) -> Route:
+    if slug is None:
+        return project.route()
+    route = project.routes.get(slug)
+    if route is None:
+        raise Refused(replies.unknown_route(_tell(slug), project.slug))
+    return route
+
+
+def _tell(text: str) -> str:
+    """
+    What a client said, for its reply: only who asked for SMTPUTF8 may hear other characters (RFC 6531 §3.7.4).
+    """
+    return text[:SHOWN].encode("ascii", "replace").decode("ascii")
+
+
+def _choose_link(route: Route, head: Head) -> str:
+    """
+    The template of the link to unsubscribe, unless the message brings its own.
+    """
+    if route.kind is not Kind.BROADCAST or head.first("List-Unsubscribe") is not None:
+        return ""
+    return route.unsubscribe_url
+
+
+def _fingerprint(envelope: Envelope, route: Route, head: Head) -> str:
+    """
+    Equal for two tries of one message: a client that sends it again may write Date, Message-ID and the
+    boundaries of its parts anew.
+    """
+    recipients = sorted(one.address.key for one in envelope.recipients)
+    shown = [[field.value for field in head.all(name)] for name in ("From", "To", "Subject")]
+    sender = "" if envelope.reverse_path is None else envelope.reverse_path.key
+    # JSON keeps apart what stands side by side.
+    return sha256(json.dumps([sender, recipients, route.slug, *shown]).encode("ascii")).hexdigest()
 
 
 def _trace(services: Services, client: Client, transaction: Transaction) -> Field:

@@ -10,9 +10,10 @@ from typing import Any
 
 from attrs import define, field
 
-from lmrelay.config.values import Limits, Project
+from lmrelay.config.values import Limits, Project, Route
 from lmrelay.errors import Refused
 from lmrelay.inbound.content import EXCESS, Content, SizeLimit
+from lmrelay.inbound.controls import NOTHING, Controls
 from lmrelay.mail.envelope import Envelope, Recipient
 from lmrelay.smtp import replies
 from lmrelay.smtp.commands import Mail
@@ -49,7 +50,8 @@ def begin(mail: Mail, project: Project, limits: Limits) -> Transaction:
 @define(eq=False)
 class Transaction:
     """
-    C{project} and its limits are as they were configured at MAIL. C{chunked}: its content comes by BDAT.
+    C{project} and its limits are as they were configured at MAIL. C{chunked}: its content comes by BDAT. C{controls}
+    and C{route} are what its head said, once that was read.
     """
 
     mail: Mail
@@ -59,6 +61,8 @@ class Transaction:
     recipients: dict[str, Recipient] = field(factory=dict)
     content: Content | None = None
     chunked: bool = False
+    controls: Controls = NOTHING
+    route: Route | None = None
     id: str = ""
     received_at: float = 0.0
 

@@ -51,8 +51,22 @@ def decode_words(text: str) -> str:
     if len(text) > RAW_LIMIT:
         cut = text[:RAW_LIMIT]
         text = cut.rpartition(" ")[0] or cut
-    decoded = _WORD.sub(_decode_word, _BETWEEN.sub(r"\1", text)) if "=?" in text else text
-    return decoded if decoded.isprintable() else "".join(c if c.isprintable() else " " for c in decoded)
+    return make_printable(decode_exactly(text))
+
+
+def decode_exactly(text: str) -> str:
+    """
+    All of C{text} with its encoded words decoded, control characters as they are. Its cost grows with the length,
+    which the caller bounds.
+    """
+    return _WORD.sub(_decode_word, _BETWEEN.sub(r"\1", text)) if "=?" in text else text
+
+
+def make_printable(text: str) -> str:
+    """
+    C{text} with spaces for control characters.
+    """
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
 def _decode_word(match: re.Match[str]) -> str:

@@ -11,9 +11,8 @@ from collections.abc import Iterable, Iterator
 from attrs import define, field, frozen
 
 from lmrelay.errors import Refused, SyntaxRefused
-from lmrelay.mail.address import Address
 from lmrelay.mail.encoded_words import decode_words
-from lmrelay.mail.mailboxes import parse_mailboxes
+from lmrelay.mail.mailboxes import Mailbox, parse_mailboxes
 from lmrelay.smtp import replies
 
 HEAD_LIMIT = 256 * 1024
@@ -171,13 +170,13 @@ class Head:
         """
         return Head((*self.fields, *fields))
 
-    def addresses(self, name: str) -> list[Address]:
+    def mailboxes(self, name: str) -> list[Mailbox]:
         """
         The mailboxes in all fields of that name, groups opened.
 
         @raise SyntaxRefused: they cannot be read without doubt
         """
-        return [address for field in self.all(name) for address in parse_mailboxes(field.value)]
+        return [mailbox for field in self.all(name) for mailbox in parse_mailboxes(field.value)]
 
 
 def make_field(name: str, value: str) -> Field:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from attrs import define
+from attrs import define, frozen
 
 from lmrelay.errors import SyntaxRefused
 from lmrelay.mail.address import Address, parse_address
@@ -26,10 +26,22 @@ _TOKEN = re.compile(
 )
 _COMMENT_PART = re.compile(r"[^()\\]+|\\.")
 
+
+@frozen
+class Mailbox:
+    """
+    A mailbox in a header field. C{shown} is the address that stands where its display name should, if one does:
+    readers show it as the sender.
+    """
+
+    address: Address
+    shown: Address | None = None
+
+
 _Tokens = list[tuple[str, str]]
 
 
-def parse_mailboxes(value: str) -> list[Address]:
+def parse_mailboxes(value: str) -> list[Mailbox]:
     """
     The mailboxes in an unfolded field value, groups opened, in order. Empty members of a list are passed over.
 
@@ -76,13 +88,13 @@ class _Parser:
     _at: int = 0
     _in_group: bool = False
 
-    def parse(self) -> list[Address]:
-        found: list[Address] = []
+    def parse(self) -> list[Mailbox]:
+        found: list[Mailbox] = []
         while self._at < len(self._tokens):
             before = self._until("<,;:")
             special = self._next()
             if special == "<":
-                found += self._named(before)
+                found.append(self._named(before))
                 self._end_of_member()
             elif special == ":":
                 if self._in_group or not before:
@@ -91,13 +103,13 @@ class _Parser:
                 self._in_group = True
             else:
                 if before:
-                    found.append(_address(before))
+                    found.append(Mailbox(_address(before)))
                 self._close(special)
         if self._in_group:
             raise SyntaxRefused("a group is not closed")
         return found
 
-    def _named(self, phrase: _Tokens) -> list[Address]:
+    def _named(self, phrase: _Tokens) -> Mailbox:
         inside = self._until("<>,;")
         closing = self._next()
         if closing == ",":
@@ -107,9 +119,9 @@ class _Parser:
             raise SyntaxRefused("angle brackets are not closed")
         address = _address(inside)
         if ("special", "@") in phrase:
-            return [_address(phrase), address]
+            return Mailbox(address, _address(phrase))
         _check_phrase(phrase)
-        return [address]
+        return Mailbox(address)
 
     def _end_of_member(self) -> None:
         if self._at == len(self._tokens):

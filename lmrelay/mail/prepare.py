@@ -9,6 +9,7 @@ from attrs import frozen
 from lmrelay.errors import Refused, SyntaxRefused
 from lmrelay.mail.address import Address
 from lmrelay.mail.head import Head, make_field
+from lmrelay.mail.mailboxes import Mailbox
 from lmrelay.mail.received import format_date
 from lmrelay.smtp import replies
 
@@ -26,7 +27,7 @@ class Prepared:
     """
     A head that may go on, less the Received field, with what others want to know of it.
 
-    C{senders}: every mailbox of the From and Sender fields, for the policy check.
+    C{senders}: every address in the From and Sender fields, for the policy check.
     C{subject}, C{sender}, C{to}: for people who look. C{message_id}: with its brackets.
     """
 
@@ -53,7 +54,6 @@ def prepare(
     senders = _read_senders(head)
     if require_to and head.first("To") is None:
         raise Refused(replies.NO_TO)
-    # What else is only for the relay (control fields and the like) is to be read and removed here.
     head = head.remove(BLIND)
     if head.first("Date") is None:
         head = head.append(make_field("Date", format_date(now)))
@@ -78,17 +78,23 @@ def _read_senders(head: Head) -> tuple[Address, ...]:
         raise Refused(replies.SEVERAL_FROM)
     if sum(1 for _ in head.all("Sender")) > 1:
         raise Refused(replies.SEVERAL_SENDER)
-    authors = _addresses(head, "From")
+    authors, senders = _mailboxes(head, "From"), _mailboxes(head, "Sender")
     if not authors:
         raise Refused(replies.bad_header("From", "it has no address"))
-    return (*authors, *_addresses(head, "Sender"))
+    if len(senders) > 1:
+        raise Refused(replies.bad_header("Sender", "it has more than one address"))
+    # With several authors it must be said who of them sent it (RFC 5322 §3.6.2).
+    if len(authors) > 1 and not senders:
+        raise Refused(replies.NO_SENDER)
+    both = (*authors, *senders)
+    return (*(one.address for one in both), *(one.shown for one in both if one.shown is not None))
 
 
-def _addresses(head: Head, name: str) -> list[Address]:
+def _mailboxes(head: Head, name: str) -> list[Mailbox]:
     if sum(len(field.octets) for field in head.all(name)) > SENDERS_LIMIT:
         raise Refused(replies.bad_header(name, f"it is longer than {SENDERS_LIMIT} octets"))
     try:
-        found = head.addresses(name)
+        found = head.mailboxes(name)
     except SyntaxRefused as error:
         raise Refused(replies.bad_header(name, str(error))) from error
     if len(found) > MAX_SENDERS:

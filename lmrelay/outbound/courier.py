@@ -22,10 +22,11 @@ from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Failed, Fault
 from lmrelay.outbound.client import Connection
 from lmrelay.outbound.connect import Connector, HostFailure, Target
 from lmrelay.outbound.dispatch import Dispatch
+from lmrelay.outbound.personal import render_fields
 from lmrelay.outbound.pool import Pool
 from lmrelay.outbound.report import report
 from lmrelay.outbound.requirement import find_policy
-from lmrelay.outbound.route import Addresses, Router, Site
+from lmrelay.outbound.route import Addresses, Router, Site, nowhere
 from lmrelay.outbound.routing import Routing
 from lmrelay.outbound.sites import Held, SiteQueue, Work
 from lmrelay.outbound.tls import Demand, configured
@@ -217,6 +218,12 @@ class Courier:
             self._pump()
 
     async def _walk(self, queue: SiteQueue, work: Work, walk: Walk) -> None:
+        fields = render_fields(self.settings.config.token_key, work)
+        if isinstance(fields, Delayed):
+            untold = Attempt(walk.started_at, self.wall(), fields)
+            self._settle(walk, dict.fromkeys(walk.left, untold), queue.site.name)
+            return
+        walk.fields = fields
         site, demand = queue.site, configured(work.policy)
         kept = self.pool.take(site, demand, site.groups[0])
         for host in self._hosts(site, kept):
@@ -253,7 +260,7 @@ class Courier:
         elif walk.passed_for is not None and age < self.settings.config.delivery.expire:
             self._abandon(walk, walk.passed_for)
         else:
-            self._settle(walk, walk.give_up(self.wall(), _nowhere(queue.site)), queue.site.name)
+            self._settle(walk, walk.give_up(self.wall(), nowhere(queue.site)), queue.site.name)
 
     async def _connect(self, host: str, queue: SiteQueue, work: Work, walk: Walk, demand: Demand) -> Connection | None:
         """
@@ -323,9 +330,9 @@ class Courier:
         that nothing is known by it?
         """
         recipients: Any = [held.recipient for held in walk.left.values()]
-        leased = evolve(work.leased, recipients=recipients)
+        leased = evolve(work.leased, recipients=recipients, size=work.leased.size + len(walk.fields))
         try:
-            verdicts = await connection.deliver(leased, self.queue.open_content(leased.message_id))
+            verdicts = await connection.deliver(leased, self.queue.open_content(leased.message_id, walk.fields))
         except Exception:
             # Nobody knows what it has said by now.
             connection.abort(Trouble(Cause.OURS, "the relay had an internal error"))
@@ -388,9 +395,3 @@ class Courier:
         if held:
             self.dispatch.leave(held)
             self._tasks.start(self._give_back([each.key for each in held], seconds))
-
-
-def _nowhere(site: Site) -> Failed:
-    if site.implicit:
-        return Failed("5.1.2", f"the domain {site.name} has neither mail exchanger nor address", Fault.RECIPIENT)
-    return Failed("5.4.4", "the names of the mail exchangers have no address", Fault.RECEIVER)

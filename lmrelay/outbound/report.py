@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from twisted.logger import Logger
 
 from lmrelay.mail.outcome import Attempt, Delivered
+from lmrelay.mail.redact import redact
 from lmrelay.outbound.sites import Held
 
 log = Logger()
@@ -16,28 +17,37 @@ log = Logger()
 
 def report(held: Iterable[Held], attempts: Mapping[int, Attempt], site: str) -> None:
     """
-    Log the outcome of each.
+    Log the outcome of each, without any address where the message's route wants that.
     """
     for each in held:
         attempt = attempts[each.recipient.number]
-        outcome = attempt.outcome
+        outcome, leased = attempt.outcome, each.leased
+        address = each.recipient.recipient.address
+        reply = str(outcome.reply or "")
+        reason = "" if isinstance(outcome, Delivered) else outcome.text
+        tls_failure = attempt.tls_failure
+        if leased.redact:
+            known = (address, leased.reverse_path)
+            reply, reason, tls_failure = (redact(text, known) for text in (reply, reason, tls_failure))
         log.info(
             "attempt ended",
             outcome=type(outcome).__name__.lower(),
-            message=each.leased.message_id,
+            message=leased.message_id,
             number=each.recipient.number,
-            recipient=str(each.recipient.recipient.address),
-            project=each.leased.lane.project,
-            route=each.leased.route,
+            recipient="" if leased.redact else str(address),
+            project=leased.lane.project,
+            route=leased.route,
+            tags=leased.tags,
+            metadata=leased.metadata,
             site=site,
             host=attempt.host or "",
             address=attempt.address or "",
             tls=attempt.tls.version if attempt.tls else "",
-            tls_failure=attempt.tls_failure,
+            tls_failure=tls_failure,
             offered=attempt.offered,
-            reply=str(outcome.reply or ""),
+            reply=reply,
             status="" if isinstance(outcome, Delivered) else outcome.status,
-            reason="" if isinstance(outcome, Delivered) else outcome.text,
+            reason=reason,
             attempt=each.recipient.attempts + 1,
             seconds=round(attempt.ended_at - attempt.started_at, 3),
         )

@@ -232,3 +232,12 @@ def dns_trouble(error: object) -> Delayed:
     The outcome of a question without an answer.
     """
     return Delayed("4.4.3", f"the DNS gave no answer: {error}", Fault.DNS)
+
+
+def nowhere(site: Site) -> Failed:
+    """
+    The outcome where no host of the site has an address.
+    """
+    if site.implicit:
+        return Failed("5.1.2", f"the domain {site.name} has neither mail exchanger nor address", Fault.RECIPIENT)
+    return Failed("5.4.4", "the names of the mail exchangers have no address", Fault.RECEIVER)

@@ -186,11 +186,11 @@ class SiteQueue:
 
     def add(self, held: Held, policy: TlsPolicy) -> None:
         """
-        The recipient joins what waits of its message, or waits on its own.
+        The recipient joins what waits of its message, or waits on its own: always where it gets something of its own.
         """
         key = (held.leased.message_id, policy)
         work = self._open.get(key)
-        if work is None or len(work.held) >= MAX_RECIPIENTS:
+        if work is None or held.leased.is_personal or len(work.held) >= MAX_RECIPIENTS:
             work = self._open[key] = Work(held.leased, policy)
             self._rings[held.leased.lane.kind].add(work)
         work.held[held.recipient.number] = held

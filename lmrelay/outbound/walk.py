@@ -24,11 +24,12 @@ class Walk:
     """
     C{left} are the recipients that still need a host, by number; C{missed} counts the
     addresses that gave no connection. C{was_refused}: nothing was tried but connections, and a
-    host wants less of them.
+    host wants less of them. C{fields} are what the recipient gets of its own behind the head.
     """
 
     started_at: float
     left: dict[int, Held]
+    fields: bytes = field(default=b"", init=False)
     missed: int = field(default=0, init=False)
     was_refused: bool = field(default=False, init=False)
     _was_tried: bool = field(default=False, init=False)

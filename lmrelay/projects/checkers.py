@@ -22,7 +22,7 @@ from lmrelay.config.values import Auth, Config, Form, Switch
 from lmrelay.errors import Refused
 from lmrelay.interfaces import ICramCredentials, ISettings, ITokenCredentials
 from lmrelay.projects.directory import Directories, Entry, Sealed
-from lmrelay.projects.tokens import digest, is_mistyped
+from lmrelay.projects.tokens import digest
 from lmrelay.smtp import replies
 
 MAX_CRAM = 1000
@@ -92,8 +92,6 @@ class TokenChecker:
     def _check(self, credentials: Any) -> Identity:
         auth: Auth = self.settings.config.auth
         username, token = _decode(credentials.username), _decode(credentials.password)
-        if is_mistyped(token, auth.token_prefix):
-            raise Refused(replies.AUTH_INVALID)
         entry = self.directories.current().by_digest.get(digest(token))
         if entry is not None and not _fits(auth, username, token, entry):
             entry = None
@@ -149,7 +147,7 @@ class CramChecker:
         The entry of the token that is the user name itself, if its answer is right.
         """
         auth: Auth = self.settings.config.auth
-        if Form.TOKEN not in auth.forms or is_mistyped(username, auth.token_prefix):
+        if Form.TOKEN not in auth.forms:
             return None
         entry = self.directories.current().by_digest.get(digest(username))
         return entry if entry is not None and credentials.checkPassword(username.encode()) else None

@@ -83,11 +83,13 @@ def _judge(connection: Connection, items: Sequence[Accept], now: float) -> list[
             if one.use:
                 keys.take(one.use)
         verdicts.append(verdict)
-    lost = {use.message for use in keys.write()}
+    lost = {use.key for use in keys.write()}
     for number, one in enumerate(items):
-        if one.use and one.use.message in lost and verdicts[number] is None:
-            verdicts[number] = keys.find(one.use.key)
+        if one.use is None or one.use.key not in lost or isinstance(verdicts[number], Over):
+            continue
+        if verdicts[number] is None:
             count.take_back(one.limits)
+        verdicts[number] = keys.find(one.use.key)
     count.write()
     return verdicts
 
@@ -210,7 +212,8 @@ class Acceptance:
         except BaseException:
             self._turn_away(body, reserved)
             raise
-        if verdict is not None:
+        # Its own: a commit that seemed to fail had reached the disk, and the key tells so when it is tried again.
+        if verdict is not None and verdict.message != submission.id:
             self._turn_away(body, reserved)
             return verdict.message
         # Committed: the message is the relay's, and the client is to hear so, whatever breaks from here on.
@@ -258,7 +261,7 @@ class Acceptance:
             for number, block in enumerate(blocks, body.chunks)
         ]
         context = (submission.project, submission.route)
-        document = describe(submission.id, submission.subject, submission.tags, submission.metadata)
+        document = describe(submission)
         return Accept(
             message_row(submission, len(submission.head) + body.size, name, tls=tls),
             recipient_rows(submission, {lane.domain: self._worker for lane in reserved}),

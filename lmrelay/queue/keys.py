@@ -5,17 +5,24 @@ Idempotency keys: which message was stored under one, decided and recorded in th
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 
 from attrs import define, field, frozen
-from sqlalchemy import Connection, delete, select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Insert, bindparam, delete, select, tuple_, update
 
 from lmrelay.config.values import DAY
+from lmrelay.queue.rows import Row
 from lmrelay.queue.schema import idempotency
+from lmrelay.queue.statements import make_insert, run_each
 
 LIFETIME = DAY
 """
 Seconds for which a key means its message.
+"""
+
+AHEAD = 60.0
+"""
+Seconds by which the clocks of two workers may differ.
 """
 
 MANY = 200
@@ -38,6 +45,16 @@ class Use:
     key: Key
     message: str
     fingerprint: str
+
+
+@cache
+def _upsert(dialect: str) -> Insert:
+    insert = make_insert(dialect, idempotency)
+    return insert.on_conflict_do_update(
+        index_elements=[idempotency.c.project, idempotency.c.key],
+        set_={name: insert.excluded[name] for name in ("message", "fingerprint", "expires_at")},
+        where=idempotency.c.expires_at <= bindparam("now"),
+    )
 
 
 @define(eq=False)
@@ -84,24 +101,14 @@ class Keys:
             return []
         expires_at = self._now + LIFETIME
         # In order, so that two workers that want the same keys wait for each other in one direction.
-        for use in (self._fresh[key] for key in sorted(self._fresh)):
-            self._insert(use, expires_at)
+        rows = [self._make_row(self._fresh[key], expires_at) for key in sorted(self._fresh)]
+        run_each(self._connection, _upsert(self._connection.dialect.name), rows)
         self.look_up(self._fresh)
         return [use for key, use in self._fresh.items() if self._known[key].message != use.message]
 
-    def _insert(self, use: Use, expires_at: float) -> None:
-        project, key = use.key
+    def _make_row(self, use: Use, expires_at: float) -> Row:
         given = {"message": use.message, "fingerprint": use.fingerprint, "expires_at": expires_at}
-        insert = postgresql.insert if self._connection.dialect.name == "postgresql" else sqlite.insert
-        self._connection.execute(
-            insert(idempotency)
-            .values(project=project, key=key, **given)
-            .on_conflict_do_update(
-                index_elements=[idempotency.c.project, idempotency.c.key],
-                set_=given,
-                where=idempotency.c.expires_at <= self._now,
-            )
-        )
+        return {"project": use.key[0], "key": use.key[1], "now": self._now, **given}
 
 
 def forget_keys(connection: Connection, now: float, most: int) -> int:
@@ -109,5 +116,15 @@ def forget_keys(connection: Connection, now: float, most: int) -> int:
     Delete keys that have expired; the answer is how many.
     """
     key = (idempotency.c.project, idempotency.c.key)
-    expired = select(*key).where(idempotency.c.expires_at <= now).limit(most)
-    return connection.execute(delete(idempotency).where(tuple_(*key).in_(expired))).rowcount
+    expired = idempotency.c.expires_at <= now
+    found = select(*key).where(expired).limit(most)
+    # Asked twice: another worker may have given one that was found to another message since.
+    return connection.execute(delete(idempotency).where(tuple_(*key).in_(found), expired)).rowcount
+
+
+def cap_keys(connection: Connection, now: float) -> None:
+    """
+    Let no key live longer than one of now: what does was used under a clock that was ahead.
+    """
+    latest = now + LIFETIME
+    connection.execute(update(idempotency).where(idempotency.c.expires_at > latest + AHEAD).values(expires_at=latest))

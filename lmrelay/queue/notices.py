@@ -130,6 +130,7 @@ class Notices:
             not head.isascii(),
             subject=action.value,
             to=str(sender),
+            redact=bool(about.redact),
         )
         return submission, text
 

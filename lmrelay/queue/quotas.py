@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from attrs import define, field, frozen
-from sqlalchemy import Connection, bindparam, delete, func, or_, select, text, tuple_
+from sqlalchemy import Connection, bindparam, delete, func, select, text, tuple_, update
 
 from lmrelay.config.values import DAY, HOUR, Config, Project, Route
 from lmrelay.errors import Refused
@@ -29,7 +29,7 @@ In place of a route: the project as a whole.
 
 AHEAD = 60.0
 """
-Seconds in the future from which on a count was made under a wrong clock, and is none.
+Seconds by which the clocks of two workers may differ.
 """
 
 Party = tuple[str, str]
@@ -168,21 +168,31 @@ class Count:
         number = self._find_last(limit.party) + 1 - limit.messages
         if number > self._stored[limit.party]:
             return self._now + limit.seconds
+        if number < 1:
+            return self._now
         project, route = limit.party
         given = {"project": project, "route": route, "number": number}
         at: float | None = self._connection.execute(_at, given).scalar()
-        # What is not there any more is too old to count, or was never right.
-        return self._now if at is None or at > self._now + AHEAD else at + limit.seconds
+        # What is not there any more is too old to count. What is of the future, for the clock was set back, counts as
+        # of now: else setting it would lift the limit, or keep the project out for as long as it was wrong.
+        return self._now if at is None else min(at, self._now) + limit.seconds
 
 
 def forget_counts(connection: Connection, now: float, most: int) -> int:
     """
-    Delete what counts no more, and what was counted under a clock that was ahead; the answer is how many.
+    Delete what counts no more; the answer is how many.
     """
     key = (usage.c.project, usage.c.route, usage.c.number)
-    wrong = or_(usage.c.at < now - DAY - AHEAD, usage.c.at > now + AHEAD)
-    found = select(*key).where(wrong).limit(most)
-    return connection.execute(delete(usage).where(tuple_(*key).in_(found))).rowcount
+    old = usage.c.at < now - DAY - AHEAD
+    # Asked twice: once all of a party is gone, its numbers begin anew, and another worker may have used them since.
+    return connection.execute(delete(usage).where(tuple_(*key).in_(select(*key).where(old).limit(most)), old)).rowcount
+
+
+def cap_counts(connection: Connection, now: float) -> None:
+    """
+    Let nothing count for longer than what is counted now: what does was counted under a clock that was ahead.
+    """
+    connection.execute(update(usage).where(usage.c.at > now + AHEAD).values(at=now))
 
 
 @define(eq=False)

@@ -5,7 +5,7 @@ Values to rows and back, for messages, recipients and events. Pure but for the r
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from json.encoder import encode_basestring
 from typing import Any
@@ -218,19 +218,22 @@ def event_row(
 _VARIANT = {digit: "89ab"[number & 3] for number, digit in enumerate("0123456789abcdef")}
 
 
-def describe(id: str, subject: str, tags: Sequence[str], metadata: Mapping[str, str]) -> str:
+def describe(submission: Submission) -> str:
     """
     What every event of a message says of it, as JSON.
     """
-    return describe_row(id, subject, _encode(tags) if tags else "[]", _encode(dict(metadata)) if metadata else "{}")
+    tags = _encode(submission.tags) if submission.tags else "[]"
+    metadata = _encode(dict(submission.metadata)) if submission.metadata else "{}"
+    return describe_row(submission.id, submission.subject, tags, metadata, redact=submission.redact)
 
 
-def describe_row(id: str, subject: str, tags: str, metadata: str) -> str:
+def describe_row(id: str, subject: str, tags: str, metadata: str, *, redact: bool) -> str:
     """
-    The same, of tags and metadata as they stand in the message's row.
+    The same, of tags and metadata as they stand in the message's row; with C{redact} the subject is null.
     """
+    about = "null" if redact else quote(subject)
     tag = "null" if tags == "[]" else quote(json.loads(tags)[0])
-    return f'{{"message_id":{quote(id)},"subject":{quote(subject)},"tag":{tag},"tags":{tags},"metadata":{metadata}}}'
+    return f'{{"message_id":{quote(id)},"subject":{about},"tag":{tag},"tags":{tags},"metadata":{metadata}}}'
 
 
 def extend(document: str, more: str) -> str:

@@ -14,8 +14,20 @@ from twisted.logger import Logger
 from lmrelay.interfaces import ISettings
 from lmrelay.mail.dsn import Action, Subject
 from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Failed, Fault, Outcome, Tls
+from lmrelay.mail.redact import redact
 from lmrelay.queue.notices import WANTS, Notices, due_notice
-from lmrelay.queue.rows import Entropy, Row, describe_row, dump, event_row, extend, format_time, quote, read_recipient
+from lmrelay.queue.rows import (
+    Entropy,
+    Row,
+    describe_row,
+    dump,
+    event_row,
+    extend,
+    format_time,
+    quote,
+    read_address,
+    read_recipient,
+)
 from lmrelay.queue.schedule import delay_after, event_at_expiry, has_expired, may_expire
 from lmrelay.queue.schema import DEFERRED, DELIVERED, FAILED, attempt, chunk, event, is_open, message, recipient
 from lmrelay.queue.statements import Open, find_open, find_over, insert_rows, run_each
@@ -139,13 +151,14 @@ class Settler:
             rows.told.setdefault((row.message, action), []).append(subject)
 
     def _add_events(self, row: Open, made: Attempt, type_: str, next_attempt: float | None, rows: _Rows) -> None:
-        said = describe_row(row.message, row.subject, row.tags, row.metadata)
-        said = extend(said, f'"recipient":{quote(row.address)}')
+        said = describe_row(row.message, row.subject, row.tags, row.metadata, redact=row.redact)
+        said = extend(said, f'"recipient":{quote(None if row.redact else row.address)}')
         context, key, first = (row.project, row.route), (row.message, row.number), not row.attempts
         if first:
             rows.events.append(event_row(self._entropy, "message.sent", made.started_at, context, key, said))
         tls = "null" if made.tls is None else dump(_tls(made.tls))
-        more = f'"response":{_response(made.outcome)},"mx":{quote(made.host)},"tls":{tls},"attempt":{row.attempts + 1}'
+        response = _response(made.outcome, row)
+        more = f'"response":{response},"mx":{quote(made.host)},"tls":{tls},"attempt":{row.attempts + 1}'
         if next_attempt is not None:
             more += f',"next_attempt":"{format_time(next_attempt)}"'
         rows.events.append(event_row(self._entropy, type_, made.ended_at, context, key, extend(said, more)))
@@ -165,7 +178,7 @@ def _words(outcome: Outcome) -> str:
     return "" if isinstance(outcome, Delivered) else f"{outcome.status} {outcome.text}"
 
 
-def _response(outcome: Outcome) -> str:
+def _response(outcome: Outcome, row: Open) -> str:
     reply = outcome.reply
     if reply is not None:
         code, enhanced, text = str(reply.code), reply.enhanced, reply.text
@@ -173,6 +186,8 @@ def _response(outcome: Outcome) -> str:
         return "{}"
     else:
         code, enhanced, text = "null", outcome.status, outcome.text
+    if row.redact:
+        text = redact(text, (read_address(row.address), read_address(row.reverse_path)))
     return f'{{"status_code":{code},"enhanced_status_code":{quote(enhanced)},"content":{quote(text)}}}'
 
 

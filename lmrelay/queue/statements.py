@@ -20,6 +20,7 @@ from sqlalchemy import (
     Connection,
     Delete,
     Dialect,
+    Insert,
     Select,
     Table,
     Update,
@@ -85,7 +86,14 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str
         _run(connection, _compile_insert(connection.dialect.name, table), rows)
 
 
-def run_each(connection: Connection, statement: Update | Delete, rows: Sequence[Mapping[str, Any]]) -> None:
+def make_insert(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """
+    An insert that can say what happens where there is such a row: both dialects say it alike.
+    """
+    return sqlite.insert(table) if dialect == sqlite.dialect.name else postgresql.insert(table)
+
+
+def run_each(connection: Connection, statement: Insert | Update | Delete, rows: Sequence[Mapping[str, Any]]) -> None:
     """
     Run one statement, which lives as long as the process, for each of the rows.
     """
@@ -132,6 +140,8 @@ class Open(NamedTuple):
     tags: str
     metadata: str
     body: str
+    redact: bool
+    reverse_path: str | None
 
 
 _OPEN = (
@@ -153,6 +163,8 @@ _OPEN = (
     message.c.tags,
     message.c.metadata,
     message.c.body,
+    message.c.redact,
+    message.c.reverse_path,
 )
 
 

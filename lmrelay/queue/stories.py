@@ -26,6 +26,7 @@ _LISTED = (
     message.c.route,
     recipient.c.kind,
     message.c.tags,
+    message.c.metadata,
     message.c.subject,
     message.c.size,
     message.c.received_at.label("received"),
@@ -45,7 +46,7 @@ def list_page(
     At most C{limit} recipients behind C{after}, the oldest message first.
     """
     rows = find_page(connection, _LISTED, selector, now, after, limit)  # type: ignore[arg-type]
-    return [{**row._mapping, "tags": json.loads(row.tags)} for row in rows]
+    return [{**row._mapping, "tags": json.loads(row.tags), "metadata": json.loads(row.metadata)} for row in rows]
 
 
 def count(connection: Connection, selector: Selector, now: float) -> list[Record]:

@@ -5,32 +5,35 @@ When tokens were last used: kept in memory, and written now and then in one go, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 
 from attrs import define, field
-from sqlalchemy import Connection, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Insert, select
 from zope.interface import implementer
 
 from lmrelay.interfaces import ITokenUse
 from lmrelay.queue.schema import token_use
+from lmrelay.queue.statements import make_insert, run_each
 from lmrelay.queue.writer import IWriter
+
+
+@cache
+def _upsert(dialect: str) -> Insert:
+    insert = make_insert(dialect, token_use)
+    return insert.on_conflict_do_update(
+        index_elements=[token_use.c.token],
+        set_={"used_at": insert.excluded.used_at},
+        where=token_use.c.used_at < insert.excluded.used_at,
+    )
 
 
 def write_uses(connection: Connection, items: Sequence[Mapping[str, float]]) -> list[None]:
     """
     Store the times, by token; none goes back.
     """
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    for token, used_at in sorted((token, at) for one in items for token, at in one.items()):
-        connection.execute(
-            insert(token_use)
-            .values(token=token, used_at=used_at)
-            .on_conflict_do_update(
-                index_elements=[token_use.c.token],
-                set_={"used_at": used_at},
-                where=token_use.c.used_at < used_at,
-            )
-        )
+    # In order, so that two workers with the same tokens wait for each other in one direction.
+    found = sorted((token, at) for one in items for token, at in one.items())
+    run_each(connection, _upsert(connection.dialect.name), [{"token": token, "used_at": at} for token, at in found])
     return [None] * len(items)
 
 

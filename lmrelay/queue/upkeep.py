@@ -18,8 +18,8 @@ from twisted.python.threadpool import ThreadPool
 
 from lmrelay.interfaces import ISettings
 from lmrelay.queue.contents import IReader
-from lmrelay.queue.keys import forget_keys
-from lmrelay.queue.quotas import forget_counts
+from lmrelay.queue.keys import cap_keys, forget_keys
+from lmrelay.queue.quotas import cap_counts, forget_counts
 from lmrelay.queue.schedule import latest_retry
 from lmrelay.queue.schema import attempt, chunk, command, event, is_open, message, recipient, webhook_delivery
 from lmrelay.queue.store import explain
@@ -115,8 +115,12 @@ def forget_messages(connection: Connection, items: Sequence[Sequence[str]]) -> l
 def forget_expired(connection: Connection, items: Sequence[float]) -> list[bool]:
     """
     Delete, as of that time, orders long carried out, and keys and counts that mean nothing any more. Is there more?
+
+    What a clock that was ahead would keep for too long is brought near.
     """
     now = max(items)
+    cap_keys(connection, now)
+    cap_counts(connection, now)
     connection.execute(delete(command).where(command.c.done_at < now - ANSWERED_FOR))
     gone = forget_keys(connection, now, STEP_EXPIRED), forget_counts(connection, now, STEP_EXPIRED)
     return [STEP_EXPIRED in gone] * len(items)

@@ -165,6 +165,18 @@ def test_route_is_added_behind_the_others() -> None:
     assert middle + ROUTE_TABLE + rest == add_route(middle + rest, "news", ROUTE)
 
 
+def test_settings_commented_out_stay_their_tables() -> None:
+    """
+    Settings that are commented out below a table are still below it, also at the end; what leads to the next is not.
+    """
+    own = "[routes.outgoing]\nkind = 'transactional'\n# dsn = false\n  # tls = 'none'\n"
+    assert own + ROUTE_TABLE == add_route(own, "news", ROUTE)
+    assert own + ROUTE_TABLE + "\n# More.\n" == add_route(own + "\n# More.\n", "news", ROUTE)
+    leading = "[routes.outgoing]\nkind = 'transactional'\n"
+    rest = "# The website.\n[[tokens]]\nname = 'x'\n"
+    assert leading + ROUTE_TABLE + rest == add_route(leading + rest, "news", ROUTE)
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -12,6 +12,7 @@ import pytest
 
 from lmrelay.config.load import TOKEN_KEY, load
 from lmrelay.config.values import OUTGOING, Kind, Route, TlsPolicy
+from lmrelay.mail.unsubscribe import derive_key
 from tests.cli.home import ACME, acme, make_home, refused, run, said
 
 LINK = "https://acme.example/unsubscribe/{token}"
@@ -202,3 +203,53 @@ def test_list_unknown(home: Path) -> None:
     acme(home).unlink()
     assert "lmrelay project add" in run(home, "route", "list").stdout
     assert [] == said(home, "route", "list")
+
+
+def test_key(home: Path) -> None:
+    """
+    The key is printed alone on its line, is the route's own, and is what the links are signed with.
+    """
+    run(home, "route", "add", "acme", "news", "--kind", "broadcast", "--unsubscribe-url", LINK)
+    run(home, "route", "add", "acme", "offers", "--kind", "broadcast", "--unsubscribe-url", LINK)
+    result = run(home, "route", "key", "acme", "news")
+    expected = derive_key(load(home / "lmrelay.toml").token_key, "acme", "news")
+    assert (f"{expected}\n", "") == (result.stdout, result.stderr)
+    assert {"project": "acme", "slug": "news", "key": expected} == said(home, "route", "key", "acme", "news")
+    assert expected != said(home, "route", "key", "acme", "offers")["key"]
+
+
+def test_key_comes_before_the_link(home: Path) -> None:
+    """
+    Without a link the key can be had all the same, for the project's page may be made first; a line says so. The
+    server's key is made if there is none, and stays.
+    """
+    run(home, "route", "add", "acme", "news", "--kind", "broadcast")
+    result = run(home, "route", "key", "acme", "news")
+    assert 0o600 == stat.S_IMODE((home / "state" / TOKEN_KEY).stat().st_mode)
+    assert "has no unsubscribe_url" in result.stderr
+    assert result.stdout == run(home, "route", "key", "acme", "news").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("nobody", "news"), "there is no project 'nobody'"),
+        (("acme", "news"), "project acme has no route 'news'; see `lmrelay route list acme`"),
+        (("acme", ""), "has no route ''"),
+    ],
+)
+def test_key_refuses(home: Path, arguments: tuple[str, ...], reason: str) -> None:
+    """
+    What is not there has no key, and none is made for it.
+    """
+    assert reason in refused(home, "route", "key", *arguments)
+    assert not (home / "state").exists()
+
+
+def test_key_that_others_could_read(home: Path) -> None:
+    """
+    A server's key that is open to others is refused, not used.
+    """
+    run(home, "route", "add", "acme", "news", "--kind", "broadcast", "--unsubscribe-url", LINK)
+    (home / "state" / TOKEN_KEY).chmod(0o644)
+    assert "others could read it" in refused(home, "route", "key", "acme", "news")

@@ -13,14 +13,17 @@ from attrs import evolve
 from click.testing import CliRunner, Result
 
 from lmrelay.cli.main import Invocation, cli
-from lmrelay.config.values import Config, Server
-from lmrelay.queue.store import find_url, migrate
+from lmrelay.config.values import Config, Project, Server, Token
+from lmrelay.queue.schema import token_use
+from lmrelay.queue.store import find_url, make_engine, migrate
 from tests.queue.filling import NOW, fill, make_rows
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    return Config(tmp_path / "lmrelay.toml", Server("relay.example", tmp_path))
+    tokens = tuple(Token(id, id, "") for id in ("aaaaaaaaaaaa", "bbbbbbbbbbbb"))
+    projects = {"acme": Project("acme", tokens=tokens)}
+    return Config(tmp_path / "lmrelay.toml", Server("relay.example", tmp_path), projects=projects)
 
 
 @pytest.fixture
@@ -87,3 +90,18 @@ def test_no_store_yet(run: Callable[..., Result], config: Config, command: list[
     (line,) = result.stderr.splitlines()
     assert "there is no queue yet" in line
     assert [] == list(config.server.state_dir.iterdir())
+
+
+def test_last_use_of_tokens(run: Callable[..., Result], config: Config, ids: list[str]) -> None:
+    """
+    What the daemon noted of a token is listed with it.
+    """
+    engine = make_engine(find_url(config))
+    with engine.begin() as connection:
+        connection.execute(token_use.insert().values(token="aaaaaaaaaaaa", used_at=NOW - 60))
+    engine.dispose()
+    result = run("token", "list", "acme", "--json")
+    assert [("aaaaaaaaaaaa", "2023-11-14T22:12:20.000Z"), ("bbbbbbbbbbbb", None)] == [
+        (one["id"], one["last_used"]) for one in json.loads(result.stdout)
+    ]
+    assert "" == result.stderr

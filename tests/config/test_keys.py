@@ -13,6 +13,7 @@ import attrs
 import pytest
 
 from lmrelay.config import values as v
+from lmrelay.mail.unsubscribe import MAX_TEMPLATE
 from tests.config.folder import complaints, complete, read, token
 
 HOUR = v.HOUR
@@ -380,7 +381,7 @@ LINKS = [
     "https://xn--bcher-kva.example/{token}",
     "https://192.0.2.1/{token}",
     "https://[2001:db8::1]/{token}",
-    "https://a.example/" + "x" * 982,
+    "https://a.example/".ljust(MAX_TEMPLATE, "x"),
 ]
 
 NO_LINK = "expected a URL such as"
@@ -419,7 +420,7 @@ BAD_LINKS: list[tuple[object, str]] = [
     ("<https://a.example/{token}>", NO_LINK),
     ("https://a.example/{token}>, <https://b.example/", NO_LINK),
     ("https://bücher.example/{token}", NO_LINK),
-    ("https://a.example/" + "x" * 983, NO_LINK),
+    ("https://a.example/".ljust(MAX_TEMPLATE + 1, "x"), f"expected at most {MAX_TEMPLATE} characters"),
     ("https://a.example/{token}/{token}", NO_BRACES),
     ("https://a.example/{email}", NO_BRACES),
     ("https://a.example/{TOKEN}", NO_BRACES),

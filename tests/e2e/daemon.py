@@ -154,6 +154,22 @@ class Relay:
         """
         return self.folder / "projects.d" / f"{slug}.toml"
 
+    def change_project(self, slug: str = PROJECT, **keys: Any) -> None:
+        """
+        Lay C{keys} over a project's file, made where there is none; it counts from the next start or reload on.
+        """
+        file = self.project_file(slug)
+        text = tomlkit.parse(file.read_text()) if file.exists() else tomlkit.document()
+        text.update(keys)
+        file.write_text(tomlkit.dumps(text))
+
+    def add_project(self, slug: str, domain: str = DOMAIN, **keys: Any) -> str:
+        """
+        A project with a token, which is the answer; both count from the next start or reload on.
+        """
+        self.change_project(slug, domains=[domain], **keys)
+        return str(self.ask("token", "create", slug, "--name", "e2e")["token"])
+
     def command(self, *arguments: str, stdin: str = "") -> Any:
         """
         What the operator's command says with C{--json}.
@@ -163,11 +179,11 @@ class Relay:
             raise AssertionError(f"lmrelay {' '.join(arguments)}: exit {done.returncode}: {done.stderr}{done.stdout}")
         return json.loads(done.stdout)
 
-    def ask(self, *arguments: str) -> Any:
+    def ask(self, *arguments: str, stdin: str = "") -> Any:
         """
         What the operator's command says with C{--json}, run in this process: for what is asked again and again.
         """
-        done = CliRunner().invoke(cli, ["--config", str(self.config), *arguments, "--json"])
+        done = CliRunner().invoke(cli, ["--config", str(self.config), *arguments, "--json"], input=stdin)
         if done.exit_code != 0:
             raise AssertionError(
                 f"lmrelay {' '.join(arguments)}: exit {done.exit_code}: {done.output}{done.exception!r}"

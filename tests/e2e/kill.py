@@ -1,7 +1,8 @@
 """
 kill -9 of the daemon at random moments under load, and the count of what came of it.
 
-C{python -m tests.e2e.kill --rounds 50} runs it by itself.
+Every other sender has an Idempotency-Key for each message and, as a good client does, sends it again until it hears
+250. C{python -m tests.e2e.kill --rounds 50} runs it by itself.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from tests.e2e.daemon import Relay
-from tests.e2e.mail import SENDER, login, submit
+from tests.e2e.mail import SENDER, hand_over, id_in, login
 from tests.e2e.receiver import Receiver
+from tests.e2e.story import query
 from tests.e2e.world import World, free_port, open_world
 
 SESSIONS = 6
@@ -43,10 +46,50 @@ A message's own number, and a recipient.
 """
 
 
+LONG = 20
+"""
+Kills after which at least one must have come between a commit and its 250, else that was not tested.
+"""
+
+
+@define(eq=False)
+class Letter:
+    """
+    A message to be sent. With a key it is sent until it is answered, each time as the client makes it anew.
+    """
+
+    name: str
+    recipients: list[str]
+    text: str
+    keyed: bool
+    tries: int = 0
+
+    def content(self) -> bytes:
+        """
+        Of the next try: Date and Message-ID are its own.
+        """
+        self.tries += 1
+        lines = [
+            f"From: {SENDER}",
+            f"To: {self.recipients[0]}",
+            f"X-Number: {self.name}",
+            f"Subject: {self.name}",
+            f"Date: Fri, 20 Nov 2026 20:00:{self.tries % 60:02d} +0000",
+            f"Message-ID: <{self.name}.{self.tries}@kill.test>",
+            *([f"Idempotency-Key: {self.name}"] if self.keyed else []),
+            "",
+            self.text,
+        ]
+        return "\r\n".join(lines).encode()
+
+
 @define(eq=False)
 class Sender(threading.Thread):
     """
     One session after the other, message after message, until told to stop; what got 250 is in C{accepted}.
+
+    Of those with keys: C{ids} is what was answered, C{retries} how often one was sent again, C{met} how often it was
+    stored already then, and C{pending} the one that waits for its answer.
     """
 
     relay: Relay
@@ -54,8 +97,13 @@ class Sender(threading.Thread):
     number: int
     seed: int
     stop: threading.Event
+    keyed: bool = False
     accepted: list[Delivery] = field(factory=list)
+    ids: dict[str, str] = field(factory=dict)
     attempted: int = 0
+    retries: int = 0
+    met: int = 0
+    pending: Letter | None = None
 
     def __attrs_post_init__(self) -> None:
         super().__init__(name=f"sender {self.number}", daemon=True)
@@ -65,35 +113,53 @@ class Sender(threading.Thread):
         Send; a lost connection is what this is about, so begin again.
         """
         source = random.Random(self.seed * 1000 + self.number)
-        while not self.stop.is_set():
+        while not self.is_over:
             try:
                 with login(self.relay) as client:
-                    while not self.stop.is_set():
+                    while not self.is_over:
                         self.send_one(client, source)
             except (OSError, smtplib.SMTPException, AssertionError):
-                self.stop.wait(0.05)
+                time.sleep(0.05)
+
+    @property
+    def is_over(self) -> bool:
+        """
+        Is there nothing left to do?
+        """
+        return self.stop.is_set() and self.pending is None
 
     def send_one(self, client: smtplib.SMTP, source: random.Random) -> None:
         """
-        One message to one or two sites, now and then a large one.
+        The message that was not answered, else a new one.
+        """
+        letter = self.pending or self.compose(source)
+        if self.keyed:
+            self.pending = letter
+        self.retries += letter.tries > 0
+        reply = hand_over(client, letter.recipients, letter.content())
+        self.accepted += [(letter.name, recipient) for recipient in letter.recipients]
+        if self.keyed:
+            self.pending, self.ids[letter.name] = None, id_in(reply)
+            self.met += reply.endswith(b" (duplicate)")
+
+    def compose(self, source: random.Random) -> Letter:
+        """
+        To one or two sites, now and then a large one.
         """
         self.attempted += 1
         name = f"m{self.number}-{self.attempted}"
         recipients = [f"{name}@{domain}" for domain in source.sample(self.domains, source.choice((1, 1, 2)))]
         lines = source.choice((10, 10, 10, 50, 50, 9000))
-        content = (
-            f"From: {SENDER}\r\nTo: {recipients[0]}\r\nX-Number: {name}\r\nSubject: {name}\r\n\r\n"
-            + f"{name} {'x' * 60}\r\n" * lines
-            + "the end\r\n"
-        )
-        submit(client, recipients, content.encode())
-        self.accepted += [(name, recipient) for recipient in recipients]
+        return Letter(name, recipients, f"{name} {'x' * 60}\r\n" * lines + "the end\r\n", self.keyed)
 
 
 @frozen
 class Tally:
     """
     What came of it. C{lost} must be empty, and so must C{unexplained}: duplicates that no kill accounts for.
+
+    Of messages with keys, C{met} is how many retries met a message that was stored already: the kill fell between its
+    commit and its 250. C{unanswered} must be empty, and so must C{doubled}: keys of more or less than one message.
     """
 
     rounds: int
@@ -103,13 +169,28 @@ class Tally:
     cut: tuple[Delivery, ...]
     duplicates: int
     unexplained: tuple[Delivery, ...]
+    keys: int = 0
+    retries: int = 0
+    met: int = 0
+    unanswered: tuple[str, ...] = ()
+    doubled: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return (
             f"{self.rounds} kills: {self.accepted} recipients answered 250, {self.delivered} delivered, "
             f"{len(self.lost)} lost, {len(self.cut)} cut short, {self.duplicates} duplicates, "
-            f"{len(self.unexplained)} of them unexplained"
+            f"{len(self.unexplained)} of them unexplained; "
+            f"{self.keys} keys: {self.retries} retries, {self.met} of them met the message in the store, "
+            f"{len(self.unanswered)} keys unanswered, {len(self.doubled)} not of exactly one message"
         )
+
+    @property
+    def is_good(self) -> bool:
+        """
+        Was every promise kept, and put to the test?
+        """
+        broken = (self.lost, self.cut, self.unexplained, self.unanswered, self.doubled)
+        return not any(broken) and (self.met > 0 or self.rounds < LONG)
 
 
 def deliveries(receivers: Sequence[Receiver]) -> dict[Delivery, list[float]]:
@@ -143,7 +224,7 @@ def run(world: World, rounds: int, seed: int) -> Tally:
     domains = [world.domain(receiver) for receiver in receivers]
     relay = world.relay(listeners=[{"port": free_port(), "interface": "127.0.0.1", "security": "plain"}]).start()
     stop = threading.Event()
-    senders = [Sender(relay, domains, number, seed, stop) for number in range(SESSIONS)]
+    senders = [Sender(relay, domains, number, seed, stop, keyed=number % 2 == 0) for number in range(SESSIONS)]
     for sender in senders:
         sender.start()
     kills = []
@@ -159,6 +240,7 @@ def run(world: World, rounds: int, seed: int) -> Tally:
     accepted = {delivery for sender in senders for delivery in sender.accepted}
     wait_for(receivers, accepted)
     tally = count(rounds, accepted, receivers, kills)
+    tally = evolve(tally, **count_keys([sender for sender in senders if sender.keyed], receivers, relay))
     if relay.stop() != 0:
         raise AssertionError(f"the daemon did not end cleanly:\n{relay.log()[-5000:]}")
     return tally
@@ -203,9 +285,35 @@ def count(rounds: int, accepted: set[Delivery], receivers: Sequence[Receiver], k
     )
 
 
+def count_keys(senders: Sequence[Sender], receivers: Sequence[Receiver], relay: Relay) -> dict[str, Any]:
+    """
+    Compare the keys with what is in the store, and with the Message-ID that arrived: each try had its own.
+    """
+    in_store: dict[str, set[str]] = defaultdict(set)
+    for name, identity in query(relay, "SELECT subject, id FROM message"):
+        in_store[name].add(identity)
+    remembered = dict(query(relay, "SELECT key, message FROM idempotency"))
+    arrived: dict[str, set[str]] = defaultdict(set)
+    for receiver in receivers:
+        for taken in receiver.taken:
+            arrived[taken.head("X-Number")[0]].update(taken.head("Message-ID"))
+    answered = {name: identity for sender in senders for name, identity in sender.ids.items()}
+    return {
+        "keys": len(answered),
+        "retries": sum(sender.retries for sender in senders),
+        "met": sum(sender.met for sender in senders),
+        "unanswered": tuple(sender.pending.name for sender in senders if sender.pending is not None),
+        "doubled": tuple(
+            name
+            for name, identity in answered.items()
+            if (in_store[name], remembered.get(name), len(arrived[name])) != ({identity}, identity, 1)
+        ),
+    }
+
+
 def main() -> int:
     """
-    Exit code 1 if anything was lost or doubled without a reason.
+    Exit code 1 if anything was lost or doubled without a reason, or a long run did not put the keys to the test.
     """
     parser = argparse.ArgumentParser(prog="python -m tests.e2e.kill", description=__doc__)
     parser.add_argument("--rounds", type=int, default=50)
@@ -219,10 +327,10 @@ def main() -> int:
         finally:
             world.close()
     print(tally)
-    for name in ("lost", "cut", "unexplained"):
-        for delivery in getattr(tally, name):
-            print(f"{name}: {delivery}")
-    return 1 if tally.lost or tally.cut or tally.unexplained else 0
+    for name in ("lost", "cut", "unexplained", "unanswered", "doubled"):
+        for one in getattr(tally, name):
+            print(f"{name}: {one}")
+    return 0 if tally.is_good else 1
 
 
 if __name__ == "__main__":

@@ -57,15 +57,23 @@ def connect(relay: Relay, security: str = "plain", interface: str = "127.0.0.1")
     return client
 
 
-def login(relay: Relay, security: str = "plain") -> smtplib.SMTP:
+def login(relay: Relay, security: str = "plain", token: str = "", user: str = "lettermint") -> smtplib.SMTP:
     """
-    A session of the project.
+    A session of the project, or of the one that C{token} is of.
     """
     client = connect(relay, security)
-    client.ehlo()
-    client.user, client.password = "lettermint", relay.token
-    client.auth("PLAIN", client.auth_plain)
+    authenticate(client, "PLAIN", user, token or relay.token)
     return client
+
+
+def authenticate(client: smtplib.SMTP, mechanism: str, user: str, password: str) -> tuple[int, bytes]:
+    """
+    AUTH by that mechanism.
+    """
+    client.ehlo_or_helo_if_needed()
+    client.user, client.password = user, password
+    method = getattr(client, "auth_" + mechanism.lower().replace("-", "_"))
+    return client.auth(mechanism, method)
 
 
 def send(
@@ -95,15 +103,30 @@ def submit(
     """
     One message over a session that is logged in; the answer is its id.
     """
+    content = content if content is not None else message(recipients[0])
+    return id_in(hand_over(client, recipients, content, sender, mail_options, rcpt_options))
+
+
+def hand_over(
+    client: smtplib.SMTP,
+    recipients: Sequence[str],
+    content: bytes,
+    sender: str = SENDER,
+    mail_options: Sequence[str] = (),
+    rcpt_options: Sequence[str] = (),
+) -> bytes:
+    """
+    The same, with what the relay said of it.
+    """
     code, text = client.mail(sender, mail_options)
     for recipient in recipients:
         if code == 250:
             code, text = client.rcpt(recipient, rcpt_options)
     if code == 250:
-        code, text = client.data(content if content is not None else message(recipients[0]))
+        code, text = client.data(content)
     if code != 250:
         raise smtplib.SMTPResponseException(code, text)
-    return id_in(text)
+    return text
 
 
 def id_in(reply: bytes) -> str:

@@ -4,8 +4,11 @@ What C{lmrelay explain} tells of a message, boiled down to what the tests ask.
 
 from __future__ import annotations
 
+import json
+import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from typing import Any
 
 from tests.e2e.daemon import PATIENCE, Relay, pause
@@ -43,3 +46,38 @@ def await_states(relay: Relay, message: str, wanted: Mapping[str, str]) -> dict[
         if time.monotonic() > end:
             raise AssertionError(f"wanted {dict(wanted)}, found {found}")
         pause(0.05)
+
+
+def until(condition: Callable[[], Any], what: str, timeout: float = PATIENCE) -> Any:
+    """
+    What C{condition} gives, once that is true.
+    """
+    end = time.monotonic() + timeout
+    while not (found := condition()):
+        if time.monotonic() > end:
+            raise AssertionError(f"no {what} in {timeout} s")
+        pause()
+    return found
+
+
+def query(relay: Relay, statement: str, *values: object) -> list[tuple[Any, ...]]:
+    """
+    Rows of the relay's store, while it runs.
+    """
+    with closing(sqlite3.connect(relay.folder / "state" / "queue.sqlite", timeout=PATIENCE)) as connection:
+        return connection.execute(statement, values).fetchall()
+
+
+def events(relay: Relay, message: str) -> list[tuple[str, str, dict[str, Any]]]:
+    """
+    Type, route and document of each event of a message, in their order.
+    """
+    rows = query(relay, "SELECT type, route, document FROM event WHERE message = ? ORDER BY sequence", message)
+    return [(type_, route, json.loads(document)) for type_, route, document in rows]
+
+
+def stored(relay: Relay, subject: str) -> list[str]:
+    """
+    The ids of the messages of that subject that the store has, delivered ones included.
+    """
+    return [id_ for (id_,) in query(relay, "SELECT id FROM message WHERE subject = ? ORDER BY id", subject)]

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from tests.e2e.daemon import PROJECT, Relay
-from tests.e2e.mail import SENDER, connect, message, submit, unverified
+from tests.e2e.mail import SENDER, authenticate, connect, message, submit, unverified
 from tests.e2e.world import World
 
 LISTENERS = ["starttls", "implicit", "auto", "plain"]
@@ -21,13 +21,6 @@ MECHANISMS = ["PLAIN", "LOGIN", "CRAM-MD5"]
 
 def user_names(relay: Relay) -> dict[str, str]:
     return {"shared": "lettermint", "token": relay.token, "token-id": relay.token_id, "project": PROJECT}
-
-
-def authenticate(client: smtplib.SMTP, mechanism: str, user: str, password: str) -> tuple[int, bytes]:
-    client.ehlo_or_helo_if_needed()
-    client.user, client.password = user, password
-    method = getattr(client, "auth_" + mechanism.lower().replace("-", "_"))
-    return client.auth(mechanism, method)
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)

@@ -123,6 +123,18 @@ class TestForms(Logins):
             }
             self.assertEqual(["lettr", "Api"], [name for name, text in said.items() if text != INVALID])
 
+    def test_foreign_token_of_our_prefix(self) -> None:
+        """
+        A service whose prefix is configured has tokens of a shape of its own: imported, they work in every form.
+        """
+        text = "lttr_0123456789abcdef"
+        sealed = seal(text, KEY, "acme", "abcdefghijkl", lambda count: bytes(count))
+        token = Token("moved", "abcdefghijkl", digest(text), sealed)
+        room = Room(Settings(configure(Project("acme", tokens=(token,)), auth=Auth(token_prefix="lttr_"))))
+        for name in ("lettermint", text, "abcdefghijkl", "acme"):
+            for kind in KINDS.values():
+                self.assertEqual("acme/abcdefghijkl", self.attempt(room, kind(name, text)))
+
     def test_a_slug_that_is_a_shared_name(self) -> None:
         """
         With the shared name all tokens may log in, even where a project is called so.

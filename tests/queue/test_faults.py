@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 from sqlalchemy.exc import OperationalError
 
-from lmrelay.config.values import Config
-from lmrelay.errors import StoreError, StoreFault, StoreFull
+from lmrelay.config.values import Config, Project
+from lmrelay.errors import Refused, StoreError, StoreFault, StoreFull
 from lmrelay.mail.outcome import Attempt, Failed, Fault, Outcome
 from lmrelay.queue import store
 from lmrelay.queue.acceptance import RESERVE
@@ -387,3 +388,20 @@ def test_threaded_writer_writes_what_waits(config: Config) -> None:
     result_of(ended)
     assert list(range(500)) == [result_of(one) for one in results]
     assert [200, 200, 100] == batches
+
+
+@pytest.mark.parametrize("free", range(0, 40, 3))
+def test_disk_full_with_key_and_limit(world: World, free: int) -> None:
+    """
+    A message that the disk has no room for uses up neither its key nor a place below the limit.
+    """
+    world.config = world.queue._settings.config = evolve(
+        world.config, projects={"acme": Project("acme", max_messages_per_hour=1)}
+    )
+    key = {"key": "k", "fingerprint": "a" * 64}
+    limit_pages(world, free)
+    failure_of(world.accept(1, [f"a{number}@b.example" for number in range(900)], bytes(200_000), **key), StoreFull)
+    assert (1000, []) == (world.dispatch.room, world.dispatch.taken)
+    limit_pages(world, None)
+    assert name(2) == result_of(world.accept(2, **key))
+    failure_of(world.accept(3), Refused)

@@ -64,6 +64,7 @@ def test_listing(config: Config, ids: list[str]) -> None:
         "route": "news",
         "kind": "transactional",
         "tags": ["xy"],
+        "metadata": {},
         "subject": "x",
         "size": 16,
         "received": NOW - 300,

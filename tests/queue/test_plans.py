@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 from sqlalchemy import Connection, event
 
 from lmrelay.config.values import Config, Server
 from lmrelay.queue import stories, upkeep
+from lmrelay.queue.acceptance import write_messages
 from lmrelay.queue.changes import (
     Order,
     Slice,
@@ -24,7 +26,9 @@ from lmrelay.queue.changes import (
     write_order,
     write_slices,
 )
+from lmrelay.queue.keys import Use, cap_keys, forget_keys
 from lmrelay.queue.orders import Selector, Verb
+from lmrelay.queue.quotas import WHOLE, Limit, cap_counts, forget_counts
 from lmrelay.queue.schema import HELD
 from lmrelay.queue.store import find_url, make_engine, migrate
 from tests.queue.filling import NOW, fill, make_rows
@@ -32,9 +36,9 @@ from tests.queue.filling import NOW, fill, make_rows
 AFTER = ("0" * 26, 1)
 ORDER = Order("0" * 26, Verb.DELETE, Selector(), NOW, AFTER)
 WORK = ("INDEX ix_recipient_open", "INDEX ix_command_id")
-SMALL = ("worker", "alembic_version")
+SMALL = ("worker", "alembic_version", "CONSTANT")
 """
-Tables that have a few rows however long the queue is.
+Tables that have a few rows however long the queue is, and a row that is no table's.
 """
 
 
@@ -56,6 +60,12 @@ def explained(connection: Connection) -> Iterator[list[str]]:
     yield plans
     event.remove(connection, "before_cursor_execute", explain)
 
+
+CHECKED = evolve(
+    make_rows(["a@b.example"]),
+    use=Use(("acme", "k"), "0" * 26, "a" * 64),
+    limits=(Limit(("acme", WHOLE), 1, 3600.0, "hour"), Limit(("acme", "outgoing"), 1, 3600.0, "hour")),
+)
 
 SELECTORS = [
     Selector(),
@@ -94,6 +104,11 @@ STATEMENTS: dict[str, Callable[[Connection], object]] = {
         for verb in Verb
     },
     "over": lambda connection: upkeep.find_over(connection, NOW + 1, (0.0, "")),
+    "old keys": lambda connection: forget_keys(connection, NOW, 10),
+    "early keys": lambda connection: cap_keys(connection, NOW),
+    "old counts": lambda connection: forget_counts(connection, NOW, 10),
+    "early counts": lambda connection: cap_counts(connection, NOW),
+    "judge": lambda connection: write_messages(connection, [CHECKED], NOW),
     "forget": lambda connection: upkeep.forget_messages(connection, [["0", "1"]]),
 }
 

@@ -11,15 +11,16 @@ from random import Random
 from typing import Any
 
 import pytest
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads, IReactorThreads, IReactorTime
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
-from lmrelay.config.values import Config, Kind
-from lmrelay.errors import StoreError
+from lmrelay.config.values import Config, Kind, Project
+from lmrelay.errors import Refused, StoreError
 from lmrelay.interfaces import Submission
 from lmrelay.mail.address import parse_address
 from lmrelay.mail.envelope import Envelope, Recipient
@@ -91,12 +92,13 @@ def make(config: Config, reactor: Reactor, dispatch: Dispatch) -> QueueService:
     )
 
 
-def accept(service: QueueService, number: int, body: bytes) -> Deferred[None]:
+def accept(service: QueueService, number: int, body: bytes, **more: Any) -> Deferred[Any]:
     envelope = Envelope(parse_address("s@acme.example"), (Recipient(parse_address("a@b.example")),))
     into = service.open_body()
     into.write(body)
     head = b"Subject: x\r\n"
-    return service.accept(Submission("acme", "outgoing", Kind.TRANSACTIONAL, envelope, head, NOW, name(number)), into)
+    submission = Submission("acme", "outgoing", Kind.TRANSACTIONAL, envelope, head, NOW, name(number), **more)
+    return service.accept(submission, into)
 
 
 def states(config: Config) -> list[tuple[str, bool]]:
@@ -142,3 +144,33 @@ def test_start_that_fails(config: Config, reactor: Reactor) -> None:
     while not started.called or started.paused:
         reactor.calls.get(timeout=PATIENCE)()
     assert "file is not a database" in str(failure_of(started, StoreError).value)
+
+
+def test_threads_with_keys_and_limits(config: Config, reactor: Reactor) -> None:
+    """
+    Of forty at once, two under each key, each key's second is told to wait or of the first, and no more are stored
+    than the limit lets through.
+    """
+    config = evolve(config, projects={"acme": Project("acme", max_messages_per_hour=15)})
+    dispatch = Dispatch()
+    service = make(config, reactor, dispatch)
+    reactor.wait(service.start())
+    done = [
+        accept(service, number, b"\r\n", key=str(number % 20), fingerprint="a" * 64).addErrback(refused)
+        for number in range(1, 41)
+    ]
+    answers = [reactor.wait(one) for one in done]
+    assert [name(number) for number in range(1, 16)] == answers[:15]
+    assert {452} == set(answers[15:20])
+    assert {451} == set(answers[20:])
+    assert name(1) == reactor.wait(accept(service, 41, b"\r\n", key="1", fingerprint="a" * 64))
+    assert 15 == len(dispatch.handed())
+    reactor.wait(service.stop())
+
+
+def refused(failure: Failure) -> int:
+    """
+    The code of the reply.
+    """
+    failure.trap(Refused)
+    return int(failure.value.reply.code)

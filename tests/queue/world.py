@@ -95,7 +95,7 @@ class World:
         to: Sequence[str | Recipient] = ("a@b.example",),
         body: bytes = b"\r\nhello\r\n",
         **more: Any,
-    ) -> Deferred[None]:
+    ) -> Deferred[str]:
         """
         Hand a message over; C{more} are fields of the submission and of the envelope.
         """
@@ -114,9 +114,8 @@ class World:
                 pause.addErrback(lambda _: None)
         fields = {"subject": "Hi", **more}
         project, kind = fields.pop("project", "acme"), fields.pop("kind", Kind.TRANSACTIONAL)
-        submission = Submission(
-            project, "outgoing", kind, envelope, b"Subject: Hi\r\n", self.wall(), name(number), **fields
-        )
+        route = fields.pop("route", "outgoing")
+        submission = Submission(project, route, kind, envelope, b"Subject: Hi\r\n", self.wall(), name(number), **fields)
         return self.queue.accept(submission, into)
 
     def read(self, id_: str) -> bytes:
