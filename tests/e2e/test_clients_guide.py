@@ -9,28 +9,25 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from attrs import define, evolve
+from attrs import evolve
 
 from lmrelay.smtp import replies
 from lmrelay.smtp.reply import Reply
-from tests.e2e.daemon import ROOT, Relay, make_certificate
+from tests.e2e.daemon import ROOT, Relay
+from tests.e2e.desk import CUSTOMER, TO, Desk, need
 from tests.e2e.guide import Example, read_examples
-from tests.e2e.receiver import Receiver, Taken
-from tests.e2e.story import await_states, events, stored
+from tests.e2e.receiver import Receiver
+from tests.e2e.story import await_states, stored
 from tests.e2e.world import World
 
 GUIDE = ROOT / "docs" / "clients.md"
-TO = "someone@b.example"
-CUSTOMER = "Zoë Müller"
-
 PHP_SHARE = Path("/usr/share/php")
 PHPMAILER = PHP_SHARE / "libphp-phpmailer" / "autoload.php"
 SYMFONY = PHP_SHARE / "Symfony" / "Component" / "Mailer" / "autoload.php"
@@ -84,144 +81,6 @@ def desk(home: tuple[Relay, Receiver], examples: Mapping[str, Example], tmp_path
     start = len(relay.log())
     yield Desk(relay, mx, tmp_path, examples)
     print(relay.log()[start:])  # captured, and shown only on failure
-
-
-@define(eq=False)
-class Desk:
-    """
-    Where an example is run, and what came of it looked at.
-    """
-
-    relay: Relay
-    mx: Receiver
-    folder: Path
-    examples: Mapping[str, Example]
-
-    def place(self, name: str, path: str = "") -> Path:
-        """
-        Write an example into the folder, exactly as the guide has it.
-        """
-        file = self.folder / (path or name)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(self.examples[name].text, "utf-8")
-        return file
-
-    def run(self, *command: str, stdin: str = "", **more: str) -> str:
-        """
-        Run a client with the settings of the guide in its environment; the answer is what it printed.
-        """
-        code, said = self.attempt(*command, stdin=stdin, **more)
-        assert code == 0, said
-        return said
-
-    def attempt(self, *command: str, stdin: str = "", **more: str) -> tuple[int, str]:
-        """
-        The same, with the exit code.
-        """
-        done = subprocess.run(
-            command,
-            input=stdin.encode(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=60,
-            check=False,
-            cwd=self.folder,
-            env={**os.environ, **self.settings(), **more},
-        )
-        said = done.stdout.decode(errors="replace")
-        print(said)  # captured, and shown only on failure
-        return done.returncode, said
-
-    def verify(self, *command: str, stdin: str = "", authority: str, **more: str) -> str:
-        """
-        The same twice: first with an authority that did not sign the relay's certificate, at which the client must
-        leave without a login; then with the right one. C{authority} is the variable or argument that tells of it.
-        """
-        (self.folder / "other").mkdir(exist_ok=True)
-        wrong, _ = make_certificate(self.folder / "other")
-        logins = len(self.relay.facts("login"))
-        code, said = self.attempt(
-            *told_of(command, authority, wrong), stdin=stdin, **more, **in_environment(authority, wrong)
-        )
-        assert code != 0, said
-        assert re.search("certificate|verif|authority", said, re.IGNORECASE), said
-        assert logins == len(self.relay.facts("login"))
-        right = self.relay.folder / "relay.crt"
-        return self.run(*told_of(command, authority, right), stdin=stdin, **more, **in_environment(authority, right))
-
-    def settings(self) -> Mapping[str, str]:
-        """
-        The variables of the guide, and a home of the example's own.
-        """
-        return {
-            "SMTP_HOST": "localhost",
-            "SMTP_PORT": str(self.relay.port()),
-            "SMTP_USERNAME": "lettermint",
-            "SMTP_PASSWORD": self.relay.token,
-            "HOME": str(self.folder),
-        }
-
-    def php(self, script: Path, **more: str) -> str:
-        """
-        Run a PHP script.
-        """
-        return self.verify(
-            need("php", "php-cli"), "-d", "openssl.cafile=AUTHORITY", str(script), authority="AUTHORITY", **more
-        )
-
-    def arrived(self, order: int) -> Taken:
-        """
-        The receipt of that order as its receiver got it: nothing of what was for the relay is left.
-        """
-        [identity] = stored(self.relay, f"Receipt for order {order}")
-        await_states(self.relay, identity, {TO: "delivered"})
-        [taken] = [one for one in self.mx.taken if one.head("Subject") == [f"Receipt for order {order}"]]
-        assert (taken.reverse_path, taken.recipients) == ("app@acme.example", (TO,))
-        assert b"Thank you." in taken.body
-        names = re.findall(rb"^([!-9;-~]+):", taken.content.partition(b"\r\n\r\n")[0], re.MULTILINE)
-        assert {b"from", b"to", b"date", b"message-id"} <= {name.lower() for name in names}
-        assert [] == [name for name in names if re.match(rb"x-l|x-tag|x-metadata|idempotency", name, re.IGNORECASE)]
-        return taken
-
-    def check(self, order: int, metadata: Mapping[str, str] | None = None) -> Taken:
-        """
-        All that the guide promises of an example: route, tag and metadata with the relay, in the store and in every
-        event, and nothing of them with the receiver.
-        """
-        taken = self.arrived(order)
-        [identity] = stored(self.relay, f"Receipt for order {order}")
-        metadata = metadata or {"order_id": str(order), "customer": CUSTOMER}
-        story = self.relay.ask("explain", identity)
-        assert ("receipts", ["receipt"], metadata) == (story["route"], story["tags"], story["metadata"])
-        written = events(self.relay, identity)
-        assert {"message.created", "message.delivered"} <= {kind for kind, _, _ in written}
-        for _, route, document in written:
-            assert ("receipts", "receipt", metadata) == (route, document["tag"], document["metadata"])
-        return taken
-
-
-def told_of(command: Sequence[str], authority: str, file: Path) -> list[str]:
-    """
-    The command with the file of an authority where it says so.
-    """
-    return [word.replace(authority, str(file)) for word in command]
-
-
-def in_environment(authority: str, file: Path) -> Mapping[str, str]:
-    """
-    The same for a variable.
-    """
-    return {authority: str(file)}
-
-
-def need(program: str, package: str = "") -> str:
-    """
-    The program's path, or a skip that says what to install.
-    """
-    found = shutil.which(program)
-    if found is None:
-        pytest.skip(f"{program} is not installed (Debian: {package or program})")
-    return found
 
 
 def test_every_example_is_tested(examples: Mapping[str, Example]) -> None:
@@ -284,16 +143,22 @@ def test_python(desk: Desk) -> None:
     desk.check(10042)
 
 
-def test_django(desk: Desk) -> None:
+def django(desk: Desk, script: str) -> None:
     """
-    Django sends with the guide's settings.
+    Type a script into Django's shell.
     """
     if find_spec("django") is None:
         pytest.skip("Django is not installed (PyPI: Django)")
     desk.place("settings.py")
-    script = desk.place("django_receipt.py").read_text("utf-8")
     shell = [sys.executable, "-m", "django", "shell", "--settings", "settings", "--pythonpath", "."]
     desk.verify(*shell, stdin=script, authority="SSL_CERT_FILE", PYTHONUTF8="1")
+
+
+def test_django(desk: Desk) -> None:
+    """
+    Django sends with the guide's settings.
+    """
+    django(desk, desk.place("django_receipt.py").read_text("utf-8"))
     desk.check(10043)
 
 
@@ -319,22 +184,11 @@ def test_nodemailer_writes_names_its_own_way(desk: Desk, nodemailer: Path) -> No
     desk.check(20044, {"Order_id": "20044", "Customer": CUSTOMER})
 
 
-def autoload(desk: Desk, library: Path, package: str) -> None:
-    """
-    What composer makes: here of Debian's library.
-    """
-    if not library.exists():
-        pytest.skip(f"{library} is not there (Debian: {package})")
-    file = desk.folder / "vendor" / "autoload.php"
-    file.parent.mkdir()
-    file.write_text(f"<?php\nrequire_once '{library}';\n")
-
-
 def test_phpmailer(desk: Desk) -> None:
     """
     PHPMailer sends.
     """
-    autoload(desk, PHPMAILER, "libphp-phpmailer")
+    desk.autoload(PHPMAILER, "libphp-phpmailer")
     desk.php(desk.place("receipt.php"))
     desk.check(10045)
 
@@ -345,7 +199,7 @@ def test_phpmailer_takes_cram_md5_and_nothing_else(world: World, desk: Desk) -> 
     as the relay is by default it is not offered then, and PHPMailer sends.
     """
     need("php", "php-cli")
-    autoload(desk, PHPMAILER, "libphp-phpmailer")
+    desk.autoload(PHPMAILER, "libphp-phpmailer")
     relay = world.relay(auth={"cram_md5": "on"})
     relay.command("route", "add", "acme", "receipts")
     relay.command("token", "revoke", "acme", relay.token_id)
@@ -366,13 +220,8 @@ def test_symfony(desk: Desk) -> None:
     """
     Symfony's own headers of tags and metadata are understood; the session is TLS from the first octet.
     """
-    autoload(desk, SYMFONY, "php-symfony-mailer")
-    form = desk.examples["symfony.env"].text.strip().removeprefix('MAILER_DSN="').removesuffix('"')
-    [token] = re.findall(r":(lmr_.*)@relay.example:465$", form)
-    dsn = form.replace(token, desk.relay.token).replace("relay.example:465", f"localhost:{desk.relay.port('implicit')}")
-    script = desk.place("symfony_receipt.php")
-    assert "X-Tag" not in script.read_text("utf-8")
-    desk.php(script, MAILER_DSN=dsn)
+    desk.autoload(SYMFONY, "php-symfony-mailer")
+    desk.php(desk.place("symfony_receipt.php"), MAILER_DSN=desk.dsn())
     desk.check(10046)
 
 
@@ -485,3 +334,50 @@ def test_wordpress(desk: Desk) -> None:
     desk.verify(*command, authority="AUTHORITY")
     taken = desk.check(10050)
     assert ["Acme <app@acme.example>"] == taken.head("From")
+
+
+LONG = " ".join(["Zoë Müller-Lüdenscheidt"] * 20)
+"""
+Longer than any client lets a line be: each parts it into encoded words and folded lines in its own way.
+"""
+
+
+@pytest.mark.parametrize("client", ["python", "django", "nodemailer", "phpmailer", "symfony"])
+def test_long_values_come_whole(desk: Desk, request: pytest.FixtureRequest, client: str) -> None:
+    """
+    A long value of metadata beyond ASCII is what the application wrote, however its client wrote it.
+    """
+    order = 30000 + len(client)
+    file = desk.place({"python": "receipt.py", "django": "django_receipt.py", "nodemailer": "receipt.js",
+                       "phpmailer": "receipt.php", "symfony": "symfony_receipt.php"}[client])  # fmt: skip
+    text = re.sub(r"100\d\d", str(order), file.read_text("utf-8")).replace(CUSTOMER, LONG)
+    file.write_text(text, "utf-8")
+    if client == "python":
+        desk.verify(sys.executable, str(file), authority="SSL_CERT_FILE")
+    elif client == "django":
+        django(desk, text)
+    elif client == "nodemailer":
+        modules = str(request.getfixturevalue("nodemailer"))
+        desk.verify(need("node", "nodejs"), str(file), authority="NODE_EXTRA_CA_CERTS", NODE_PATH=modules)
+    elif client == "phpmailer":
+        desk.autoload(PHPMAILER, "libphp-phpmailer")
+        desk.php(file)
+    else:
+        desk.autoload(SYMFONY, "php-symfony-mailer")
+        desk.php(file, MAILER_DSN=desk.dsn())
+    desk.check(order, {"order_id": str(order), "customer": LONG})
+
+
+def test_a_second_tag_of_symfony_is_refused(desk: Desk) -> None:
+    """
+    As the guide says of Laravel, whose tags are Symfony's headers: one tag, and the reply names header and rule.
+    """
+    desk.autoload(SYMFONY, "php-symfony-mailer")
+    file = desk.place("symfony_receipt.php")
+    text, changes = re.subn(r"( *->add\(new TagHeader).*", r"\g<0>\n\1('second'))", file.read_text("utf-8"))
+    assert changes == 1
+    file.write_text(text, "utf-8")
+    authority = f"openssl.cafile={desk.relay.folder}/relay.crt"
+    code, said = desk.attempt(need("php", "php-cli"), "-d", authority, str(file), MAILER_DSN=desk.dsn())
+    assert code == 255
+    assert "554 5.6.0 Bad X-Tag header: it may be there only once" in said

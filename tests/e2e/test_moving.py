@@ -96,8 +96,10 @@ def home(world: World, examples: Mapping[str, Example]) -> Iterator[tuple[Relay,
     world.names.mx("c.example", 10, "mx.c.example")
     world.names.host("mx.c.example", mx.address)
     relay = world.relay()
-    names = [table(examples, f"{one.name}/lmrelay.toml").get("auth", {}).get("usernames", []) for one in SERVICES]
-    relay.settings["auth"] = {"usernames": list(dict.fromkeys(name for each in names for name in each))}
+    servers = [table(examples, f"{one.name}/lmrelay.toml").get("auth", {}) for one in SERVICES]
+    names = [name for each in servers for name in each.get("usernames", ())]
+    relay.settings["auth"] = {key: value for each in servers for key, value in each.items()}
+    relay.settings["auth"]["usernames"] = list(dict.fromkeys(names))
     relay.write()
     for service in SERVICES:
         relay.command("project", "add", service.name, "--domain", "acme.example")
