@@ -208,7 +208,7 @@ class Acceptance:
                 self._known_over.learn(verdict)
                 raise verdict.refusal()
             if verdict is not None and verdict.fingerprint != submission.fingerprint:
-                raise Refused(replies.KEY_REUSED)
+                raise Refused(replies.key_reused(verdict.message))
         except BaseException:
             self._turn_away(body, reserved)
             raise

@@ -218,7 +218,13 @@ def duplicate(first_id: str) -> Reply:
     return reply(250, "2.0.0", f"OK id={first_id} (duplicate)")
 
 
-KEY_REUSED = reply(554, "5.5.0", "Idempotency-Key was used before for another message")
+def key_reused(first_id: str) -> Reply:
+    """
+    Its Idempotency-Key was used before for another message: that one.
+    """
+    return reply(554, "5.5.0", f"Idempotency-Key was used before for another message, id={first_id}")
+
+
 KEY_IN_USE = reply(451, "4.5.0", "A message with this Idempotency-Key is being stored, try again later")
 
 

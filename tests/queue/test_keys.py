@@ -84,7 +84,7 @@ def test_another_message(world: World) -> None:
     """
     result_of(accept(world, 1))
     before, room = world.count(), world.dispatch.room
-    assert replies.KEY_REUSED == refusal_of(accept(world, 2, OTHER, body=bytes(700_000)))
+    assert replies.key_reused(name(1)) == refusal_of(accept(world, 2, OTHER, body=bytes(700_000)))
     assert (before, room) == (world.count(), world.dispatch.room)
     assert name(1) == result_of(accept(world, 3))
 
@@ -134,7 +134,7 @@ def test_crash_between_commit_and_answer(world: World) -> None:
     world.crash()
     world.start()
     assert name(1) == result_of(accept(world, 2))
-    assert replies.KEY_REUSED == refusal_of(accept(world, 3, OTHER))
+    assert replies.key_reused(name(1)) == refusal_of(accept(world, 3, OTHER))
     world.run(10)
     assert [(name(1), 0)] == world.dispatch.handed()
 
