@@ -116,6 +116,10 @@ class Submission:
     C{key} is its Idempotency-Key (empty: none), and C{fingerprint} is equal for what may be sent again under one: 64
     hexadecimal digits. C{unsubscribe} is the template of the link that each recipient gets (empty: none), fixed at
     acceptance. C{redact}: subject and addresses stay out of logs and events.
+
+    C{body_hash} is the SHA-256 of the body for a signature made when sending (RFC 6376, relaxed; empty: none is made
+    then), C{return_path} the domain of the signed envelope sender that each recipient gets (empty: the envelope's own
+    stays), both fixed at acceptance. C{tls_optional}: its head says C{TLS-Required: No} (RFC 8689 §3).
     """
 
     project: str
@@ -139,6 +143,9 @@ class Submission:
     fingerprint: str = ""
     unsubscribe: str = ""
     redact: bool = False
+    body_hash: bytes = b""
+    return_path: str = ""
+    tls_optional: bool = False
 
 
 class IBody(Interface):
@@ -242,7 +249,8 @@ class Leased:
     C{size} is that of head and body. C{notification}: it is one of the relay's own (the
     reverse path is then null, and nothing is told of its failure). C{tls} is what project and
     route promised when it was accepted; None: neither said anything. C{tags}, C{metadata}: for logs.
-    C{redact}: neither subject nor addresses may stand in a log. C{unsubscribe}: see L{Submission}.
+    C{redact}: neither subject nor addresses may stand in a log. C{require_tls}: its sender said REQUIRETLS
+    (RFC 8689 §2). C{unsubscribe}, C{body_hash}, C{return_path}, C{tls_optional}: see L{Submission}.
     """
 
     message_id: str
@@ -263,13 +271,17 @@ class Leased:
     metadata: Mapping[str, str] = field(factory=dict)
     redact: bool = False
     unsubscribe: str = ""
+    body_hash: bytes = b""
+    return_path: str = ""
+    require_tls: bool = False
+    tls_optional: bool = False
 
     @property
     def is_personal(self) -> bool:
         """
         Does each recipient get something of its own, and so a transaction of its own?
         """
-        return bool(self.unsubscribe)
+        return bool(self.unsubscribe or self.return_path)
 
 
 RecipientKey = tuple[str, int]

@@ -32,6 +32,7 @@ TABLES = {
     "queue": values.Queue,
     "delivery": values.Delivery,
     "delivery.timeouts": values.DeliveryTimeouts,
+    "bounces": values.Bounces,
     "dns": values.Dns,
     "webhooks": values.Webhooks,
     "http": values.Http,
@@ -39,6 +40,8 @@ TABLES = {
 }
 NO_DEFAULT = {("timeouts", "session"), ("delivery", "ca_file"), ("webhooks", "ca_file"), ("http", "listen")} | {
     ("delivery", "bounce_from"),
+    ("delivery", "ehlo_name"),
+    ("delivery", "receivers"),
     ("dns", "servers"),
 }
 

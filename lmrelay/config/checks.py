@@ -75,6 +75,16 @@ def _interface(text: str) -> str:
         raise ValueError('expected an IP address such as "::" or "127.0.0.1"') from error
 
 
+def _source(text: str) -> str:
+    try:
+        address = ip_address(text)
+    except ValueError as error:
+        raise ValueError('expected an IP address of this machine such as "192.0.2.1" or "2001:db8::1"') from error
+    if address.is_unspecified or address.is_multicast:
+        raise ValueError("expected an address that a connection can come from")
+    return str(address)
+
+
 def _between(low: int, high: int) -> Callable[[int], int]:
     def check(number: int) -> int:
         if not low <= number <= high:
@@ -264,9 +274,14 @@ CHECKS: Mapping[tuple[type, str], Check] = {
     (v.Delivery, "messages_per_connection"): _COUNT,
     (v.Delivery, "port"): Check(_PORT),
     (v.Delivery, "bounce_from"): Check(_mailbox),
+    (v.Delivery, "source_address[]"): Check(_source),
+    (v.Delivery, "ehlo_name"): Check(_hostname),
     (v.DeliveryTimeouts, "connect"): _TIME,
     (v.DeliveryTimeouts, "command"): _TIME,
     (v.DeliveryTimeouts, "data"): _TIME,
+    (v.Bounces, "message_size"): Check(_positive_size, replaces=True),
+    (v.Bounces, "connections"): _COUNT,
+    (v.Bounces, "messages_per_minute"): _COUNT,
     (v.Dns, "servers[]"): Check(_name_server, replaces=True),
     (v.Webhooks, "retry"): Check(_delays),
     (v.Webhooks, "timeout"): _TIME,
@@ -286,6 +301,9 @@ CHECKS: Mapping[tuple[type, str], Check] = {
     (v.Project, "max_size"): Check(_positive_size, replaces=True),
     (v.Project, "max_connections"): _COUNT,
     (v.Route, "unsubscribe_url"): Check(check_unsubscribe_url),
+    (v.Route, "return_path"): Check(_hostname),
+    (v.Route, "source_address[]"): Check(_source),
+    (v.Route, "ehlo_name"): Check(_hostname),
     (v.Route, "max_messages_per_hour"): _MESSAGES,
     (v.Route, "max_messages_per_day"): _MESSAGES,
     (v.Webhook, "url"): Check(_url),

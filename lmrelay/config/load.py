@@ -38,14 +38,10 @@ from lmrelay.mail.address import ascii_domain
 TOKEN_KEY = "token.key"
 KEY_LENGTH = 32
 
-NOT_OF_ROUTES = {
-    # Of a later version: mail would go out under another return path than was asked for.
-    "return_path": "is not carried out by this version; remove it",
-    **dict.fromkeys(
-        ("max_recipients", "max_size", "max_connections"),
-        "is a limit of the whole project: write it above the file's first table",
-    ),
-}
+NOT_OF_ROUTES = dict.fromkeys(
+    ("max_recipients", "max_size", "max_connections"),
+    "is a limit of the whole project: write it above the file's first table",
+)
 """
 Keys that are meant for a route and are none of its keys, and what to do about each.
 """
@@ -105,7 +101,7 @@ def _read_main(reader: Reader, path: Path) -> Config | None:
     if isinstance(delivery, dict) and "domains" in delivery:
         domains = _read_domains(reader, delivery["domains"])
         table = {**table, "delivery": {key: value for key, value in delivery.items() if key != "domains"}}
-    config = reader.table(Config, table, path=path, projects={}, token_key=b"", warnings=())
+    config = reader.table(Config, table, path=path, projects={}, token_key=b"", dkim={}, warnings=())
     if config is None:
         _check_the_rest(reader, table, path)
         return None
@@ -125,7 +121,9 @@ def _check_the_rest(reader: Reader, table: Mapping[str, Any], path: Path) -> Non
     if "listeners" in broken or "tls" in broken:
         return
     rest = {key: value for key, value in table.items() if key not in broken} | {"server": {"hostname": "relay.invalid"}}
-    config = Reader(reader.file, reader.folder).table(Config, rest, path=path, projects={}, token_key=b"", warnings=())
+    config = Reader(reader.file, reader.folder).table(
+        Config, rest, path=path, projects={}, token_key=b"", dkim={}, warnings=()
+    )
     if config is not None:
         reader.problems += _check(config)
 

@@ -215,6 +215,11 @@ class DomainDelivery:
 
 @frozen
 class Delivery:
+    """
+    C{[delivery]}. C{source_address} empty: the system chooses; C{ehlo_name} empty: the server's host name. C{dane}
+    C{auto}: where the name servers validate. C{receivers}: a file of rules for receivers, None: those shipped alone.
+    """
+
     tls: TlsPolicy = TlsPolicy.OPPORTUNISTIC
     retry: tuple[float, ...] = (60.0, 300.0, 900.0, 1800.0, HOUR, 2 * HOUR, 4 * HOUR)
     expire: float = 48 * HOUR
@@ -224,8 +229,26 @@ class Delivery:
     ca_file: Path | None = None
     allow_networks: tuple[Network, ...] = ()
     bounce_from: str = ""
+    source_address: tuple[str, ...] = ()
+    ehlo_name: str = ""
+    mta_sts: bool = True
+    dane: Switch = Switch.AUTO
+    tls_reports: bool = True
+    receivers: Path | None = None
     timeouts: DeliveryTimeouts = DeliveryTimeouts()
     domains: Mapping[str, DomainDelivery] = field(factory=dict)
+
+
+@frozen
+class Bounces:
+    """
+    C{[bounces]}: limits of what comes back to return-path domains on port 25, without AUTH. C{connections} at a time,
+    C{messages_per_minute} in all.
+    """
+
+    message_size: int = MIB
+    connections: int = 100
+    messages_per_minute: int = 600
 
 
 @frozen
@@ -293,6 +316,8 @@ class Route:
 
     C{unsubscribe_url} is the template of a link for each recipient (broadcast routes only; empty: none).
     C{redact}: subjects and addresses stay out of logs and events. Limits are None where there is none.
+    C{return_path} is the domain of signed envelope senders (empty: the application's own are kept). C{source_address},
+    C{ehlo_name} empty: as the server says.
     """
 
     slug: str
@@ -301,6 +326,9 @@ class Route:
     dsn: bool = True
     unsubscribe_url: str = ""
     redact: bool = False
+    return_path: str = ""
+    source_address: tuple[str, ...] = ()
+    ehlo_name: str = ""
     max_messages_per_hour: int | None = None
     max_messages_per_day: int | None = None
 
@@ -310,6 +338,20 @@ class Webhook:
     url: str
     secret: str
     events: tuple[str, ...] = ("message.*",)
+
+
+@frozen
+class DkimKey:
+    """
+    A key to sign a sending domain's mail with (RFC 6376 §3.1). C{algorithm} is C{rsa} or C{ed25519}; C{private} is the
+    key in PKCS #8, DER. Only C{active} ones sign.
+    """
+
+    domain: str
+    selector: str
+    algorithm: str
+    private: bytes = field(repr=False)
+    active: bool = True
 
 
 OUTGOING = "outgoing"
@@ -351,7 +393,7 @@ class Project:
 @frozen
 class Config:
     """
-    All of it. C{path} is the file it came from, C{projects} goes by slug.
+    All of it. C{path} is the file it came from, C{projects} goes by slug, C{dkim} by sending domain.
     """
 
     path: Path
@@ -364,10 +406,12 @@ class Config:
     submission: SubmissionRules = SubmissionRules()
     queue: Queue = Queue()
     delivery: Delivery = Delivery()
+    bounces: Bounces = Bounces()
     dns: Dns = Dns()
     webhooks: Webhooks = Webhooks()
     http: Http = Http()
     log: Log = Log()
     projects: Mapping[str, Project] = field(factory=dict)
     token_key: bytes = field(default=b"", repr=False)
+    dkim: Mapping[str, tuple[DkimKey, ...]] = field(factory=dict)
     warnings: tuple[Problem, ...] = ()

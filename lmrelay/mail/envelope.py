@@ -60,7 +60,7 @@ class Envelope:
     What MAIL and the RCPTs of one transaction said.
 
     C{reverse_path} is None for C{<>}. C{eight_bit} is BODY=8BITMIME as declared.
-    C{size} is the declared SIZE in octets. C{envid} is xtext undone.
+    C{size} is the declared SIZE in octets. C{envid} is xtext undone. C{require_tls} is REQUIRETLS (RFC 8689 §2).
     """
 
     reverse_path: Address | None
@@ -70,3 +70,4 @@ class Envelope:
     size: int | None = None
     ret: Ret | None = None
     envid: str | None = None
+    require_tls: bool = False

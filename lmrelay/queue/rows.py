@@ -66,6 +66,10 @@ def message_row(
         "head": submission.head,
         "unsubscribe": submission.unsubscribe or None,
         "redact": submission.redact,
+        "body_hash": submission.body_hash or None,
+        "return_path": submission.return_path or None,
+        "require_tls": envelope.require_tls,
+        "tls_optional": submission.tls_optional,
     }
 
 
@@ -148,6 +152,10 @@ def read_leased(row: Any, lane: Lane, recipients: Iterable[LeasedRecipient]) -> 
         json.loads(row.metadata) if row.metadata != "{}" else {},
         row.redact,
         row.unsubscribe or "",
+        row.body_hash or b"",
+        row.return_path or "",
+        row.require_tls,
+        row.tls_optional,
     )
 
 
@@ -190,6 +198,10 @@ def make_leased(
             metadata=submission.metadata,
             redact=submission.redact,
             unsubscribe=submission.unsubscribe,
+            body_hash=submission.body_hash,
+            return_path=submission.return_path,
+            require_tls=envelope.require_tls,
+            tls_optional=submission.tls_optional,
         )
         for domain, members in lanes.items()
     ]

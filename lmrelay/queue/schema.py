@@ -74,6 +74,10 @@ message = Table(
     Column("head", LargeBinary, nullable=False),
     Column("unsubscribe", Text),
     Column("redact", Boolean, nullable=False, server_default=false()),
+    Column("body_hash", LargeBinary),
+    Column("return_path", Text),
+    Column("require_tls", Boolean, nullable=False, server_default=false()),
+    Column("tls_optional", Boolean, nullable=False, server_default=false()),
 )
 Index("ix_message_received_at", message.c.received_at)
 
@@ -217,6 +221,60 @@ token_use = Table(
     Column("token", Text, primary_key=True),
     Column("used_at", Double, nullable=False),
 )
+
+site = Table(
+    "site",
+    metadata,
+    Column("hosts", Text, primary_key=True),
+    Column("connections", Integer),
+    Column("suspended_at", Double),
+    Column("reason", Text, nullable=False),
+    Column("changed_at", Double, nullable=False),
+)
+"""
+What is remembered of a site, by its hosts in one word: how many connections it bears, and that it is suspended.
+"""
+
+sts_policy = Table(
+    "sts_policy",
+    metadata,
+    Column("domain", Text, primary_key=True),
+    Column("id", Text, nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("mx", Text, nullable=False),
+    Column("fetched_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+)
+Index("ix_sts_policy_expires_at", sts_policy.c.expires_at)
+
+tls_count = Table(
+    "tls_count",
+    metadata,
+    Column("day", String(10), primary_key=True),
+    Column("domain", Text, primary_key=True),
+    Column("policy", Text, primary_key=True),
+    Column("result", Text, primary_key=True),
+    Column("sessions", Integer, nullable=False),
+)
+"""
+Sessions of a day (UTC) by what RFC 8460 reports of them: policy and result are JSON, the result empty for success.
+"""
+
+bounce = Table(
+    "bounce",
+    metadata,
+    Column("id", String(26), primary_key=True),
+    Column("message", String(26), nullable=False),
+    Column("recipient", Integer, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("text", Text, nullable=False),
+)
+Index("ix_bounce_message", bounce.c.message)
+"""
+What came back for a recipient by mail: a bounce, a delay, a complaint.
+"""
 
 worker = Table(
     "worker",

@@ -57,7 +57,7 @@ def test_all_at_once(tmp_path: Path) -> None:
     projects: dict[str, Any] = {
         "aa": {"smtp": 1, "tokens": [token(), 5], "routes": {"x": {"kind": 5}}},
         "bb": "smtp = ",
-        "cc": {"max_size": 0, "default_route": "gone", "routes": {"x": {"max_size": 1, "return_path": "b.example"}}},
+        "cc": {"max_size": 0, "default_route": "gone", "routes": {"x": {"max_size": 1, "max_connections": 1}}},
         "dd": {"default_route": "gone"},
     }
     found = [line.partition(": ")[::2] for line in complaints(tmp_path, main, **projects)]
@@ -76,8 +76,8 @@ def test_all_at_once(tmp_path: Path) -> None:
         ("projects.d/aa.toml", "smtp"),
         ("projects.d/aa.toml", "tokens[1]"),
         ("projects.d/bb.toml", "is not TOML"),
-        ("projects.d/cc.toml", "routes.x.return_path"),
         ("projects.d/cc.toml", "routes.x.max_size"),
+        ("projects.d/cc.toml", "routes.x.max_connections"),
         ("projects.d/cc.toml", "max_size"),
         ("projects.d/dd.toml", "default_route"),
     ] == [(file, rest.partition(": ")[0]) for file, rest in found]
