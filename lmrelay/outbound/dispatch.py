@@ -12,10 +12,10 @@ from collections.abc import Iterable, Sequence
 
 from attrs import define, field
 
-from lmrelay.config.values import TlsPolicy
 from lmrelay.interfaces import Lane, Leased, RecipientKey
 from lmrelay.outbound.route import Site
 from lmrelay.outbound.sites import Budget, Held, Party, SiteQueue, Work
+from lmrelay.outbound.terms import Terms
 from lmrelay.shares import Shares
 
 LANE_WINDOW = 500
@@ -112,14 +112,14 @@ class Dispatch:
         """
         return self._routing.get(held.key) is held
 
-    def place(self, held: Held, site: Site, policy: TlsPolicy, connections: int) -> None:
+    def place(self, held: Held, site: Site, terms: Terms, connections: int) -> None:
         """
         Its route is known: it waits at the site now, if it still does.
         """
         if self._routing.pop(held.key, None) is None:
             return
         queue = self._find_queue(site, connections)
-        queue.add(held, policy)
+        queue.add(held, terms)
         if held.work is not None:
             self._queues[held.work] = queue
         self._mark(queue)
@@ -201,12 +201,12 @@ class Dispatch:
         """
         self._routing.pop(held.key, None)
 
-    def wait_again(self, queue: SiteQueue, held: Iterable[Held], policy: TlsPolicy) -> None:
+    def wait_again(self, queue: SiteQueue, held: Iterable[Held], terms: Terms) -> None:
         """
         Their transaction was not made after all: they wait at the site, behind what waits there.
         """
         for each in held:
-            queue.add(each, policy)
+            queue.add(each, terms)
             if each.work is not None:
                 self._queues[each.work] = queue
         self._mark(queue)

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 
 from attrs import define, field
 
-from lmrelay.config.values import Kind, TlsPolicy
+from lmrelay.config.values import Kind
 from lmrelay.interfaces import Leased, LeasedRecipient, RecipientKey
 from lmrelay.outbound.route import Site
+from lmrelay.outbound.terms import Terms
 
 MAX_RECIPIENTS = 100
 """
@@ -54,12 +55,12 @@ class Held:
 @define(eq=False)
 class Work:
     """
-    A transaction to be made: recipients of one message that need the same TLS, by number.
+    A transaction to be made: recipients of one message with the same terms, by number.
     C{round} is that of the budget under which it began.
     """
 
     leased: Leased
-    policy: TlsPolicy
+    terms: Terms
     held: dict[int, Held] = field(factory=dict)
     round: int = 0
 
@@ -164,7 +165,7 @@ class SiteQueue:
     budget: Budget
     running: int = 0
     _rings: dict[Kind, Ring] = field(init=False)
-    _open: dict[tuple[str, TlsPolicy], Work] = field(factory=dict, init=False)
+    _open: dict[tuple[str, Terms], Work] = field(factory=dict, init=False)
     _turn: int = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -184,14 +185,14 @@ class SiteQueue:
         """
         return not self.running and not any(self._rings.values())
 
-    def add(self, held: Held, policy: TlsPolicy) -> None:
+    def add(self, held: Held, terms: Terms) -> None:
         """
         The recipient joins what waits of its message, or waits on its own: always where it gets something of its own.
         """
-        key = (held.leased.message_id, policy)
+        key = (held.leased.message_id, terms)
         work = self._open.get(key)
         if work is None or held.leased.is_personal or len(work.held) >= MAX_RECIPIENTS:
-            work = self._open[key] = Work(held.leased, policy)
+            work = self._open[key] = Work(held.leased, terms)
             self._rings[held.leased.lane.kind].add(work)
         work.held[held.recipient.number] = held
         held.work = work
@@ -228,6 +229,6 @@ class SiteQueue:
         return ((project, kind) for kind, ring in self._rings.items() for project in ring)
 
     def _close(self, work: Work) -> None:
-        key = (work.leased.message_id, work.policy)
+        key = (work.leased.message_id, work.terms)
         if self._open.get(key) is work:
             del self._open[key]

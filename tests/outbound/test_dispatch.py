@@ -9,19 +9,20 @@ from lmrelay.interfaces import Lane
 from lmrelay.outbound.dispatch import Dispatch, Windows
 from lmrelay.outbound.route import Site
 from lmrelay.outbound.sites import Budget, Work
+from lmrelay.outbound.terms import Terms
 from lmrelay.shares import Shares
 from tests.outbound.doubles import leased
 
 SITE = Site((("mx.b.example",),))
 OTHER = Site((("mx.d.example",),))
 BROADCAST = Kind.BROADCAST
-ANY = TlsPolicy.OPPORTUNISTIC
+ANY = Terms(TlsPolicy.OPPORTUNISTIC)
 
 
-def add(dispatch: Dispatch, message, site: Site = SITE, policy: TlsPolicy = ANY, connections: int = 1) -> None:
+def add(dispatch: Dispatch, message, site: Site = SITE, terms: Terms = ANY, connections: int = 1) -> None:
     assert dispatch.windows.reserve(message.lane, len(message.recipients))
     for held in dispatch.admit([message]):
-        dispatch.place(held, site, policy, connections)
+        dispatch.place(held, site, terms, connections)
 
 
 def served(dispatch: Dispatch, count: int) -> list[Work]:
@@ -91,11 +92,11 @@ def test_sites_in_turn() -> None:
 
 def test_recipients_share_up_to_a_hundred() -> None:
     """
-    Recipients of a message share a transaction, at most a hundred, and only with one policy.
+    Recipients of a message share a transaction, at most a hundred, and only with the same terms.
     """
     dispatch = big()
     add(dispatch, leased("m", *range(250)))
-    add(dispatch, leased("m", 300), policy=TlsPolicy.ENFORCED)
+    add(dispatch, leased("m", 300), terms=Terms(TlsPolicy.ENFORCED))
     assert [100, 100, 50, 1] == [len(work.held) for work in served(dispatch, 9)]
 
 

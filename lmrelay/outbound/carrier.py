@@ -1,0 +1,283 @@
+"""
+One transaction's way: connections to the hosts of its site, the dialogue on them, and what comes of it.
+
+It says how it ended and nothing else; whom next, and what is recorded, is for L{lmrelay.outbound.courier}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from random import Random
+from typing import Any, Protocol
+
+from attrs import define, evolve, field
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from lmrelay.interfaces import IQueue, ISettings
+from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Fault
+from lmrelay.outbound.client import Connection
+from lmrelay.outbound.connect import Connector, HostFailure, Target
+from lmrelay.outbound.dispatch import Dispatch
+from lmrelay.outbound.personal import render_fields
+from lmrelay.outbound.pool import Pool
+from lmrelay.outbound.route import Addresses, Router, Site, nowhere
+from lmrelay.outbound.sites import SiteQueue, Work
+from lmrelay.outbound.tls import Demand, configured
+from lmrelay.outbound.verdicts import Cause, Trouble
+from lmrelay.outbound.walk import Walk
+
+IPV6_LAST = 300.0
+"""
+Seconds for which IPv6 comes last after the machine had no way to an IPv6 address.
+"""
+
+AT_ONCE = 0.01
+"""
+Seconds.
+"""
+
+MAX_MISSES = 12
+"""
+Addresses tried in vain in one attempt.
+"""
+
+OURS = Delayed("4.3.0", "the relay had an internal error", Fault.OURS)
+
+log = Logger()
+
+
+class Office(Protocol):
+    """
+    Who makes the transactions due, and takes how they ended.
+    """
+
+    settings: ISettings
+    dispatch: Dispatch
+    queue: IQueue
+
+    def settle(self, walk: Walk, attempts: Mapping[int, Attempt], site: str) -> None:
+        """
+        These of the walk are through.
+        """
+
+    def abandon(self, walk: Walk, seconds: float = 0.0) -> None:
+        """
+        Those left go back to the queue, untried, to come again in so many seconds.
+        """
+
+
+@define(eq=False)
+class Trip:
+    """
+    A transaction that is being made: what, where, under which terms, and how far it has come.
+    """
+
+    queue: SiteQueue
+    work: Work
+    walk: Walk
+    demand: Demand
+
+    @property
+    def site(self) -> Site:
+        """
+        Where to.
+        """
+        return self.queue.site
+
+
+@define(eq=False)
+class Carrier:
+    """
+    Makes the transactions. C{draining}: nothing new is begun.
+    """
+
+    office: Office
+    reactor: IReactorTime
+    connector: Connector
+    wall: Callable[[], float]
+    random: Random
+    router: Router
+    pool: Pool
+    draining: bool = False
+    _openings: set[Deferred[Any]] = field(factory=set, init=False)
+    _ipv6_last_until: float = field(default=0.0, init=False)
+
+    def try_anew(self) -> None:
+        """
+        Forget which hosts were lately in trouble.
+        """
+        self.pool.forget_dead()
+        self._ipv6_last_until = 0.0
+
+    def stop(self) -> None:
+        """
+        Drop the connections, which ends what is under way.
+        """
+        self.draining = True
+        self.pool.close_idle()
+        for opening in list(self._openings):
+            opening.cancel()
+        self.pool.abort_used()
+
+    async def carry(self, queue: SiteQueue, work: Work) -> None:
+        """
+        Make the transaction, whatever happens: of every recipient one outcome is settled, or it
+        goes back to the queue, or waits at the site again.
+        """
+        trip = Trip(queue, work, Walk(self.wall(), dict(work.held)), configured(work.terms.tls))
+        try:
+            await self._walk(trip)
+        except Exception:  # noqa: BLE001 - our own fault, logged; it delays mail
+            log.failure("delivery broke", message=work.leased.message_id, site=trip.site.name)
+            self._end_all(trip, OURS)
+
+    def _end_all(self, trip: Trip, outcome: Delayed) -> None:
+        attempt = Attempt(trip.walk.started_at, self.wall(), outcome)
+        self.office.settle(trip.walk, dict.fromkeys(trip.walk.left, attempt), trip.site.name)
+
+    async def _walk(self, trip: Trip) -> None:
+        fields = render_fields(self.office.settings.config.token_key, trip.work)
+        if isinstance(fields, Delayed):
+            self._end_all(trip, fields)
+            return
+        site, walk, demand = trip.site, trip.walk, trip.demand
+        walk.fields = fields
+        kept = self.pool.take(site, demand, site.groups[0])
+        for host in self._hosts(site, kept):
+            if self.draining or not walk.left or walk.missed >= MAX_MISSES:
+                break
+            kept = kept or self.pool.take(site, demand, [host])
+            # One that had idled too long says nothing of its host, which is asked anew.
+            if kept is None or await self._deliver(kept, trip):
+                fresh = await self._connect(host, trip)
+                if fresh is not None:
+                    await self._deliver(fresh, trip)
+            kept = None
+        if walk.left:
+            self._end(trip)
+
+    def _hosts(self, site: Site, kept: Connection | None) -> Iterator[str]:
+        """
+        The hosts in the order in which they are asked, that of the kept connection first.
+        """
+        if kept is not None:
+            yield kept.host
+        yield from (host for host in site.order(self.random) if kept is None or host != kept.host)
+
+    def _end(self, trip: Trip) -> None:
+        """
+        What becomes of those that no host took.
+        """
+        queue, work, walk = trip.queue, trip.work, trip.walk
+        age = self.wall() - work.leased.received_at
+        if self.draining:
+            self.office.abandon(walk)
+        elif walk.was_refused and self.pool.works_at(queue.site):
+            # The site takes mail, only not over so many connections: what ends makes way for this.
+            self.office.dispatch.wait_again(queue, [walk.left.pop(number) for number in list(walk.left)], work.terms)
+        elif walk.passed_for is not None and age < self.office.settings.config.delivery.expire:
+            self.office.abandon(walk, walk.passed_for)
+        else:
+            self.office.settle(walk, walk.give_up(self.wall(), nowhere(queue.site)), queue.site.name)
+
+    async def _connect(self, host: str, trip: Trip) -> Connection | None:
+        """
+        A connection to the first address of C{host} that gives one.
+        """
+        walk, demand = trip.walk, trip.demand
+        delivery = self.office.settings.config.delivery
+        ipv6_last = self.reactor.seconds() < self._ipv6_last_until
+        found = await self.router.find_addresses(
+            host, delivery.allow_networks, trip.work.leased.lane.party, ipv6_last=ipv6_last
+        )
+        walk.look(found)
+        for address in found.addresses if isinstance(found, Addresses) else ():
+            if self.draining:
+                break
+            target = Target(host, address, delivery.port)
+            dead = self.pool.find_dead(target, demand)
+            if dead is not None:
+                walk.pass_over(dead.failure, self.wall(), dead.seconds)
+                failure = dead.failure
+            else:
+                opened = await self._open(target, trip)
+                if not isinstance(opened, HostFailure):
+                    return opened
+                walk.miss(opened, self.wall())
+                failure = opened
+            if failure.of_host:
+                break
+        return None
+
+    async def _open(self, target: Target, trip: Trip) -> Connection | HostFailure | None:
+        """
+        None: it is too late, the relay is stopping.
+        """
+        self._make_room(trip.queue)
+        began = self.reactor.seconds()
+        opening = Deferred.fromCoroutine(self.connector.connect(target, trip.demand))
+        self._openings.add(opening)
+        try:
+            connection = await opening
+        except CancelledError:
+            if not self.draining:
+                raise
+            return None
+        finally:
+            self._openings.discard(opening)
+        if not isinstance(connection, HostFailure):
+            if self.draining:
+                connection.close()
+                return None
+            self.pool.add(connection)
+            return connection
+        at_once = not connection.of_host and self.reactor.seconds() - began < AT_ONCE
+        if ":" in target.address and at_once and connection.outcome.fault is not Fault.OURS:
+            # So fast it is this machine that has no way there, or a neighbour that refuses: to
+            # be wrong costs no more than to try IPv4 first for a while.
+            self._ipv6_last_until = self.reactor.seconds() + IPV6_LAST
+        if connection.slow_down:
+            self._slow_down(trip.queue, trip.work)
+        self.pool.mark_dead(connection)
+        return connection
+
+    async def _deliver(self, connection: Connection, trip: Trip) -> bool:
+        """
+        Make the transaction on this connection, which may then serve others. Was it stale, so
+        that nothing is known by it?
+        """
+        work, walk = trip.work, trip.walk
+        recipients: Any = [held.recipient for held in walk.left.values()]
+        leased = evolve(work.leased, recipients=recipients, size=work.leased.size + len(walk.fields))
+        try:
+            verdicts = await connection.deliver(leased, self.office.queue.open_content(leased.message_id, walk.fields))
+        except Exception:
+            # Nobody knows what it has said by now.
+            connection.abort(Trouble(Cause.OURS, "the relay had an internal error"))
+            raise
+        finally:
+            most = 0 if self.draining else self.office.settings.config.delivery.messages_per_connection
+            self.pool.put(connection, trip.site, trip.demand, most)
+        if any(verdict.stale for verdict in verdicts.values()):
+            return True
+        if any(verdict.slow_down for verdict in verdicts.values()):
+            self._slow_down(trip.queue, trip.work)
+        elif any(isinstance(verdict.outcome, Delivered) for verdict in verdicts.values()):
+            trip.queue.budget.succeed()
+        self.office.settle(walk, walk.score(verdicts, connection, self.wall()), trip.site.name)
+        return False
+
+    def _make_room(self, queue: SiteQueue) -> None:
+        """
+        Idle connections count for the budgets as those in use do.
+        """
+        self.pool.make_room(queue.site, queue.budget.allowed - queue.running)
+        self.pool.limit(self.office.dispatch.running.free)
+
+    def _slow_down(self, queue: SiteQueue, work: Work) -> None:
+        if not queue.budget.slow_down(work.round):
+            return
+        self._make_room(queue)
+        log.info("site asks for less at a time", site=queue.site.name, connections=queue.budget.allowed)
