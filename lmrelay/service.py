@@ -54,8 +54,9 @@ class Relay(Service):
     """
     The whole relay in one process.
 
-    C{resolver} stands in for the DNS. C{descriptors} is how many the process may have, of files and sockets.
-    C{adopted} is told of each configuration that takes force, for what lies outside of the relay (the log).
+    C{resolver} stands in for the DNS, C{make_queue} for the queue's class. C{descriptors} is how many the process may
+    have, of files and sockets. C{adopted} is told of each configuration that takes force, for what lies outside of
+    the relay (the log).
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Relay(Service):
         random: Random | None = None,
         descriptors: int = sys.maxsize,
         adopted: Callable[[Config], None] = lambda _: None,
+        make_queue: Callable[..., QueueService] = QueueService,
     ) -> None:
         self.settings = settings = Settings(config)
         self.reactor, self._adopted = reactor, adopted
@@ -87,7 +89,7 @@ class Relay(Service):
             dispatch=Dispatch(running=Shares(self._room.deliveries, LEAST_RUNNING)),
         )
         directories = Directories(settings)
-        self.queue = QueueService(settings, reactor, wall, entropy, random, self.courier)
+        self.queue = make_queue(settings, reactor, wall, entropy, random, self.courier)
         self.courier.queue = self.queue
         self.listeners = Listeners(
             reactor,

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from attrs import define, field
-from sqlalchemy import URL, Connection, bindparam, or_, update
+from sqlalchemy import URL, Connection, Engine, bindparam, or_, update
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads, IReactorThreads, IReactorTime
 from twisted.internet.task import LoopingCall, deferLater
@@ -71,8 +71,8 @@ log = Logger()
 @define(eq=False)
 class QueueService:
     """
-    The queue. Nothing is opened before L{start}. C{inline} does all writing and reading on
-    the caller's thread, for tests and simulations.
+    The queue. Nothing is opened before L{start}. C{inline}, for tests and simulations, does all on the caller's
+    thread; C{make_writer} then makes what writes.
     """
 
     _settings: ISettings
@@ -83,6 +83,7 @@ class QueueService:
     _dispatch: IDispatch
     _inline: bool = False
     _free: Callable[[], int] | None = None
+    _make_writer: Callable[[Engine, Callable[[], bool]], IWriter] = InlineWriter
     worker: str = field(default="", init=False)
     _writer: IWriter = field(init=False)
     _reader: IReader = field(init=False)
@@ -151,7 +152,7 @@ class QueueService:
         self.worker = make_id(self._wall(), self._entropy)
         writing, reading = make_engine(url), make_reading_engine(url)
         if self._inline:
-            self._writer, self._reader = InlineWriter(writing, self._has_room), InlineReader(reading)
+            self._writer, self._reader = self._make_writer(writing, self._has_room), InlineReader(reading)
             self._checkpoints = Checkpoints(make_engine(url), None)
         else:
             threads = IReactorFromThreads(self._reactor)
