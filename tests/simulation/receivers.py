@@ -57,12 +57,13 @@ class Mood(enum.Enum):
 @define(eq=False)
 class Receiver:
     """
-    An MX host at C{address}: C{rate} messages a second (None: any), C{most} connections at a time, C{pause} seconds
+    The MX C{host} at C{address}: C{rate} messages a second (None: any), C{most} connections at a time, C{pause} seconds
     from a content's end to its reply. Half of what it hears goes wrong as its C{mood} says, by C{random}.
     """
 
     network: Network
     address: str
+    host: str
     rate: float | None = None
     most: int = 1000
     pause: float = 0.0
@@ -79,7 +80,7 @@ class Receiver:
     _open: list[Session] = field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.mx = ScriptedMx(self.network, self.address, received=self._keep)
+        self.mx = ScriptedMx(self.network, self.host, received=self._keep)
         said = {
             "GREETING": self._greet,
             "MAIL": self._hear_mail,
@@ -117,7 +118,7 @@ class Receiver:
         self.peak = max(self.peak, self.open)
         if len(self._open) > self.most:
             return say("421 4.7.0 Too many connections", close=True)
-        return SILENCE if self._is_bad(Mood.STALLING) else say(f"220 {self.address} ESMTP")
+        return SILENCE if self._is_bad(Mood.STALLING) else say(f"220 {self.host} ESMTP")
 
     def _hear_mail(self, _: str) -> Answer:
         if self.mood is Mood.POLICING and self._is_over():

@@ -142,3 +142,17 @@ class DeadSiteTests(SimulationTests):
         self.assertGreater(world.relay.courier.dispatch.windows.used, LANE_WINDOW - 100)  # type: ignore[union-attr]
         for project, route in (("beta", ""), ("acme", ""), ("acme", "news")):
             self.assert_prompt(world, receiver, project, route)
+
+    def test_after_a_restart(self) -> None:
+        """
+        What waits in the store when a process starts goes out soon, however many domains another tenant has mail for.
+        """
+        world = self.make_world()
+        receiver, silent = world.receiver("b.example"), world.receiver(mood=Mood.SILENT)
+        domains = [f"d{number}.example" for number in range(1000)]
+        for domain in domains:
+            world.zone.exchanges(domain, (10, silent.host))
+        queue(world, "acme", *(f"a@{domain}" for domain in domains))
+        queue(world, "zeta", "now@b.example", kind=Kind.TRANSACTIONAL)
+        world.start()
+        self.assertTrue(world.network.run_until(lambda: bool(receiver.arrivals), 0.5))

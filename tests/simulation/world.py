@@ -215,13 +215,12 @@ class World:
         A new MX host that serves these domains, and nobody else does.
         """
         number = len(self.receivers)
-        made = Receiver(
-            self.network, f"8.8.{number // 250}.{number % 250 + 1}", random=self.random(f"mx{number}"), **options
-        )
+        address, host = f"8.8.{number // 250}.{number % 250 + 1}", f"mx{number}.example"
+        made = Receiver(self.network, address, host, random=self.random(host), **options)
         self.receivers.append(made)
-        self.zone.addresses(f"mx{number}.example", made.address)
+        self.zone.addresses(host, address)
         for domain in domains:
-            self.zone.exchanges(domain, (10, f"mx{number}.example"))
+            self.zone.exchanges(domain, (10, host))
         return made
 
     def application(self, project: str, number: int = 1) -> Application:
