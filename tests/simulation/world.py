@@ -58,6 +58,8 @@ FREE = 71 * MIB
 Octets of disk: room for mail, and none to keep for a full disk.
 """
 
+Fate = Callable[[frozenset[str]], "bool | None"]
+
 
 @cache
 def _empty_store() -> bytes:
@@ -74,13 +76,14 @@ class Writer:
     """
     The store's writer on the simulated clock: it gathers while a commit is on its way, as the thread does.
 
-    C{fate} is asked at each commit whether the process dies before it (False), after it (True) or not at all (None).
+    C{fate} is asked at each commit, by the names of what is written, whether the process dies before it (False), after
+    it (True) or not at all (None).
     """
 
     _engine: Engine
     _has_room: Callable[[], bool]
     _machine: Machine
-    _fate: Callable[[], bool | None]
+    _fate: Fate
     _die: Callable[[], None]
     _gathered: deque[_Waiting] = field(factory=deque, init=False)
     _busy: bool = field(default=False, init=False)
@@ -110,11 +113,11 @@ class Writer:
             self._machine.callLater(COMMIT, self._commit)
 
     def _commit(self) -> None:
-        fate = self._fate()
+        batch = [self._gathered.popleft() for _ in range(min(len(self._gathered), MAX_BATCH))]
+        fate = self._fate(frozenset(one.write.__qualname__ for one in batch))
         if fate is False:
             self._die()
             return
-        batch = [self._gathered.popleft() for _ in range(min(len(self._gathered), MAX_BATCH))]
         run_batch(self._engine, batch, self._has_room)
         if fate is True:
             self._die()
@@ -158,7 +161,7 @@ class World:
     """
     One relay in C{folder}, on its machine, and everybody that it deals with.
 
-    C{fate} is told the number of each commit, see L{Writer}; C{died} is called after each death, with the store closed.
+    C{fate} is asked at each commit, see L{Writer}; C{died} is called after each death, with the store closed.
     C{delivery} are changes of C{[delivery]}.
     """
 
@@ -167,7 +170,7 @@ class World:
     projects: Sequence[str] = ("acme", "beta", "zeta")
     delivery: Mapping[str, Any] = field(factory=dict)
     chaotic: bool = False
-    fate: Callable[[int], bool | None] = lambda commit: None
+    fate: Fate = lambda names: None
     died: Callable[[], None] = lambda: None
     network: Network = field(init=False)
     zone: Zone = field(factory=Zone, init=False)
@@ -175,7 +178,6 @@ class World:
     tokens: dict[str, str] = field(factory=dict, init=False)
     relay: Relay | None = field(default=None, init=False)
     machine: Machine = field(init=False)
-    commits: int = field(default=0, init=False)
     lives: int = field(default=0, init=False)
     skew: float = field(default=0.0, init=False)
     receivers: list[Receiver] = field(factory=list, init=False)
@@ -245,7 +247,7 @@ class World:
         self.lives += 1
         self.machine = machine = Machine(self.network, RELAY)
         random = self.random(f"life {self.lives}")
-        writer = partial(Writer, machine=machine, fate=self._next_fate, die=self.crash)
+        writer = partial(Writer, machine=machine, fate=lambda names: self.fate(names), die=self.crash)
         self.relay = Relay(
             self.config,
             machine,
@@ -256,10 +258,6 @@ class World:
             make_queue=partial(QueueService, inline=True, free=lambda: FREE, make_writer=writer),
         )
         return self.relay.startService().addErrback(self.faults.append)
-
-    def _next_fate(self) -> bool | None:
-        self.commits += 1
-        return self.fate(self.commits)
 
     def crash(self) -> None:
         """
@@ -279,19 +277,28 @@ class World:
 
     def stop(self) -> Deferred[None]:
         """
-        SIGTERM.
+        SIGTERM. Fires when the process has ended in order; never if it dies meanwhile.
         """
-        relay, self.relay = self.relay, None
-        return relay.stopService() if relay is not None else succeed(None)
+        relay = self.relay
+        return succeed(None) if relay is None else relay.stopService().addCallback(self._forget)
 
-    def end(self) -> None:
+    def _forget(self, _: None) -> None:
+        self.relay = None
+
+    def halt(self) -> None:
         """
-        The end of the world, in order.
+        SIGTERM, and time until the process has ended. The disk stays.
         """
         stopped: list[object] = []
         self.stop().addErrback(self.faults.append).addCallback(stopped.append)
         if not self.network.run_until(lambda: bool(stopped), 600) or self.faults:
             raise AssertionError(f"the relay does not stop: {self.faults}")
+
+    def end(self) -> None:
+        """
+        The end of the world, in order.
+        """
+        self.halt()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def read(self, query: Callable[[Connection], Any]) -> Any:
