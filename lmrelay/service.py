@@ -11,7 +11,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any, cast
 
@@ -173,7 +172,7 @@ class Relay(Service):
         return first == 0
 
     def _read(self) -> Deferred[Config]:
-        return Deferred.fromCoroutine(_read(self.settings.config.path))
+        return Deferred.fromCoroutine(_read(self.settings.config))
 
     def _adopt(self, config: Config) -> Deferred[None]:
         old = self.settings.config
@@ -215,8 +214,11 @@ class Relay(Service):
         return [Problem(str(config.path), "listeners", error) for error in self.listeners.change(config.listeners)]
 
 
-async def _read(path: Path) -> Config:
-    return await _with_link_key(await deferToThread(load, path))
+async def _read(old: Config) -> Config:
+    """
+    The files as they are now, but for the state folder: queue and key lie open there.
+    """
+    return await _with_link_key(await deferToThread(load, old.path, old.server.state_dir))
 
 
 async def _with_link_key(config: Config) -> Config:

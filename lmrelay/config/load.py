@@ -51,15 +51,19 @@ Keys that are meant for a route and are none of its keys, and what to do about e
 """
 
 
-def load(path: Path) -> Config:
+def load(path: Path, state_dir: Path | None = None) -> Config:
     """
     The configuration at C{path}, with its projects and the key that unseals their tokens.
 
+    @param state_dir: that of a relay which runs, and stays in use whatever the file says by now
     @raise ConfigError: all that is wrong
     """
     path = path.absolute()
     reader = Reader(str(path), path.parent)
     config = _read_main(reader, path)
+    moves = _warn_of_move(config, state_dir) if config and state_dir else []
+    if config is not None and state_dir is not None:
+        config = evolve(config, server=evolve(config.server, state_dir=state_dir))
     problems = list(reader.problems)
     folder = config.server.read_projects if config else path.parent / "projects.d"
     projects, more = _read_projects(folder, needed=config is not None and _is_set(path, "read_projects"))
@@ -73,7 +77,7 @@ def load(path: Path) -> Config:
     if problems or config is None:
         raise ConfigError(*problems)
     kept, broken = break_seals(config.projects, config.token_key)
-    return evolve(config, projects=kept, warnings=(*_warn(config), *_warn_of_seals(config, broken)))
+    return evolve(config, projects=kept, warnings=(*moves, *_warn(config), *_warn_of_seals(config, broken)))
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -266,6 +270,12 @@ def _need_certificate(tls: ServerTls, file: str) -> list[Problem]:
         for key, value in (("certificate", tls.certificate), ("private_key", tls.private_key))
         if value is None
     ]
+
+
+def _warn_of_move(config: Config, used: Path) -> list[Problem]:
+    if config.server.state_dir == used:
+        return []
+    return [Problem(str(config.path), "server.state_dir", f"takes a restart: until then {used} stays in use")]
 
 
 def _warn(config: Config) -> list[Problem]:
