@@ -218,9 +218,9 @@ class Relay(Service):
 
 async def _read(old: Config) -> Config:
     """
-    The files as they are now, but for the state folder: queue and key lie open there.
+    The files as they are now, but for the state folder: queue and key are in use there.
     """
-    return await _with_link_key(await deferToThread(load, old.path, old.server.state_dir))
+    return await _with_link_key(await deferToThread(load, old.path, old))
 
 
 async def _with_link_key(config: Config) -> Config:

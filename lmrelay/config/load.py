@@ -51,22 +51,23 @@ Keys that are meant for a route and are none of its keys, and what to do about e
 """
 
 
-def load(path: Path, state_dir: Path | None = None) -> Config:
+def load(path: Path, running: Config | None = None) -> Config:
     """
     The configuration at C{path}, with its projects and the key that unseals their tokens.
 
-    @param state_dir: that of a relay which runs, and stays in use whatever the file says by now
+    @param running: that of a relay which runs: its state folder stays in use, its projects' folder cannot just be gone
     @raise ConfigError: all that is wrong
     """
     path = path.absolute()
     reader = Reader(str(path), path.parent)
     config = _read_main(reader, path)
-    moves = _warn_of_move(config, state_dir) if config and state_dir else []
-    if config is not None and state_dir is not None:
-        config = evolve(config, server=evolve(config.server, state_dir=state_dir))
+    moves = _warn_of_move(config, running.server.state_dir) if config and running else []
+    if config is not None and running is not None:
+        config = evolve(config, server=evolve(config.server, state_dir=running.server.state_dir))
     problems = list(reader.problems)
     folder = config.server.read_projects if config else path.parent / "projects.d"
-    projects, more = _read_projects(folder, needed=config is not None and _is_set(path, "read_projects"))
+    had = running is not None and bool(running.projects)
+    projects, more = _read_projects(folder, needed=had or (config is not None and _is_set(path, "read_projects")))
     problems += more
     if config is not None:
         problems += _check(config)
@@ -273,9 +274,8 @@ def _need_certificate(tls: ServerTls, file: str) -> list[Problem]:
 
 
 def _warn_of_move(config: Config, used: Path) -> list[Problem]:
-    if config.server.state_dir == used:
-        return []
-    return [Problem(str(config.path), "server.state_dir", f"takes a restart: until then {used} stays in use")]
+    problem = Problem(str(config.path), "server.state_dir", f"takes a restart: until then {used} stays in use")
+    return [problem] if config.server.state_dir != used else []
 
 
 def _warn(config: Config) -> list[Problem]:

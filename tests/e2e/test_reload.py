@@ -161,3 +161,18 @@ def test_another_state_folder_takes_a_restart(world: World, own: Relay) -> None:
     send(own, f"someone@{world.domain(mx)}")
     mx.wait()
     assert not (own.folder / "elsewhere").exists()
+
+
+def test_a_folder_of_projects_that_is_gone(own: Relay) -> None:
+    """
+    Every tenant vanishing at once is a mount that is missing or a move half done: such a reload is refused, and
+    sessions and logins go on.
+    """
+    folder = own.folder / "projects.d"
+    session = login(own)
+    folder.rename(own.folder / "moved")
+    assert not own.reload()
+    assert "there is no such folder" in own.log()
+    assert session.mail("app@acme.example")[0] == 250
+    session.close()
+    login(own).quit()
