@@ -135,7 +135,11 @@ def _fingerprint(envelope: Envelope, route: Route, head: Head) -> str:
     boundaries of its parts anew.
     """
     recipients = sorted(one.address.key for one in envelope.recipients)
-    shown = [[field.value for field in head.all(name)] for name in ("From", "To", "Subject")]
+    # Octets that are no UTF-8 all read the same, so two messages would be one, and the second lost.
+    shown = [
+        [field.unfolded.decode("utf-8", "surrogateescape") for field in head.all(name)]
+        for name in ("From", "To", "Subject")
+    ]
     sender = "" if envelope.reverse_path is None else envelope.reverse_path.key
     # JSON keeps apart what stands side by side.
     return sha256(json.dumps([sender, recipients, route.slug, *shown]).encode("ascii")).hexdigest()

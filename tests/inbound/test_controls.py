@@ -42,6 +42,15 @@ class ControlsTests(SynchronousTestCase):
         self.peer.say(f"MAIL FROM:<{sender}>", *recipients, "DATA")
         return self.peer.say("From: a@acme.example", *lines, "", "X-LM-Tag: body", ".")[-1]
 
+    def send_octets(self, *content: bytes) -> None:
+        """
+        The same with content of these segments, which is to be accepted.
+        """
+        self.peer.say("MAIL FROM:<a@acme.example>", "RCPT TO:<b@b.example>", "DATA")
+        for block in (*content, b".\r\n"):
+            self.peer.send(block)
+        self.assertEqual(f"250 2.0.0 OK id={self.last().id}", self.peer.heard()[-1])
+
     def last(self) -> Submission:
         return self.queue.accepted[-1][0]
 
@@ -138,6 +147,20 @@ class ControlsTests(SynchronousTestCase):
         ):
             self.send(key, *lines, sender=sender, to=to)
             self.assertNotEqual(first, self.last().fingerprint)
+
+    def test_fingerprint_of_octets_that_are_no_utf8(self) -> None:
+        """
+        Subjects in another charset, written as they are, differ by their octets, though all read the same.
+        """
+        fingerprints = set()
+        for subject in (
+            b"Gr\xfc\xdfe",
+            b"Gr\xe4\xdfe",
+            "Gr\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}e".encode(),
+        ):
+            self.send_octets(b"From: a@acme.example\r\nIdempotency-Key: k\r\nSubject: " + subject + b"\r\n\r\n")
+            fingerprints.add(self.last().fingerprint)
+        self.assertEqual(3, len(fingerprints))
 
     def test_duplicate(self) -> None:
         """
