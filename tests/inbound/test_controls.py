@@ -162,6 +162,23 @@ class ControlsTests(SynchronousTestCase):
             fingerprints.add(self.last().fingerprint)
         self.assertEqual(3, len(fingerprints))
 
+    def test_eight_bit_is_what_goes_on(self) -> None:
+        """
+        Only octets that recipients get count as 8-bit content: what was only said to the relay asks nothing of
+        receivers.
+        """
+        for removed, body, expected in (
+            ("X-LM-Metadata-name: Zoë", "plain", (False, False)),
+            ("Bcc: Zoë <zoe@b.example>", "plain", (False, False)),
+            ("X-LM-Metadata-name: Zoë", "Zoë", (True, False)),
+            ("Subject: Zoë", "plain", (False, True)),
+        ):
+            octets = f"From: a@acme.example\r\n{removed}\r\n\r\n{body}\r\n".encode()
+            for pieces in ([octets], [octets[at : at + 1] for at in range(len(octets))]):
+                self.send_octets(*pieces)
+                submission = self.last()
+                self.assertEqual(expected, (submission.eight_bit, submission.utf8_head))
+
     def test_duplicate(self) -> None:
         """
         The id of the first message is told for one that was sent before.
