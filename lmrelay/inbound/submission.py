@@ -78,7 +78,8 @@ def make_submission(
     """
     project, envelope = transaction.project, transaction.envelope()
     controls, route = transaction.controls, transaction.route or project.route()
-    head = prepared.head.prepend(_trace(services, client, transaction)).to_bytes()
+    unsubscribe, given = _choose_link(route, prepared.head)
+    head = given.prepend(_trace(services, client, transaction)).to_bytes()
     return Submission(
         project=project.slug,
         route=route.slug,
@@ -99,7 +100,7 @@ def make_submission(
         token_id=submitter.token_id,
         key=controls.key,
         fingerprint=_fingerprint(envelope, route, prepared.head) if controls.key else "",
-        unsubscribe=_choose_link(route, prepared.head),
+        unsubscribe=unsubscribe,
         redact=route.redact,
     )
 
@@ -120,13 +121,13 @@ def _tell(text: str) -> str:
     return text[:SHOWN].encode("ascii", "replace").decode("ascii")
 
 
-def _choose_link(route: Route, head: Head) -> str:
+def _choose_link(route: Route, head: Head) -> tuple[str, Head]:
     """
-    The template of the link to unsubscribe, unless the message brings its own.
+    The template of the link to unsubscribe, unless the message brings its own, and the head that the link fits.
     """
-    if route.kind is not Kind.BROADCAST or head.first("List-Unsubscribe") is not None:
-        return ""
-    return route.unsubscribe_url
+    link = "" if route.kind is not Kind.BROADCAST or head.first("List-Unsubscribe") else route.unsubscribe_url
+    # The link brings one of its own, and there is to be exactly one (RFC 8058 §3.1).
+    return link, head.remove(["List-Unsubscribe-Post"]) if link else head
 
 
 def _fingerprint(envelope: Envelope, route: Route, head: Head) -> str:

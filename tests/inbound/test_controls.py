@@ -122,6 +122,20 @@ class ControlsTests(SynchronousTestCase):
             self.assertEqual("", self.last().unsubscribe)
             self.assertIn(b"\r\nList-Unsubscribe: <mailto:a@acme.example>\r\n", self.last().head)
 
+    def test_one_click_is_said_once(self) -> None:
+        """
+        Where a link is added, what the message says of a link that it does not bring goes: RFC 8058 §3.1 wants one
+        List-Unsubscribe-Post. Everywhere else it stays.
+        """
+        post = "List-Unsubscribe-Post: List-Unsubscribe=One-Click"
+        self.send("X-Lettermint-Route: news", post)
+        self.assertEqual(LINK, self.last().unsubscribe)
+        self.assertNotIn(post.encode(), self.last().head)
+        for lines in ((post,), ("X-Lettermint-Route: news", post, "List-Unsubscribe: <https://acme.example/off>")):
+            self.send(*lines)
+            self.assertEqual("", self.last().unsubscribe)
+            self.assertIn(post.encode(), self.last().head)
+
     def test_fingerprint(self) -> None:
         """
         What a client writes anew when it sends a message again changes nothing; what makes it another message does.
