@@ -250,6 +250,19 @@ def test_clock_set_back(world: World) -> None:
     assert [True, True, False] == [passes(world, number) for number in (6, 7, 8)]
 
 
+def test_clock_is_ahead_for_a_while(world: World) -> None:
+    """
+    What was counted before the clock was set two days ahead counts when it is right again.
+    """
+    configure(world, max_messages_per_hour=2)
+    assert [True, True, False] == [passes(world, number) for number in (1, 2, 3)]
+    world.skew = 2 * DAY
+    world.run(2 * 60)
+    world.skew = 0.0
+    world.run(2 * 60)
+    assert not passes(world, 4)
+
+
 def make(project: str = "acme", route: str = "outgoing", config: Config | None = None) -> Accept:
     """
     The rows of a message that counts.
