@@ -281,7 +281,7 @@ def test_events_are_small(world: World) -> None:
     """
     metadata = {f"key{number}": "x" * 1024 for number in range(50)}
     result_of(world.accept(1, [f"u{number}@b.example" for number in range(20)], metadata=metadata))
-    world.settle(1, OK)
+    world.settle(1, OK, range(20))
     with writing(world.config) as connection:
         sizes = connection.execute(select(func.length(event.c.document))).scalars().all()
     assert 41 == len(sizes)
