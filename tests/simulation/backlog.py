@@ -15,7 +15,7 @@ from lmrelay.interfaces import Submission
 from lmrelay.mail.address import parse_address
 from lmrelay.mail.envelope import Envelope, Recipient
 from lmrelay.queue.acceptance import Accept, write_messages
-from lmrelay.queue.rows import describe, event_row, message_row, recipient_rows
+from lmrelay.queue.rows import event_row, message_row, recipient_rows
 
 BODY = b"\r\nHello.\r\n"
 BATCH = 500
@@ -59,6 +59,6 @@ def _make(
     envelope = Envelope(parse_address(f"app@{project}.example"), (Recipient(parse_address(address)),))
     head = f"From: app@{project}.example\r\nSubject: {subject}\r\n".encode()
     submission = Submission(project, route, kind, envelope, head, now, id_, subject=subject)
-    created = event_row(entropy, "message.created", now, (project, route), (id_, None), describe(submission))
+    created = event_row(entropy, "message.created", now, (project, route), (id_, None))
     body = {"body": id_, "number": 0, "size": len(BODY), "octets": BODY}
     return Accept(message_row(submission, len(head) + len(BODY), id_), recipient_rows(submission, {}), created, [body])
