@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from lmrelay.interfaces import IQueue, ISettings
 from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Fault
+from lmrelay.mail.redact import redact
 from lmrelay.outbound.client import Connection
 from lmrelay.outbound.connect import Connector, HostFailure, Target
 from lmrelay.outbound.dispatch import Dispatch
@@ -42,6 +43,11 @@ Seconds.
 MAX_MISSES = 12
 """
 Addresses tried in vain in one attempt.
+"""
+
+MAX_REASON = 500
+"""
+Characters of a receiver's words that are kept.
 """
 
 OURS = Delayed("4.3.0", "the relay had an internal error", Fault.OURS)
@@ -234,7 +240,7 @@ class Carrier:
             if self.draining:
                 connection.close()
                 return None
-            self.pool.add(connection)
+            self.pool.add(connection, trip.demand)
             return connection
         at_once = not connection.of_host and self.reactor.seconds() - began < AT_ONCE
         if ":" in target.address and at_once and connection.outcome.fault is not Fault.OURS:
@@ -242,7 +248,7 @@ class Carrier:
             # be wrong costs no more than to try IPv4 first for a while.
             self._ipv6_last_until = self.reactor.seconds() + IPV6_LAST
         if connection.slow_down:
-            self._slow_down(trip.queue, trip.work)
+            self._slow_down(trip.queue, trip.work, connection.outcome)
         self.pool.mark_dead(connection)
         return connection
 
@@ -261,12 +267,13 @@ class Carrier:
             connection.abort(Trouble(Cause.OURS, "the relay had an internal error"))
             raise
         finally:
-            most = 0 if self.draining else self.office.settings.config.delivery.messages_per_connection
+            most = 0 if self.draining else trip.queue.limits.messages_per_connection
             self.pool.put(connection, trip.site, trip.demand, trip.work.terms.egress, most)
         if any(verdict.stale for verdict in verdicts.values()):
             return True
-        if any(verdict.slow_down for verdict in verdicts.values()):
-            self._slow_down(trip.queue, trip.work)
+        slower = next((verdict.outcome for verdict in verdicts.values() if verdict.slow_down), None)
+        if isinstance(slower, Delayed):
+            self._slow_down(trip.queue, trip.work, slower)
         elif any(isinstance(verdict.outcome, Delivered) for verdict in verdicts.values()):
             trip.queue.budget.succeed()
         self.office.settle(walk, walk.score(verdicts, connection, self.wall()), trip.site.name)
@@ -279,11 +286,14 @@ class Carrier:
         self.pool.make_room(queue.site, queue.budget.allowed - queue.running)
         self.pool.limit(self.office.dispatch.running.free)
 
-    def _slow_down(self, queue: SiteQueue, work: Work) -> None:
-        if not queue.budget.slow_down(work.round):
+    def _slow_down(self, queue: SiteQueue, work: Work, outcome: Delayed) -> None:
+        # Of a site, not of a message: whose mail brought it out is nobody's business.
+        addresses = (held.recipient.recipient.address for held in work.held.values())
+        reason = redact(str(outcome.reply or outcome.text), (work.leased.reverse_path, *addresses))[:MAX_REASON]
+        if not queue.budget.slow_down(work.round, self.wall(), reason):
             return
         self._make_room(queue)
-        log.info("site asks for less at a time", site=queue.site.name, connections=queue.budget.allowed)
+        log.info("site asks for less at a time", site=queue.site.name, connections=queue.budget.allowed, reason=reason)
 
 
 def _reachable(found: Addresses | Delayed, egress: Egress) -> Addresses | Delayed:
