@@ -153,7 +153,7 @@ class Carrier:
         walk.fields = fields
         kept = self.pool.take(site, demand, egress, site.groups[0])
         for host in self._hosts(site, kept):
-            if self.draining or not walk.left or walk.missed >= MAX_MISSES:
+            if self._is_over(trip) or not walk.left or walk.missed >= MAX_MISSES:
                 break
             kept = kept or self.pool.take(site, demand, egress, [host])
             # One that had idled too long says nothing of its host, which is asked anew.
@@ -164,6 +164,12 @@ class Carrier:
             kept = None
         if walk.left:
             self._end(trip)
+
+    def _is_over(self, trip: Trip) -> bool:
+        """
+        Must nothing more begin: does the relay stop, or did an operator suspend the site?
+        """
+        return self.draining or trip.queue.suspended
 
     def _hosts(self, site: Site, kept: Connection | None) -> Iterator[str]:
         """
@@ -179,7 +185,7 @@ class Carrier:
         """
         queue, work, walk = trip.queue, trip.work, trip.walk
         age = self.wall() - work.leased.received_at
-        if self.draining:
+        if self._is_over(trip):
             self.office.abandon(walk)
         elif walk.was_refused and self.pool.works_at(queue.site):
             # The site takes mail, only not over so many connections: what ends makes way for this.
@@ -202,7 +208,7 @@ class Carrier:
         found = _reachable(found, egress)
         walk.look(found)
         for address in found.addresses if isinstance(found, Addresses) else ():
-            if self.draining:
+            if self._is_over(trip):
                 break
             source = egress.choose_source(address, self.random)
             target = Target(host, address, delivery.port, source, egress.name)
@@ -222,7 +228,7 @@ class Carrier:
 
     async def _open(self, target: Target, trip: Trip) -> Connection | HostFailure | None:
         """
-        None: it is too late, the relay is stopping.
+        None: it is too late, nothing more is to begin.
         """
         self._make_room(trip.queue)
         began = self.reactor.seconds()
@@ -237,7 +243,7 @@ class Carrier:
         finally:
             self._openings.discard(opening)
         if not isinstance(connection, HostFailure):
-            if self.draining:
+            if self._is_over(trip):
                 connection.close()
                 return None
             self.pool.add(connection, trip.demand)
@@ -275,7 +281,7 @@ class Carrier:
         if isinstance(slower, Delayed):
             self._slow_down(trip.queue, trip.work, slower)
         elif any(isinstance(verdict.outcome, Delivered) for verdict in verdicts.values()):
-            trip.queue.budget.succeed()
+            self._succeed(trip.queue)
         self.office.settle(walk, walk.score(verdicts, connection, self.wall()), trip.site.name)
         return False
 
@@ -286,6 +292,14 @@ class Carrier:
         self.pool.make_room(queue.site, queue.budget.allowed - queue.running)
         self.pool.limit(self.office.dispatch.running.free)
 
+    def _succeed(self, queue: SiteQueue) -> None:
+        if queue.budget.succeed():
+            self._remember(queue)
+
+    def _remember(self, queue: SiteQueue) -> None:
+        self.office.dispatch.remember(queue.state)
+        self.office.queue.note_site(queue.state)
+
     def _slow_down(self, queue: SiteQueue, work: Work, outcome: Delayed) -> None:
         # Of a site, not of a message: whose mail brought it out is nobody's business.
         addresses = (held.recipient.recipient.address for held in work.held.values())
@@ -293,6 +307,7 @@ class Carrier:
         if not queue.budget.slow_down(work.round, self.wall(), reason):
             return
         self._make_room(queue)
+        self._remember(queue)
         log.info("site asks for less at a time", site=queue.site.name, connections=queue.budget.allowed, reason=reason)
 
 

@@ -14,7 +14,7 @@ from heapq import heappop, heappush
 
 from attrs import define, field
 
-from lmrelay.interfaces import Lane, Leased, RecipientKey
+from lmrelay.interfaces import Lane, Leased, RecipientKey, SiteState
 from lmrelay.outbound.route import Site
 from lmrelay.outbound.rules import Limits
 from lmrelay.outbound.sites import Held, Party, SiteQueue, Work
@@ -92,6 +92,8 @@ class Dispatch:
     _queues: dict[Work, SiteQueue] = field(factory=dict, init=False)
     _ready: OrderedDict[SiteQueue, None] = field(factory=OrderedDict, init=False)
     _barred: dict[Party, OrderedDict[SiteQueue, None]] = field(factory=dict, init=False)
+    _states: OrderedDict[str, SiteState] = field(factory=OrderedDict, init=False)
+    _suspended: frozenset[str] = field(default=frozenset(), init=False)
     _resting: dict[SiteQueue, float] = field(factory=dict, init=False)
     _alarms: list[tuple[float, int, SiteQueue]] = field(factory=list, init=False)
     _numbers: Iterator[int] = field(factory=itertools.count, init=False)
@@ -124,20 +126,52 @@ class Dispatch:
         """
         if self._routing.pop(held.key, None) is None:
             return
-        queue = self._find_queue(site, limits)
+        queue = self.find_queue(site, limits)
         queue.add(held, terms)
         if held.work is not None:
             self._queues[held.work] = queue
         self._mark(queue)
 
-    def _find_queue(self, site: Site, limits: Limits) -> SiteQueue:
+    def find_queue(self, site: Site, limits: Limits) -> SiteQueue:
+        """
+        The site's, made where there is none yet: with what is remembered of it.
+        """
         queue = self._sites.get(site)
         if queue is None:
             queue = self._sites[site] = SiteQueue(site, limits)
+            queue.suspended = queue.hosts in self._suspended
+            if queue.hosts in self._states:
+                queue.recall(self._states[queue.hosts])
             self._forget_sites()
         else:
             self._sites.move_to_end(site)
         return queue
+
+    def remember(self, state: SiteState) -> None:
+        """
+        This is known of a site, for when its queue has to be made anew.
+        """
+        self._states.pop(state.hosts, None)
+        if state.connections is not None:
+            self._states[state.hosts] = state
+        while len(self._states) > self.max_sites:
+            self._states.popitem(last=False)
+
+    def suspend(self, suspended: frozenset[str]) -> list[Held]:
+        """
+        Begin nothing at these sites, and at no others any more; the answer is what waits there.
+        """
+        self._suspended = suspended
+        for queue in self._sites.values():
+            queue.suspended = queue.hosts in suspended
+            self._mark(queue)
+        return [held for queue in self._sites.values() if queue.suspended for held in queue.waiting()]
+
+    def count_running(self, hosts: str) -> int:
+        """
+        How many transactions are under way at the site of these.
+        """
+        return sum(queue.running for queue in self._sites.values() if queue.hosts == hosts)
 
     def relimit(self, find: Callable[[Site], Limits]) -> None:
         """

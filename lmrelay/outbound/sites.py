@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 from attrs import define, field
 
 from lmrelay.config.values import Kind
-from lmrelay.interfaces import Leased, LeasedRecipient, RecipientKey
+from lmrelay.interfaces import Leased, LeasedRecipient, RecipientKey, SiteState
 from lmrelay.outbound.pace import Pace
 from lmrelay.outbound.route import Site
 from lmrelay.outbound.rules import Limits
@@ -104,6 +105,12 @@ class Ring:
         if not queue:
             del self._projects[project]
 
+    def works(self) -> Iterator[Work]:
+        """
+        All of it, project by project.
+        """
+        return chain.from_iterable(self._projects.values())
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._projects)
 
@@ -180,20 +187,38 @@ class Budget:
 @define(eq=False)
 class SiteQueue:
     """
-    The work that waits for a site. C{running} transactions are under way.
+    The work that waits for a site. C{running} transactions are under way; none begins while it is C{suspended}.
     """
 
     site: Site
     limits: Limits
+    suspended: bool = False
     running: int = 0
+    hosts: str = field(init=False)
     budget: Budget = field(init=False)
     _rings: dict[Kind, Ring] = field(init=False)
     _open: dict[tuple[str, Terms], Work] = field(factory=dict, init=False)
     _turn: int = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.hosts = self.site.hosts
         self.budget = Budget(self.limits.connections, Pace(self.limits.rate))
         self._rings = {kind: Ring() for kind in Kind}
+
+    def recall(self, state: SiteState) -> None:
+        """
+        This was known of the site before.
+        """
+        if state.connections is not None:
+            self.budget.lower(state.connections, state.since or 0.0, state.reason)
+
+    @property
+    def state(self) -> SiteState:
+        """
+        What is worth knowing of the site later.
+        """
+        budget = self.budget
+        return SiteState(self.hosts, budget.lowered, budget.since, budget.reason)
 
     def adopt(self, limits: Limits) -> None:
         """
@@ -208,7 +233,7 @@ class SiteQueue:
         """
         Does work wait, with a connection to spare for it?
         """
-        return self.running < self.budget.allowed and any(self._rings.values())
+        return not self.suspended and self.running < self.budget.allowed and any(self._rings.values())
 
     @property
     def is_quiet(self) -> bool:
@@ -253,6 +278,14 @@ class SiteQueue:
                 self._close(work)
                 return work
         return None
+
+    def waiting(self) -> Iterator[Held]:
+        """
+        The recipients that wait.
+        """
+        for ring in self._rings.values():
+            for work in ring.works():
+                yield from work.held.values()
 
     def parties(self) -> Iterator[Party]:
         """

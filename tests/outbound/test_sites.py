@@ -7,13 +7,14 @@ from __future__ import annotations
 from attrs import define, evolve, field
 from twisted.internet.task import deferLater
 
-from lmrelay.config.values import Receiver
+from lmrelay.config.values import Kind, Receiver
+from lmrelay.interfaces import Lane, SiteState
 from lmrelay.mail.outcome import Delayed, Fault
 from lmrelay.outbound.connect import HostFailure
 from lmrelay.outbound.dispatch import Dispatch, Windows
 from lmrelay.shares import Shares
 from lmrelay.smtp.reply import reply
-from tests.outbound.doubles import OK, SLOWER, FakeConnector, config, leased
+from tests.outbound.doubles import BUSY, OK, SLOWER, FakeConnector, config, leased
 from tests.outbound.test_courier import Deliveries
 
 SILENT = Delayed("4.4.1", "no answer in time", Fault.NETWORK)
@@ -124,6 +125,136 @@ class RuleTests(Sites):
         self.assertEqual([1, 2, 2, 3, 3], allowed[:5])
         self.assertEqual({3}, set(allowed[5:]))
         self.assertIsNone(queue.budget.since)
+
+
+HOSTS = "mx1.b.example;mx2.b.example"
+
+
+class MemoryTests(Sites):
+    def test_what_is_learnt_is_told(self) -> None:
+        """
+        Each change of what a site bears is noted, with the words and the time of the first refusal; and its domains.
+        """
+        verdicts = iter([SLOWER, SLOWER, OK, OK, OK])
+        self.connector.script["mx1.b.example"] = lambda leased: next(verdicts)
+        self.rule(connections=3)
+        for number in range(5):
+            self.take(leased(f"m{number}", domain="bc"[number % 2] + ".example"))
+            self.clock.advance(1)
+        words = "421 4.7.0 slow down"
+        expected = [SiteState(HOSTS, 1, 1e9, words), SiteState(HOSTS, 1, 1e9, words), SiteState(HOSTS, 2, 1e9, words)]
+        self.assertEqual([*expected, SiteState(HOSTS)], self.queue.states)
+        self.assertEqual({"b.example": HOSTS, "c.example": HOSTS}, self.queue.domains)
+
+    def test_recalled(self) -> None:
+        """
+        A site begins with what was known of it, never above what is allowed now; one with another set of hosts anew.
+        """
+        self.courier.recall([SiteState(HOSTS, 2, 5.0, "slower"), SiteState("mx1.b.example", 1, 5.0, "other")])
+        self.connector.script["mx1.b.example"] = lambda leased: None
+        self.send(5)
+        self.assertEqual(2, len(self.connector.opened))
+        [queue] = self.courier.dispatch._sites.values()
+        self.assertEqual((2, 5.0, "slower"), (queue.budget.allowed, queue.budget.since, queue.budget.reason))
+        self.rule(connections=1)
+        self.courier.resume()
+        self.assertEqual(1, queue.budget.allowed)
+
+    def test_forgotten_and_made_anew(self) -> None:
+        """
+        Where so many sites are known that a quiet one is forgotten, what it bears is not.
+        """
+        self.courier.dispatch.max_sites = 1
+        self.zone.exchanges("d.example", (10, "mx.d.example")).addresses("mx.d.example", "8.8.8.3")
+        verdicts = iter([SLOWER] + [OK] * 9)
+        self.connector.script["mx1.b.example"] = lambda leased: next(verdicts)
+        self.send(1)
+        self.send(1, "d", domain="d.example")
+        self.assertEqual(["mx.d.example"], [site.name for site in self.courier.dispatch._sites])
+        self.send(1, "n")
+        [queue] = self.courier.dispatch._sites.values()
+        self.assertEqual((HOSTS, 10), (queue.hosts, queue.budget.lowered))
+
+
+class SuspensionTests(Sites):
+    def suspend(self, *hosts: str) -> bool:
+        return self.courier.suspend(hosts)
+
+    def test_waiting_mail_goes_back(self) -> None:
+        """
+        What waits at the site goes back to the queue untried, and gives its room to others; what is under way ends.
+        """
+        self.rule(connections=1)
+        self.connector.script["mx1.b.example"] = lambda leased: None
+        self.send(3)
+        self.assertEqual(1, self.courier.count_running(HOSTS))
+        self.assertFalse(self.suspend(HOSTS))
+        self.assertEqual([("m1", 0), ("m2", 0)], sorted(self.queue.released))
+        self.assertFalse(self.courier.reserve(Lane("acme", Kind.TRANSACTIONAL, "b.example"), 1))
+        self.connector.opened[0].answer({0: OK})
+        self.assertEqual([("m0", 0)], list(self.queue.settled))
+        self.assertEqual((0, 0), (self.courier.count_running(HOSTS), self.courier.dispatch.windows.used))
+
+    def test_other_domains_of_the_site(self) -> None:
+        """
+        Mail for another domain there is found to be at the site, and goes back too; other sites do not mind.
+        """
+        self.zone.exchanges("d.example", (10, "mx.d.example")).addresses("mx.d.example", "8.8.8.3")
+        self.suspend(HOSTS)
+        self.send(1, "c", domain="c.example")
+        self.send(1, "d", domain="d.example")
+        self.assertEqual(([("c0", 0)], [("d0", 0)]), (self.queue.released, list(self.queue.settled)))
+        self.assertFalse(self.courier.reserve(Lane("acme", Kind.TRANSACTIONAL, "c.example"), 1))
+
+    def test_resume(self) -> None:
+        """
+        Resumed, its mail is taken at once, and the queue hears that there is some; said again, nothing changes.
+        """
+        self.suspend(HOSTS)
+        self.send(1)
+        self.assertEqual([False, True, False], [self.suspend(HOSTS), self.suspend(), self.suspend()])
+        self.send(1, "n")
+        self.assertEqual([("n0", 0)], list(self.queue.settled))
+
+    def test_domain_that_moves(self) -> None:
+        """
+        After a minute one look finds out whether a domain is still there; where it is elsewhere, its mail goes on.
+        """
+        self.suspend(HOSTS)
+        self.send(1)
+        lane = Lane("acme", Kind.TRANSACTIONAL, "b.example")
+        self.clock.advance(59)
+        self.assertFalse(self.courier.reserve(lane, 1))
+        self.clock.advance(2)
+        self.send(1, "look")
+        self.assertEqual([("m0", 0), ("look0", 0)], self.queue.released)
+        self.assertFalse(self.courier.reserve(lane, 1))
+        self.zone.exchanges("b.example", (10, "mx.d.example")).addresses("mx.d.example", "8.8.8.3")
+        self.clock.advance(61)
+        self.send(1, "moved")
+        self.assertEqual([("moved0", 0)], list(self.queue.settled))
+
+    def test_connection_that_comes_too_late(self) -> None:
+        """
+        A connection that was being opened when the site was suspended carries nothing, and nobody is charged.
+        """
+        self.connector.hold = True
+        self.send(1)
+        self.suspend(HOSTS)
+        self.connector.let()
+        self.assertEqual(["closed"], [connection.ended for connection in self.connector.opened])
+        self.assertEqual(([("m0", 0)], {}), (self.queue.released, self.queue.settled))
+
+    def test_next_host_is_not_asked(self) -> None:
+        """
+        Where a host fails after the site was suspended, the others are not asked any more.
+        """
+        self.connector.script["mx1.b.example"] = lambda leased: None
+        self.send(1)
+        self.suspend(HOSTS)
+        self.connector.opened[0].answer({0: BUSY})
+        self.assertEqual(["mx1.b.example"], self.connector.hosts())
+        self.assertEqual(([("m0", 0)], {}), (self.queue.released, self.queue.settled))
 
 
 @define(eq=False)
