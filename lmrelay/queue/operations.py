@@ -11,11 +11,12 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from attrs import define
+from attrs import define, evolve
 from sqlalchemy import URL, Connection, Engine, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -155,14 +156,18 @@ class Desk:
 
     def change_site(self, verb: SiteVerb, hosts: str, reason: str = "") -> Change:
         """
-        Suspend a site, or let it go on.
+        Suspend a site, or let it go on; C{changed} is 0 for one that was not suspended.
 
         @raise StoreError: the daemon runs but does not answer, or the store cannot be written
         """
         now = self._wall()
         order = Order(make_id(now, os.urandom), verb, Selector(sites=(hosts,)), now)
-        since = now if verb is SiteVerb.SUSPEND else None
-        return self._order(order, lambda connection: sites.write_suspensions(connection, [hosts], since, reason, now))
+        write = (
+            partial(sites.write_suspension, hosts=hosts, reason=reason, now=now)
+            if verb is SiteVerb.SUSPEND
+            else partial(sites.end_suspension, hosts=hosts, now=now)
+        )
+        return self._order(order, write)
 
     def change(self, verb: Verb, selector: Selector, dry_run: bool) -> Change:
         """
@@ -173,19 +178,23 @@ class Desk:
         if dry_run:
             return self._foresee(verb, selector)
         now = self._wall()
-        return self._order(Order(make_id(now, os.urandom), verb, selector, now), lambda connection: None)
+        return self._order(Order(make_id(now, os.urandom), verb, selector, now))
 
-    def _order(self, order: Order, write: Callable[[Connection], None]) -> Change:
+    def _order(self, order: Order, write: Callable[[Connection], int] | None = None) -> Change:
+        """
+        Have it carried out. C{write} does at once what is only to be told; it says how much that changed.
+        """
         writing = make_engine(self._url)
         try:
             with writing.begin() as connection:
-                write(connection)
+                changed = None if write is None else write(connection)
                 alive = self._find_living(connection)
                 if alive:
                     write_order(connection, order)
-            return self._await_answer(writing, order) if alive else self._carry_out(writing, order)
+            change = self._await_answer(writing, order) if alive else self._carry_out(writing, order)
         finally:
             writing.dispose()
+        return change if changed is None else evolve(change, changed=changed)
 
     def _find_living(self, connection: Connection) -> set[str]:
         return find_living(connection, self._state_dir, self._wall())

@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 from attrs import define, field, frozen
-from sqlalchemy import ColumnElement, Connection, Insert, Table, delete, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Insert, Table, delete, func, or_, select, update
 
 from lmrelay.config.values import DAY
 from lmrelay.interfaces import SiteState
@@ -111,19 +111,22 @@ def find_suspended(connection: Connection) -> list[str]:
     return list(connection.execute(select(site.c.hosts).where(site.c.suspended_at.is_not(None))).scalars())
 
 
-def write_suspensions(
-    connection: Connection, hosts: Iterable[str], since: float | None, reason: str, now: float
-) -> None:
+def write_suspension(connection: Connection, hosts: str, reason: str, now: float) -> int:
     """
-    Suspend these sites since then, for that reason; None: let them go on.
+    Suspend a site from now on, for that reason: another takes the place of an earlier one. The answer is 1.
     """
     learnt = {"connections": None, "lowered_at": None, "lowered_for": ""}
-    said = {"suspended_at": since, "reason": reason, "changed_at": now}
-    run_each(
-        connection,
-        _upsert_suspension(connection.dialect.name),
-        [{"hosts": one, **learnt, **said} for one in sorted(set(hosts))],
-    )
+    said = {"suspended_at": now, "reason": reason, "changed_at": now}
+    run_each(connection, _upsert_suspension(connection.dialect.name), [{"hosts": hosts, **learnt, **said}])
+    return 1
+
+
+def end_suspension(connection: Connection, hosts: str, now: float) -> int:
+    """
+    Let it go on; the answer is 0 if it was not suspended.
+    """
+    mine = update(site).where(site.c.hosts == hosts, site.c.suspended_at.is_not(None))
+    return connection.execute(mine.values(suspended_at=None, reason="", changed_at=now)).rowcount
 
 
 def forget_sites(connection: Connection, now: float, most: int) -> int:
@@ -216,7 +219,7 @@ def _words(condition: ColumnElement[bool]) -> Any:
 
 def find_suspensions(connection: Connection, domains: Iterable[str]) -> dict[str, Record]:
     """
-    Of these domains those whose site is suspended: C{hosts}, C{since}, C{reason}.
+    Of these domains those whose site is suspended: C{site} (its best host), C{hosts}, C{since}, C{reason}.
     """
     query = (
         select(site_domain.c.domain, site.c.hosts, site.c.suspended_at, site.c.reason)
@@ -224,7 +227,12 @@ def find_suspensions(connection: Connection, domains: Iterable[str]) -> dict[str
         .where(site.c.suspended_at.is_not(None), site_domain.c.domain.in_(sorted(set(domains))))
     )
     return {
-        row.domain: {"hosts": row.hosts, "since": row.suspended_at, "reason": row.reason}
+        row.domain: {
+            "site": split_hosts(row.hosts)[0],
+            "hosts": row.hosts,
+            "since": row.suspended_at,
+            "reason": row.reason,
+        }
         for row in connection.execute(query)
     }
 

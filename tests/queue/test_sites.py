@@ -13,7 +13,7 @@ from attrs import evolve
 from lmrelay.config.values import DAY, Config
 from lmrelay.errors import StoreError
 from lmrelay.interfaces import SiteState
-from lmrelay.queue.operations import PATIENCE, Desk, open_desk
+from lmrelay.queue.operations import PATIENCE, open_desk
 from lmrelay.queue.orders import Change, SiteVerb
 from lmrelay.queue.schema import site, site_domain
 from lmrelay.queue.sites import KEPT, MANY, MAX_KNOWN, Learnt, find_suspended, read_states, write_learnt
@@ -286,13 +286,15 @@ def test_told_of_a_message(world: World) -> None:
         at = world.wall()
         desk.change_site(SiteVerb.SUSPEND, SITE, "a talk with them")
         told = [one["suspended"] for one in desk.story(name(1))["recipients"]]
-    assert [None, {"hosts": SITE, "since": at, "reason": "a talk with them"}, None, None] == told
+    suspended = {"site": "mx1.b.example", "hosts": SITE, "since": at, "reason": "a talk with them"}
+    assert [None, suspended, None, None] == told
 
 
-def test_is_a_desk(config: Config) -> None:
+def test_unknown_site(config: Config) -> None:
     """
-    Asking after a site that is not known changes nothing.
+    Where nothing is known nothing is told; a site that was never suspended cannot go on.
     """
     with open_desk(config, lambda: NOW) as desk:
-        assert isinstance(desk, Desk)
-        assert ([], []) == (list(desk.sites()), list(desk.domains_of(SITE)))
+        assert ([], [], []) == (desk.sites(), desk.domains_of(SITE), desk.find_sites("b.example"))
+        assert Change(0) == desk.change_site(SiteVerb.RESUME, SITE)
+        assert [] == desk.sites()
