@@ -234,6 +234,7 @@ site = Table(
     Column("reason", Text, nullable=False),
     Column("changed_at", Double, nullable=False),
 )
+Index("ix_site_changed_at", site.c.changed_at)
 _suspended = site.c.suspended_at.is_not(None)
 Index("ix_site_suspended_at", site.c.suspended_at, sqlite_where=_suspended, postgresql_where=_suspended)
 """

@@ -34,6 +34,7 @@ def upgrade() -> None:
         sa.Column("changed_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("hosts"),
     )
+    op.create_index("ix_site_changed_at", "site", ["changed_at"])
     suspended = sa.text("suspended_at IS NOT NULL")
     op.create_index(
         "ix_site_suspended_at", "site", ["suspended_at"], sqlite_where=suspended, postgresql_where=suspended
