@@ -10,25 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
-from attrs import define, evolve, field
+from attrs import define, field
 from sqlalchemy import Connection
 from twisted.logger import Logger
 
 from lmrelay.errors import StoreError
 from lmrelay.interfaces import IDispatch, RecipientKey
-from lmrelay.queue.changes import (
-    Order,
-    Slice,
-    claim_orders,
-    drop_orders,
-    find_slice,
-    find_undone,
-    finish_orders,
-    write_slices,
-)
+from lmrelay.queue.changes import Order, Slice, claim_orders, drop_orders, find_slice, find_undone, write_slices
 from lmrelay.queue.contents import IReader
 from lmrelay.queue.orders import SiteVerb, Verb
-from lmrelay.queue.sites import find_suspended
 from lmrelay.queue.writer import IWriter
 
 STALE = 300.0
@@ -37,10 +27,6 @@ Seconds after which nobody waits for an order any more: carried out so late it w
 """
 
 log = Logger()
-
-
-def _look(connection: Connection) -> tuple[list[Order], list[str]]:
-    return find_undone(connection), find_suspended(connection)
 
 
 @define(eq=False)
@@ -73,42 +59,17 @@ class Obedience:
         @raise StoreError: not now; what is done is recorded, the rest is for the next time
         """
         await self._free_stranded()
-        orders, suspended = await self._reader.run(_look)
-        self._adopt(suspended)
-        for order in orders:
+        for order in await self._reader.run(find_undone):
+            if isinstance(order.verb, SiteVerb):
+                # Of those there is another who carries them out, so that none of them waits for a long one of these.
+                continue
             if self._wall() - order.ordered_at > STALE:
                 await self._writer.submit(drop_orders, order.id)
                 log.warn("stale order dropped", order=order.id, verb=order.verb.value, changed=order.changed)
                 continue
             claimed = await self._writer.submit(claim_orders, (order.id, self._worker))
-            if claimed is None:
-                continue
-            if isinstance(claimed.verb, SiteVerb):
-                await self._tell_of_sites(claimed)
-            else:
+            if claimed is not None:
                 await self._carry_out(claimed)
-
-    async def look_at_sites(self) -> None:
-        """
-        Tell delivery which sites are suspended.
-
-        @raise StoreError: not now
-        """
-        self._adopt(await self._reader.run(find_suspended))
-
-    def _adopt(self, suspended: Sequence[str]) -> None:
-        if self._dispatch.suspend(suspended):
-            self._wake()
-
-    async def _tell_of_sites(self, order: Order) -> None:
-        """
-        The rows say what is to be; they are looked at now, and then what is under way still.
-        """
-        await self.look_at_sites()
-        sites = order.selector.sites
-        order = evolve(order, changed=len(sites), in_flight=sum(map(self._dispatch.count_running, sites)))
-        await self._writer.submit(finish_orders, (order, self._wall()))
-        log.info("order carried out", order=order.id, verb=order.verb.value, sites=sites, in_flight=order.in_flight)
 
     async def _carry_out(self, order: Order) -> None:
         if order.verb is Verb.RETRY:

@@ -47,6 +47,7 @@ from lmrelay.queue.returns import Returns
 from lmrelay.queue.rows import Entropy
 from lmrelay.queue.schedule import Drift
 from lmrelay.queue.settle import Settle, Settler
+from lmrelay.queue.site_watch import SiteWatch
 from lmrelay.queue.sites import SiteMemory, read_states
 from lmrelay.queue.store import find_url, make_engine, make_private, make_reading_engine, migrate, name_database
 from lmrelay.queue.taker import Taker
@@ -101,6 +102,7 @@ class QueueService:
     _returns: Returns = field(init=False)
     _token_use: TokenUse = field(init=False)
     _site_memory: SiteMemory = field(init=False)
+    _site_watch: SiteWatch = field(init=False)
     _checkpoints: Checkpoints = field(init=False)
     _cache: Cache = field(factory=Cache, init=False)
     _tasks: Tasks = field(factory=Tasks, init=False)
@@ -132,13 +134,14 @@ class QueueService:
             self._touched_at = self._reactor.seconds()
             await self._writer.submit(self._lease.enter, None)
             self._dispatch.recall(await self._reader.run(read_states))
-            await self._obedience.look_at_sites()
+            await self._site_watch.look()
         except StoreError as error:
             await self._close()
             raise StoreError(f"{name_database(url)}: {error}") from error
         self._taker.start()
         for interval, work in (
             (POLL, self._obey),
+            (POLL, self._watch_sites),
             (TOUCH, self._touch),
             (CHECKPOINT, self._checkpoint),
             (UPKEEP, lambda: self._try(self._keep_up())),
@@ -201,6 +204,8 @@ class QueueService:
             self._writer, self._reader, self._dispatch, self.worker, self._wall, self._taker.wake, self._returns.free
         )
         self._site_memory = SiteMemory(self._writer, self._wall)
+        watched = self._writer, self._reader, self._dispatch, self.worker, self._wall, self._taker.wake
+        self._site_watch = SiteWatch(*watched)
         self._token_use = TokenUse(self._writer, self._wall)
         self._upkeep = Upkeep(self._writer, self._reader, self._settings, self._wall, self._sleep, self._have_parted)
 
@@ -239,8 +244,8 @@ class QueueService:
         self._upkeep.stop()
         self._recorder.end()
         await self._tasks.wait()
-        await _unless_out_of_order(self._token_use.write())
-        await _unless_out_of_order(self._site_memory.write())
+        for noted in (self._token_use, self._site_memory):
+            await _unless_out_of_order(noted.write())
         try:
             await self._writer.submit(self._lease.leave, None)
         except StoreError as error:
@@ -337,6 +342,9 @@ class QueueService:
 
     def _obey(self) -> Deferred[None]:
         return self._try(self._obedience.obey())
+
+    def _watch_sites(self) -> Deferred[None]:
+        return self._try(self._site_watch.look())
 
     def _touch(self) -> Deferred[None]:
         return self._try(self._live())

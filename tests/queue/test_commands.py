@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from lmrelay.config.values import Config
 from lmrelay.errors import StoreError
-from lmrelay.interfaces import Lane, Leased, RecipientKey, SiteState
+from lmrelay.interfaces import Lane, Leased, RecipientKey
 from lmrelay.queue.changes import SLICE, write_slices
 from lmrelay.queue.commands import STALE, Obedience
 from lmrelay.queue.contents import InlineReader
@@ -60,15 +60,6 @@ class Dispatch:
 
     def resume(self) -> None:
         pass
-
-    def recall(self, states: Sequence[SiteState]) -> None:
-        pass
-
-    def suspend(self, suspended: Collection[str]) -> bool:
-        return False
-
-    def count_running(self, hosts: str) -> int:
-        return 0
 
     def try_anew(self) -> None:
         self.anew += 1

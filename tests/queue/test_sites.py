@@ -13,9 +13,10 @@ from attrs import evolve
 from lmrelay.config.values import DAY, Config
 from lmrelay.errors import StoreError
 from lmrelay.interfaces import SiteState
+from lmrelay.queue.changes import Order, find_undone, write_order
 from lmrelay.queue.operations import PATIENCE, open_desk
-from lmrelay.queue.orders import Change, SiteVerb
-from lmrelay.queue.schema import site, site_domain
+from lmrelay.queue.orders import Change, Selector, SiteVerb, Verb
+from lmrelay.queue.schema import command, site, site_domain, worker
 from lmrelay.queue.sites import KEPT, MANY, MAX_KNOWN, Learnt, find_suspended, read_states, write_learnt
 from lmrelay.queue.upkeep import STEP_EXPIRED, forget_expired
 from tests.queue.filling import NOW, fill, make_rows, writing
@@ -271,6 +272,40 @@ def test_daemon_that_does_not_answer(world: World) -> None:
     assert PATIENCE == pytest.approx(sum(waits))
     world.run(1)
     assert {SITE} == world.dispatch.suspended
+
+
+def test_no_order_waits_for_another(world: World) -> None:
+    """
+    Who carries out orders about mail, which may take long, leaves those about sites alone; and the other way round.
+    """
+    orders = [
+        Order("0" * 26, Verb.HOLD, Selector(), NOW),
+        Order("1" * 26, SiteVerb.SUSPEND, Selector(sites=(SITE,)), NOW),
+    ]
+    with writing(world.config) as connection:
+        for order in orders:
+            write_order(connection, order)
+    result_of(world.queue._watch_sites())
+    with writing(world.config) as connection:
+        assert [Verb.HOLD] == [order.verb for order in find_undone(connection)]
+        write_order(connection, evolve(orders[1], id="2" * 26))
+    result_of(world.queue._obey())
+    with writing(world.config) as connection:
+        assert [SiteVerb.SUSPEND] == [order.verb for order in find_undone(connection)]
+
+
+def test_order_that_another_has(world: World) -> None:
+    """
+    Of several workers one answers; all of them look.
+    """
+    order = Order("1" * 26, SiteVerb.SUSPEND, Selector(sites=(SITE,)), NOW)
+    with writing(world.config) as connection:
+        write_order(connection, order)
+        connection.execute(worker.insert(), {"id": "o" * 26, "seen_at": NOW + 3600})
+        connection.execute(command.update().values(worker="o" * 26))
+    result_of(world.queue._watch_sites())
+    with writing(world.config) as connection:
+        assert [order.id] == [one.id for one in find_undone(connection)]
 
 
 def test_told_of_a_message(world: World) -> None:
