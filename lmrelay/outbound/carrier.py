@@ -253,6 +253,8 @@ class Carrier:
             # So fast it is this machine that has no way there, or a neighbour that refuses: to
             # be wrong costs no more than to try IPv4 first for a while.
             self._ipv6_last_until = self.reactor.seconds() + IPV6_LAST
+        if self.pool.is_refused_more(connection):
+            connection = evolve(connection, slow_down=True)
         if connection.slow_down:
             self._slow_down(trip.queue, trip.work, connection.outcome)
         self.pool.mark_dead(connection)

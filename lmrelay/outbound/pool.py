@@ -207,13 +207,19 @@ class Pool:
         ours. One that lacks the TLS that some mail demands is passed over for that mail alone.
         """
         target = failure.target
-        if failure.outcome.fault is Fault.OURS or (failure.demand is None and self._works(target)):
+        if failure.outcome.fault is Fault.OURS or self.is_refused_more(failure):
             return
         key = (target.host, "" if failure.of_host else target.address, target.source, failure.demand)
         self._dead[key] = Dead(failure, self.clock.seconds() + self.dead_seconds)
         self._dead.move_to_end(key)
         while len(self._dead) > MAX_DEAD:
             self._dead.popitem(last=False)
+
+    def is_refused_more(self, failure: HostFailure) -> bool:
+        """
+        Does another connection to it work right now, so that it is only a further one that it does not want?
+        """
+        return failure.outcome.fault is not Fault.OURS and failure.demand is None and self._works(failure.target)
 
     def forget_dead(self) -> None:
         """

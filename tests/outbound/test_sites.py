@@ -130,6 +130,37 @@ class RuleTests(Sites):
 HOSTS = "mx1.b.example;mx2.b.example"
 
 
+class RefusalTests(Sites):
+    def begin(self, outcome: Delayed) -> int:
+        """
+        One connection carries mail, and further ones end so; how many connections are allowed then.
+        """
+        self.connector.script["mx1.b.example"] = lambda leased: None
+        self.send(1)
+        self.connector.down = {"mx1.b.example": outcome, "mx2.b.example": outcome}
+        self.send(1, "n")
+        [queue] = self.courier.dispatch._sites.values()
+        return queue.budget.allowed
+
+    def test_no_further_connection(self) -> None:
+        """
+        A site that takes mail, but drops a further connection without a word, gets fewer; the message waits for the
+        one that works, and it was no attempt.
+        """
+        self.assertEqual(1, self.begin(SILENT))
+        self.assertEqual(({}, {}), (self.queue.settled, self.queue.postponed))
+        self.connector.opened[0].answer({0: OK})
+        self.connector.opened[0].answer({0: OK})
+        self.assertEqual([("m0", 0), ("n0", 0)], list(self.queue.settled))
+
+    def test_fault_of_ours(self) -> None:
+        """
+        That this machine has no socket left says nothing of the site.
+        """
+        self.assertEqual(20, self.begin(Delayed("4.3.0", "too many open files", Fault.OURS)))
+        self.assertEqual(Fault.OURS, self.outcome("n0").fault)
+
+
 class MemoryTests(Sites):
     def test_what_is_learnt_is_told(self) -> None:
         """
