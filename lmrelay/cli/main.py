@@ -39,6 +39,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "route": ("lmrelay.cli.route:route", "List and add routes, and show the keys of their links."),
     "token": ("lmrelay.cli.token:token", "Create, import, list and revoke API tokens."),
     "queue": ("lmrelay.cli.queue:queue", "See and change what waits for delivery."),
+    "sites": ("lmrelay.cli.sites:sites", "See the sites that mail goes to, and suspend one."),
     "explain": ("lmrelay.cli.explain:explain", "Tell the whole story of a message."),
 }
 """

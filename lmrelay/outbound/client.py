@@ -56,7 +56,7 @@ class Connection(Protocol):
     Made by L{lmrelay.outbound.connect.Connector}. C{host} is the MX's name, C{address} its IP
     address, C{source} the one of ours that was chosen (empty: the system chose). C{tls} is None
     for plaintext; C{tls_failure} says why TLS that was offered is not used. C{transactions}
-    counts those begun.
+    counts those begun. C{words} are the receiver's own that ask for less at a time.
     """
 
     log = Logger()
@@ -68,6 +68,7 @@ class Connection(Protocol):
         self.source = ""
         self.tls: Tls | None = None
         self.tls_failure = ""
+        self.words: tuple[str, ...] = ()
         self.extensions: Extensions = {}
         self.transactions = 0
         self._clock = clock
@@ -110,7 +111,12 @@ class Connection(Protocol):
         """
         reused = self.transactions > 0
         transaction = Transaction(
-            leased, self.extensions, reset=self._needs_reset, reused=reused, tls_failure=self.tls_failure
+            leased,
+            self.extensions,
+            reset=self._needs_reset,
+            reused=reused,
+            tls_failure=self.tls_failure,
+            words=self.words,
         )
         if transaction.is_over:
             return transaction.verdicts

@@ -8,6 +8,7 @@ the end every recipient has a verdict, whatever came or did not come.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from attrs import evolve, frozen
 
@@ -36,7 +37,8 @@ class Transaction:
 
     C{is_broken}: the connection is not to be used again. C{wants_content}: 354 came, and
     somebody is to get it. C{needs_reset}: the next transaction must begin with RSET.
-    C{tls_failure}: why the connection does not use the TLS that the server offered.
+    C{tls_failure}: why the connection does not use the TLS that the server offered. C{words} are the receiver's own
+    that ask for less at a time.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Transaction:
         reset: bool = False,
         reused: bool = False,
         tls_failure: str = "",
+        words: tuple[str, ...] = (),
     ) -> None:
         self.verdicts: dict[int, Verdict] = {}
         self.is_over = False
@@ -55,6 +58,7 @@ class Transaction:
         self.needs_reset = reset
         self._reused = reused
         self._tls_failure = tls_failure
+        self._judge = partial(judge, words=words)
         self._pipelining = "PIPELINING" in extensions
         self._relayed = "DSN" not in extensions
         self._accepted: list[int] = []
@@ -173,7 +177,7 @@ class Transaction:
         """
         421. As the first answer on a connection that had been kept, it only ends that connection.
         """
-        verdict = judge(step, reply)
+        verdict = self._judge(step, reply)
         if self._reused and self._answered == 1:
             return evolve(verdict, slow_down=False, stale=True)
         return verdict
@@ -195,12 +199,12 @@ class Transaction:
         if reply.is_positive():
             self.needs_reset = False
         else:
-            self._break(lambda: judge(Step.RSET, reply))
+            self._break(lambda: self._judge(Step.RSET, reply))
 
     def _answer_mail(self, command: _Command, reply: Reply) -> None:
         self.needs_reset = True
         if not reply.is_positive():
-            self._decide(judge(Step.MAIL, reply, tls_failure=self._tls_failure))
+            self._decide(self._judge(Step.MAIL, reply, tls_failure=self._tls_failure))
 
     def _answer_rcpt(self, command: _Command, reply: Reply) -> None:
         if command.number in self.verdicts:
@@ -208,11 +212,11 @@ class Transaction:
         if reply.is_positive():
             self._accepted.append(command.number)
         else:
-            self.verdicts[command.number] = judge(Step.RCPT, reply, tls_failure=self._tls_failure)
+            self.verdicts[command.number] = self._judge(Step.RCPT, reply, tls_failure=self._tls_failure)
 
     def _answer_data(self, command: _Command, reply: Reply) -> None:
         if reply.code != 354:
-            self._finish(judge(Step.DATA, reply))
+            self._finish(self._judge(Step.DATA, reply))
         elif self._accepted:
             self.wants_content = True
         else:
@@ -221,14 +225,14 @@ class Transaction:
 
     def _answer_end(self, command: _Command, reply: Reply) -> None:
         self.needs_reset = False
-        self._finish(judge(Step.END_OF_DATA, reply, relayed=self._relayed))
+        self._finish(self._judge(Step.END_OF_DATA, reply, relayed=self._relayed))
 
     def _answer_early(self, reply: Reply) -> None:
         """
         A reply while the content goes out: nothing more is sent, for what came next would be taken as content.
         """
         if 400 <= reply.code < 600:
-            self._break(lambda: judge(Step.CONTENT, reply))
+            self._break(lambda: self._judge(Step.CONTENT, reply))
         else:
             self.end(Trouble(Cause.NONSENSE, f"the server said {reply}"))
 
