@@ -306,7 +306,7 @@ class Carrier:
         # Of a site, not of a message: whose mail brought it out is nobody's business.
         addresses = (held.recipient.recipient.address for held in work.held.values())
         reason = redact(str(outcome.reply or outcome.text), (work.leased.reverse_path, *addresses))[:MAX_REASON]
-        if not queue.budget.slow_down(work.round, self.wall(), reason):
+        if not queue.budget.slow_down(work.round, self.wall(), reason, self.reactor.seconds()):
             return
         self._make_room(queue)
         self._remember(queue)

@@ -9,7 +9,7 @@ from lmrelay.interfaces import Lane
 from lmrelay.outbound.dispatch import Dispatch, Windows
 from lmrelay.outbound.route import Site
 from lmrelay.outbound.rules import Limits
-from lmrelay.outbound.sites import Budget, Work
+from lmrelay.outbound.sites import LONGEST_REST, REST, Budget, Work
 from lmrelay.outbound.terms import Terms
 from lmrelay.shares import Shares
 from tests.outbound.doubles import leased
@@ -174,6 +174,44 @@ def test_own_host_is_not_an_exchanger() -> None:
     add(dispatch, leased("m1", domain="mx.b.example"), Site((("mx.b.example",),), implicit=True))
     add(dispatch, leased("m2"), SITE)
     assert [True, False] == [dispatch.begin(0.0)[0].site.implicit for _ in range(2)]
+
+
+def test_a_site_that_bears_less_than_one_rests() -> None:
+    """
+    Asked for less than one connection, the site rests; twice as long each time, within bounds, until something goes
+    well.
+    """
+    budget = Budget(2)
+    assert budget.slow_down(0, clock=5.0)
+    assert 0.0 == budget.pace.ready_at
+    rests = []
+    for round in range(1, 12):
+        assert budget.slow_down(round, clock=100.0)
+        rests.append(budget.pace.ready_at - 100.0)
+    assert [REST * 2**number for number in range(8)] + [LONGEST_REST] * 3 == rests
+    budget.succeed()
+    budget.slow_down(budget.round, clock=200.0)
+    assert budget.slow_down(budget.round, clock=200.0)
+    assert REST == budget.pace.ready_at - 200.0
+
+
+def test_a_resting_site_holds_up_no_other() -> None:
+    """
+    Nothing begins at a site that rests, whatever waits there; then it goes on, transactional mail first.
+    """
+    dispatch = big()
+    for number in range(3):
+        add(dispatch, leased(f"b{number}", kind=BROADCAST))
+    queue, work = dispatch.begin(0.0)
+    assert queue.budget.slow_down(work.round, clock=0.0)
+    dispatch.leave(work.held.values())
+    dispatch.end(queue, work)
+    add(dispatch, leased("o1", domain="d.example"), OTHER)
+    add(dispatch, leased("t1"))
+    assert "o1" == dispatch.begin(0.1)[1].leased.message_id
+    assert dispatch.begin(0.1) is None
+    assert REST == dispatch.wakes_at
+    assert "t1" == dispatch.begin(REST)[1].leased.message_id
 
 
 def test_budget_follows_the_settings() -> None:

@@ -102,6 +102,23 @@ class BusySiteTests(SimulationTests):
             self.assertLessEqual(max(figures.overtaken), 1, options)
 
 
+class PolicingSiteTests(SimulationTests):
+    def test_newsletter(self) -> None:
+        """
+        A site that refuses what is over its rate gets what it takes, and is not asked in vain for all the rest: a site
+        that bears less than one connection at a time has its rest.
+        """
+        rate, seconds = 10, 30
+        world = self.make_world()
+        receiver = world.receiver("b.example", mood=Mood.POLICING, rate=float(rate), pause=0.1)
+        queue(world, "acme", *(f"a{number}@b.example" for number in range(900)))
+        world.start()
+        world.network.run(seconds)
+        asked = sum(line.startswith("MAIL") for line in receiver.mx.commands)
+        self.assertGreaterEqual(len(receiver.arrivals), 0.95 * rate * seconds)
+        self.assertLess(asked, 2.5 * rate * seconds)
+
+
 class DeadSiteTests(SimulationTests):
     def dead(self, world: World, count: int) -> list[str]:
         """
