@@ -36,6 +36,11 @@ LONGEST_REST = 60.0
 Seconds for which a site rests that asks for less than one connection at a time, at first and at most.
 """
 
+LATELY = 60.0
+"""
+Seconds for which a site that took something counts as one that takes mail.
+"""
+
 
 Party = tuple[str, Kind]
 """
@@ -46,12 +51,14 @@ A project's mail of one kind.
 @define(eq=False)
 class Held:
     """
-    A recipient that dispatch has. C{work} is the transaction it waits in, if there is one.
+    A recipient that dispatch has. C{work} is the transaction it waits in, if there is one. C{throttled} counts
+    how often the site wanted less at a time when it was its turn.
     """
 
     leased: Leased
     recipient: LeasedRecipient
     work: Work | None = None
+    throttled: int = 0
 
     @property
     def key(self) -> RecipientKey:
@@ -142,6 +149,7 @@ class Budget:
     reason: str = field(default="", init=False)
     _lowered: int | None = field(default=None, init=False)
     _rest: float = field(default=0.0, init=False)
+    _succeeded_at: float | None = field(default=None, init=False)
     _successes: int = field(default=0, init=False)
 
     @property
@@ -181,11 +189,21 @@ class Budget:
         self._lowered, self._successes = allowed, 0
         self.since, self.reason = since, reason
 
-    def succeed(self) -> bool:
+    def takes_mail(self, clock: float) -> bool:
+        """
+        Did something go well lately?
+
+        @param clock: as for L{slow_down}
+        """
+        return self._succeeded_at is not None and clock - self._succeeded_at <= LATELY
+
+    def succeed(self, clock: float = 0.0) -> bool:
         """
         A transaction went well. Did that change anything?
+
+        @param clock: as for L{slow_down}
         """
-        self._rest = 0.0
+        self._rest, self._succeeded_at = 0.0, clock
         if self._lowered is None:
             return False
         self._successes += 1

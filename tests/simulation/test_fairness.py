@@ -118,6 +118,18 @@ class PolicingSiteTests(SimulationTests):
         self.assertGreaterEqual(len(receiver.arrivals), 0.95 * rate * seconds)
         self.assertLess(asked, 2.5 * rate * seconds)
 
+    def test_resets(self) -> None:
+        """
+        There too a newsletter that uses the rate up does not delay another tenant's reset.
+        """
+        world = self.make_world()
+        receiver = world.receiver("b.example", mood=Mood.POLICING, rate=10.0, pause=0.1)
+        queue(world, "acme", *(f"a{number}@b.example" for number in range(700)))
+        world.start()
+        world.network.run(5)
+        figures = measure(world, receiver, "b.example", resets=15, gap=0.4)
+        self.assertLess(max(figures.waits), SOON)
+
 
 class DeadSiteTests(SimulationTests):
     def dead(self, world: World, count: int) -> list[str]:
