@@ -193,6 +193,7 @@ class Machine:
     alive: bool = field(default=True, init=False)
     _ports: list[_Port] = field(factory=list, init=False)
     _ends: list[End] = field(factory=list, init=False)
+    _buried: list[object] = field(factory=list, init=False)
 
     def seconds(self) -> float:
         return self.network.seconds()
@@ -204,6 +205,9 @@ class Machine:
         def run() -> None:
             if self.alive:
                 call(*args, **more)
+            else:
+                # Let go of, what waits for it would be closed by Python, and that runs code of the dead.
+                self._buried.append((call, args, more))
 
         return self.network.callLater(delay, run)  # type: ignore[return-value]
 

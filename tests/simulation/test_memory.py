@@ -23,6 +23,7 @@ def count_objects(folder: Path, backlog: int, fresh: int) -> Counter[str]:
     The relay's own objects by class, while so many messages from before, and so many new ones, wait for a site that
     hangs.
     """
+    before = take_stock()
     world = World(folder)
     receiver = world.receiver("b.example", mood=Mood.SILENT)
     queue(world, "acme", *(f"a{number}@b.example" for number in range(backlog)))
@@ -30,13 +31,19 @@ def count_objects(folder: Path, backlog: int, fresh: int) -> Counter[str]:
     for number in range(fresh):
         hand_over(world, "acme", f"n{number}", f"n{number}@b.example", "news")
     world.network.run(20)
-    gc.collect()
-    kinds = (type(one) for one in gc.get_objects())
-    counts = Counter(kind.__qualname__ for kind in kinds if str(kind.__module__).startswith("lmrelay."))
+    counts = take_stock() - before
     assert [] == receiver.arrivals
     world.end()
-    gc.collect()
     return counts
+
+
+def take_stock() -> Counter[str]:
+    """
+    All objects of the relay's own that there are.
+    """
+    gc.collect()
+    kinds = (type(one) for one in gc.get_objects())
+    return Counter(kind.__qualname__ for kind in kinds if str(kind.__module__).startswith("lmrelay."))
 
 
 @pytest.mark.parametrize("fresh", [0, 40])

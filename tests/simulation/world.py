@@ -182,7 +182,7 @@ class World:
     skew: float = field(default=0.0, init=False)
     receivers: list[Receiver] = field(factory=list, init=False)
     faults: list[Failure] = field(factory=list, init=False)
-    _dead: list[Relay] = field(factory=list, init=False)
+    _dead: list[object] = field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.network = Network(self.random("network") if self.chaotic else None)
@@ -271,8 +271,9 @@ class World:
         queue._lease.drop()
         for part in (queue._writer, queue._reader, queue._checkpoints):
             part._engine.dispose()  # type: ignore[attr-defined]
-        # What Python still closes of it must not do so in the midst of another life.
-        self._dead.append(relay)
+        # What Python still closes of it must not do so in the midst of another life, and begin nothing when it does.
+        self._dead.append((relay, self.machine))
+        relay.courier._carrier.draining = True
         self.died()
 
     def stop(self) -> Deferred[None]:
