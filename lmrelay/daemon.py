@@ -23,6 +23,7 @@ from lmrelay.errors import ConfigError, LmrelayError, Problem
 from lmrelay.logs import LogObserver, install, open_log
 from lmrelay.notify import Supervisor
 from lmrelay.service import Relay
+from lmrelay.writes import GatheredWrites
 
 GARBAGE = 10_000
 """
@@ -146,7 +147,7 @@ def build(path: Path, reactor: Any, *, logfile: str | None, daemon: bool, syslog
         observer.change(config.log)
 
     return Daemon(
-        Relay(config, reactor, descriptors=raise_limit(), adopted=adopted),
+        Relay(config, GatheredWrites(reactor), descriptors=raise_limit(), adopted=adopted),
         reactor,
         Supervisor.from_environment(os.environ, os.getpid()),
         observer,
