@@ -20,6 +20,7 @@ from lmrelay.config.load import load
 from lmrelay.config.values import Config
 from lmrelay.descriptors import raise_limit
 from lmrelay.errors import ConfigError, LmrelayError, Problem
+from lmrelay.gathered import GatheredLines
 from lmrelay.logs import LogObserver, install, open_log
 from lmrelay.notify import Supervisor
 from lmrelay.service import Relay
@@ -142,6 +143,8 @@ def build(path: Path, reactor: Any, *, logfile: str | None, daemon: bool, syslog
     """
     config = load(path)
     observer = open_log(config.log, logfile=logfile, daemon=daemon, syslog=syslog)
+    lines = observer.sink = GatheredLines(observer.sink, reactor)
+    reactor.addSystemEventTrigger("after", "shutdown", lines.flush)
 
     def adopted(config: Config) -> None:
         observer.change(config.log)

@@ -88,7 +88,7 @@ class GatheredWrites:
                 broken = writer.doWrite() is not None
             except Exception:  # noqa: BLE001 - as the reactor has it: whoever broke loses the connection
                 log.failure("a connection could not be written to")
-                del self._written[writer]
+                self._written.pop(writer, None)
                 writer.abortConnection()
                 continue
             if broken or writer in self._written:
