@@ -8,8 +8,9 @@ a reply means is decided elsewhere; whatever is out of order ends the connection
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Union
+from typing import Any, Union
 
+from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IHandshakeListener, IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
@@ -21,6 +22,7 @@ from lmrelay.config.values import DeliveryTimeouts
 from lmrelay.errors import SyntaxRefused
 from lmrelay.interfaces import IContent, Leased
 from lmrelay.mail.outcome import Tls
+from lmrelay.outbound.chunk import Whole, read_whole, takes_chunk
 from lmrelay.outbound.exchange import Exchange, IClientTransport
 from lmrelay.outbound.handshake import Handshake, tell_loss
 from lmrelay.outbound.patience import Patience
@@ -103,14 +105,37 @@ class Connection(Protocol):
         afterwards only if C{is_usable}; what is not usable has closed itself.
         """
         reused = self.transactions > 0
+        try:
+            chunk = await read_whole(content) if takes_chunk(leased, self.extensions) else None
+            transaction = await self._transact(leased, content, reused, chunk)
+            if chunk is None or not transaction.refused_chunk:
+                return transaction.verdicts
+            # It does not know what it offered: by DATA, then, and so from now on.
+            self.extensions = {word: how for word, how in self.extensions.items() if word != "CHUNKING"}
+            left: Any = [one for one in leased.recipients if one.number not in transaction.verdicts]
+            again = await self._transact(evolve(leased, recipients=left), Whole(chunk), False, None)
+            return transaction.verdicts | again.verdicts
+        except CancelledError:
+            trouble = Trouble(Cause.OURS, "the delivery was cancelled")
+        except Exception:  # noqa: BLE001 - whatever it is, the message must not leave cut short
+            self.log.failure("content could not be read", host=self.host)
+            trouble = Trouble(Cause.OURS, "the content could not be read")
+        untried = Transaction(leased, self.extensions)
+        untried.end(trouble)
+        return untried.verdicts
+
+    async def _transact(self, leased: Leased, content: IContent, reused: bool, chunk: bytes | None) -> Transaction:
+        """
+        One transaction, from beginning to end. Never raises.
+        """
         transaction = Transaction(
-            leased, self.extensions, reset=self._needs_reset, reused=reused, tls_failure=self.tls_failure
+            leased, self.extensions, reset=self._needs_reset, reused=reused, tls_failure=self.tls_failure, chunk=chunk
         )
         if transaction.is_over:
-            return transaction.verdicts
+            return transaction
         if not self.is_usable:
             transaction.end(_CLOSED)
-            return transaction.verdicts
+            return transaction
         self.transactions += 1
         self._begin(transaction)
         try:
@@ -122,7 +147,7 @@ class Connection(Protocol):
             self.abort(Trouble(Cause.OURS, "the delivery was cancelled"))
         self._stop_producing()
         self._needs_reset = transaction.needs_reset
-        return transaction.verdicts
+        return transaction
 
     def notify_lost(self, lost: Callable[[Connection], None]) -> None:
         """
