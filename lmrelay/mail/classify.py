@@ -293,6 +293,7 @@ TABLE = (
             "is not a valid user",
             "not a valid recipient",
             "not a known user",
+            "not listed in",
             "not our customer",
             "invalid recipient",
             "invalid mailbox",
