@@ -18,7 +18,7 @@ from attrs import define, evolve, field
 
 from lmrelay.cli.identity import take_identity
 from lmrelay.cli.main import Invocation, Problems, pass_invocation
-from lmrelay.cli.probes import ask, may_listen, system_servers
+from lmrelay.cli.probes import ask, is_of_this_machine, may_listen, system_servers
 from lmrelay.config.values import Config, NameServer
 from lmrelay.errors import ConfigError, Problem
 
@@ -102,6 +102,7 @@ def _look_around(invocation: Invocation, config: Config, report: Report) -> None
     take_identity(config.server.state_dir)
     if os.geteuid() != 0:
         _look_as_owner(invocation, report)
+    _look_at_sources(config, report)
     _look_at_state(config, report)
     _look_at_dns(config, report)
 
@@ -142,6 +143,21 @@ def _look_at_ports(config: Config, report: Report) -> None:
             report.problems.append(Problem(str(config.path), f"listeners[{place}]", reason))
         else:
             report.passed.append(f"{where} is free")
+
+
+def _look_at_sources(config: Config, report: Report) -> None:
+    """
+    Deliveries wait for as long as they are to come from an address that is somewhere else.
+    """
+    used = {("delivery.source_address", str(config.path)): config.delivery.source_address}
+    for slug, project in config.projects.items():
+        file = str(config.server.read_projects / f"{slug}.toml")
+        for route in project.routes.values():
+            used[f"routes.{route.slug}.source_address", file] = route.source_address
+    for (key, file), addresses in used.items():
+        for number, address in enumerate(addresses):
+            foreign = Problem(file, f"{key}[{number}]", f"{address} is not an address of this machine")
+            report.look(f"source address {address}", [] if is_of_this_machine(address) else [foreign])
 
 
 def _look_at_state(config: Config, report: Report) -> None:

@@ -34,6 +34,19 @@ def may_listen(interface: str, port: int) -> None:
         probe.listen(1)
 
 
+def is_of_this_machine(address: str) -> bool:
+    """
+    Can a connection come from there?
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind((address, 0))
+    except OSError:
+        return False
+    return True
+
+
 def system_servers(path: Path = RESOLV_CONF) -> tuple[NameServer, ...]:
     """
     The name servers of the system (resolv.conf(5)); where it names none, this machine.

@@ -73,6 +73,14 @@ def list_routes(invocation: Invocation, project: str | None) -> None:
     metavar="URL",
     help="Broadcasts get a link for each recipient, such as https://example.com/unsubscribe/{token}.",
 )
+@click.option("--return-path", metavar="DOMAIN", help="A domain for signed envelope senders: bounces become events.")
+@click.option(
+    "--source-address",
+    multiple=True,
+    metavar="ADDRESS",
+    help="An address of this machine to deliver from; else as the server says. May be given again.",
+)
+@click.option("--ehlo-name", metavar="NAME", help="The name to say to receivers; else as the server says.")
 @click.option("--redact", is_flag=True, help="Keep subjects and addresses out of logs and events.")
 @click.option("--max-messages-per-hour", type=int, metavar="N", help="Further ones are refused for the time.")
 @click.option("--max-messages-per-day", type=int, metavar="N", help="The same, for a day.")
@@ -92,8 +100,8 @@ def add(invocation: Invocation, /, project: str, slug: str, **wish: Any) -> None
                 f"project {project} has a route {slug!r} already; set it in [routes.{slug}] of {place}"
             )
         made = _read_entry(config, project, slug, entry)
-        if made.unsubscribe_url:
-            # Now, as the owner of the state folder: without it the links could not be signed.
+        if made.unsubscribe_url or made.return_path:
+            # Now, as the owner of the state folder: without it nothing could be signed.
             server_key(invocation, config)
         path = change(config, project, lambda text: add_route(text, slug, entry))
     output = invocation.output
@@ -137,7 +145,9 @@ def _entry(kind: str, no_dsn: bool, redact: bool, **others: Any) -> dict[str, An
         entry["dsn"] = False
     if redact:
         entry["redact"] = True
-    for name in ("unsubscribe_url", "max_messages_per_hour", "max_messages_per_day"):
+    if others["source_address"]:
+        entry["source_address"] = list(others["source_address"])
+    for name in ("unsubscribe_url", "return_path", "ehlo_name", "max_messages_per_hour", "max_messages_per_day"):
         if others[name] is not None:
             entry[name] = others[name]
     return entry
@@ -169,6 +179,9 @@ def _record(config: Config, project: Project, one: Route) -> dict[str, Any]:
         "dsn": one.dsn,
         "redact": one.redact,
         "unsubscribe_url": one.unsubscribe_url or None,
+        "return_path": one.return_path or None,
+        "source_address": list(one.source_address or config.delivery.source_address),
+        "ehlo_name": one.ehlo_name or config.delivery.ehlo_name or config.server.hostname,
         **limits_of(one),
     }
 

@@ -84,7 +84,8 @@ def _attempt(attempt: Story) -> str:
 def _where(attempt: Story) -> str:
     if not attempt.get("host"):
         return "no host reached"
-    return f"{attempt['host']} [{attempt['address']}]" if attempt.get("address") else str(attempt["host"])
+    where = f"{attempt['host']} [{attempt['address']}]" if attempt.get("address") else str(attempt["host"])
+    return f"{where} from {attempt['source']}" if attempt.get("source") else where
 
 
 def _protection(attempt: Story) -> str:

@@ -89,7 +89,7 @@ class Attempt:
 
     C{host} and C{address} are the MX host and its IP address, None where the try
     ended before there was one. C{offered}: MAIL was sent there. C{tls} is None for plaintext. C{tls_failure} is why
-    TLS that was offered was not used.
+    TLS that was offered was not used. C{source} is the address of ours that was chosen (empty: the system chose).
     """
 
     started_at: float
@@ -100,3 +100,4 @@ class Attempt:
     tls: Tls | None = None
     tls_failure: str = ""
     offered: bool = False
+    source: str = ""

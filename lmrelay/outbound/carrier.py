@@ -24,6 +24,7 @@ from lmrelay.outbound.personal import render_fields
 from lmrelay.outbound.pool import Pool
 from lmrelay.outbound.route import Addresses, Router, Site, nowhere
 from lmrelay.outbound.sites import SiteQueue, Work
+from lmrelay.outbound.terms import Egress
 from lmrelay.outbound.tls import Demand, configured
 from lmrelay.outbound.verdicts import Cause, Trouble
 from lmrelay.outbound.walk import Walk
@@ -142,13 +143,13 @@ class Carrier:
         if isinstance(fields, Delayed):
             self._end_all(trip, fields)
             return
-        site, walk, demand = trip.site, trip.walk, trip.demand
+        site, walk, demand, egress = trip.site, trip.walk, trip.demand, trip.work.terms.egress
         walk.fields = fields
-        kept = self.pool.take(site, demand, site.groups[0])
+        kept = self.pool.take(site, demand, egress, site.groups[0])
         for host in self._hosts(site, kept):
             if self.draining or not walk.left or walk.missed >= MAX_MISSES:
                 break
-            kept = kept or self.pool.take(site, demand, [host])
+            kept = kept or self.pool.take(site, demand, egress, [host])
             # One that had idled too long says nothing of its host, which is asked anew.
             if kept is None or await self._deliver(kept, trip):
                 fresh = await self._connect(host, trip)
@@ -186,17 +187,19 @@ class Carrier:
         """
         A connection to the first address of C{host} that gives one.
         """
-        walk, demand = trip.walk, trip.demand
+        walk, demand, egress = trip.walk, trip.demand, trip.work.terms.egress
         delivery = self.office.settings.config.delivery
         ipv6_last = self.reactor.seconds() < self._ipv6_last_until
         found = await self.router.find_addresses(
             host, delivery.allow_networks, trip.work.leased.lane.party, ipv6_last=ipv6_last
         )
+        found = _reachable(found, egress)
         walk.look(found)
         for address in found.addresses if isinstance(found, Addresses) else ():
             if self.draining:
                 break
-            target = Target(host, address, delivery.port)
+            source = egress.choose_source(address, self.random)
+            target = Target(host, address, delivery.port, source, egress.name)
             dead = self.pool.find_dead(target, demand)
             if dead is not None:
                 walk.pass_over(dead.failure, self.wall(), dead.seconds)
@@ -259,7 +262,7 @@ class Carrier:
             raise
         finally:
             most = 0 if self.draining else self.office.settings.config.delivery.messages_per_connection
-            self.pool.put(connection, trip.site, trip.demand, most)
+            self.pool.put(connection, trip.site, trip.demand, trip.work.terms.egress, most)
         if any(verdict.stale for verdict in verdicts.values()):
             return True
         if any(verdict.slow_down for verdict in verdicts.values()):
@@ -281,3 +284,15 @@ class Carrier:
             return
         self._make_room(queue)
         log.info("site asks for less at a time", site=queue.site.name, connections=queue.budget.allowed)
+
+
+def _reachable(found: Addresses | Delayed, egress: Egress) -> Addresses | Delayed:
+    """
+    Without the addresses of a family that there is no source of.
+    """
+    if isinstance(found, Delayed):
+        return found
+    kept = tuple(address for address in found.addresses if egress.reaches(address))
+    if found.addresses and not kept:
+        return Delayed("4.3.5", "the hosts have no address of the family of source_address", Fault.OURS)
+    return evolve(found, addresses=kept)

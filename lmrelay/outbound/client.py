@@ -54,8 +54,9 @@ class Connection(Protocol):
     A connection to one MX host that greeted us and answered EHLO: ready for transactions.
 
     Made by L{lmrelay.outbound.connect.Connector}. C{host} is the MX's name, C{address} its IP
-    address. C{tls} is None for plaintext; C{tls_failure} says why TLS that was offered is not
-    used. C{transactions} counts those begun.
+    address, C{source} the one of ours that was chosen (empty: the system chose). C{tls} is None
+    for plaintext; C{tls_failure} says why TLS that was offered is not used. C{transactions}
+    counts those begun.
     """
 
     log = Logger()
@@ -64,6 +65,7 @@ class Connection(Protocol):
     def __init__(self, host: str, address: str, clock: IReactorTime, timeouts: DeliveryTimeouts) -> None:
         self.host = host
         self.address = address
+        self.source = ""
         self.tls: Tls | None = None
         self.tls_failure = ""
         self.extensions: Extensions = {}

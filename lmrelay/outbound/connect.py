@@ -16,7 +16,13 @@ from attrs import define, field, frozen
 from OpenSSL import SSL
 from twisted.internet.defer import CancelledError
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
-from twisted.internet.error import ConnectionRefusedError, NoRouteError, TCPTimedOutError, TimeoutError
+from twisted.internet.error import (
+    ConnectBindError,
+    ConnectionRefusedError,
+    NoRouteError,
+    TCPTimedOutError,
+    TimeoutError,
+)
 from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 
@@ -32,11 +38,16 @@ from lmrelay.outbound.tls import Demand, Level
 class Target:
     """
     One address of one MX host. C{host} is what a certificate must be valid for.
+
+    C{source} is the address to connect from (empty: the system chooses), C{name} the one to say in EHLO (empty: the
+    server's host name).
     """
 
     host: str
     address: str
     port: int = 25
+    source: str = ""
+    name: str = ""
 
 
 @frozen
@@ -86,6 +97,7 @@ class Connector:
     async def _connect(self, target: Target, demand: Demand, tls_failure: str) -> Connection | HostFailure | TlsFailed:
         config = self.settings.config
         connection = Connection(target.host, target.address, self.clock, config.delivery.timeouts)
+        connection.source = target.source
         connection.tls_failure = tls_failure
         try:
             await self._endpoint(target).connect(_Once(connection))
@@ -93,9 +105,10 @@ class Connector:
             raise
         except Exception as error:  # noqa: BLE001 - whatever kept us from connecting, this address is not to be had now
             if _is_ours(error):
-                return HostFailure(target, Delayed("4.3.0", _reason(error), Fault.OURS), False, tls_failure=tls_failure)
+                text = f"cannot connect from {target.source}: {_reason(error)}" if target.source else _reason(error)
+                return HostFailure(target, Delayed("4.3.0", text, Fault.OURS), False, tls_failure=tls_failure)
             return _unreachable(target, _reason(error), tls_failure)
-        opening = Opening(connection, demand, config.server.hostname, self._context)
+        opening = Opening(connection, demand, target.name or config.server.hostname, self._context)
         result = await opening.run()
         if result is None:
             return connection
@@ -107,7 +120,8 @@ class Connector:
     def _endpoint(self, target: Target) -> IStreamClientEndpoint:
         timeout = self.settings.config.delivery.timeouts.connect
         endpoint = TCP4ClientEndpoint if ip_address(target.address).version == 4 else TCP6ClientEndpoint
-        return endpoint(self.reactor, target.address, target.port, timeout=timeout)
+        source = (target.source, 0) if target.source else None
+        return endpoint(self.reactor, target.address, target.port, timeout=timeout, bindAddress=source)
 
     def _context(self, strict: bool) -> SSL.Context:
         """
@@ -149,10 +163,14 @@ def _is_ours(error: Exception) -> bool:
     """
     Did this machine have nothing to connect with, so that nothing is known of the host?
     """
-    return getattr(error, "osError", None) in _SHORTAGES or getattr(error, "errno", None) in _SHORTAGES
+    number = getattr(error, "osError", None) or getattr(error, "errno", None)
+    # A family that the kernel lacks is none of it: the address cannot be reached, and another may be.
+    return number in _SHORTAGES or (isinstance(error, ConnectBindError) and number == errno.EADDRNOTAVAIL)
 
 
 def _reason(error: Exception) -> str:
+    if getattr(error, "osError", None) == errno.EADDRNOTAVAIL and isinstance(error, ConnectBindError):
+        return "it is not an address of this machine"
     for kind, words in _REASONS:
         if isinstance(error, kind):
             return words

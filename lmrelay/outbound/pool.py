@@ -19,6 +19,7 @@ from lmrelay.mail.outcome import Fault
 from lmrelay.outbound.client import Connection
 from lmrelay.outbound.connect import HostFailure, Target
 from lmrelay.outbound.route import Site
+from lmrelay.outbound.terms import Egress
 from lmrelay.outbound.tls import Demand
 
 IDLE = 5.0
@@ -33,9 +34,10 @@ Seconds for which a host that did not answer is passed over.
 
 MAX_DEAD = 5_000
 
-DeadKey = tuple[str, str, Union[Demand, None]]
+DeadKey = tuple[str, str, str, Union[Demand, None]]
 """
-A host, one of its addresses (empty: all), and the demand for which it is dead (None: any).
+A host, one of its addresses (empty: all), the source that was used, and the demand for which it is dead (None: any).
+What it says to one of our addresses, it need not say to another.
 """
 
 PASSED_LATER = 0.1
@@ -68,15 +70,16 @@ class Idle:
     connection: Connection
     site: Site
     demand: Demand
+    egress: Egress
     since: float
 
-    def serves(self, demand: Demand, hosts: Sequence[str]) -> bool:
+    def serves(self, demand: Demand, egress: Egress, hosts: Sequence[str]) -> bool:
         """
-        May it carry a message with that demand, to one of these hosts? One in plaintext only
+        May it carry a message with that demand and egress, to one of these hosts? One in plaintext only
         if it was opened for the same demand: STARTTLS was then tried as this one wants it.
         """
         connection = self.connection
-        if connection.host not in hosts or not demand.allows(connection.proved):
+        if connection.host not in hosts or egress != self.egress or not demand.allows(connection.proved):
             return False
         same = self.demand == demand
         return same or (demand.starttls and connection.tls is not None)
@@ -109,22 +112,22 @@ class Pool:
         A new connection, in use from now on. Its host is not dead.
         """
         self._used[connection] = None
-        self._dead.pop((connection.host, "", None), None)
-        self._dead.pop((connection.host, connection.address, None), None)
+        for address in ("", connection.address):
+            self._dead.pop((connection.host, address, connection.source, None), None)
         connection.notify_lost(self._lose)
 
-    def take(self, site: Site, demand: Demand, hosts: Sequence[str]) -> Connection | None:
+    def take(self, site: Site, demand: Demand, egress: Egress, hosts: Sequence[str]) -> Connection | None:
         """
         An idle connection that may carry such a message, now in use.
         """
         for idle in reversed(self._of_site.get(site.groups, {}).values()):
-            if idle.connection.is_usable and idle.serves(demand, hosts):
+            if idle.connection.is_usable and idle.serves(demand, egress, hosts):
                 self._drop(idle.connection)
                 self._used[idle.connection] = None
                 return idle.connection
         return None
 
-    def put(self, connection: Connection, site: Site, demand: Demand, most_messages: int) -> None:
+    def put(self, connection: Connection, site: Site, demand: Demand, egress: Egress, most_messages: int) -> None:
         """
         It is not in use any more: idle, or closed if it served long enough.
         """
@@ -134,7 +137,7 @@ class Pool:
         if connection.transactions >= most_messages:
             connection.close()
             return
-        idle = Idle(connection, site, demand, self.clock.seconds())
+        idle = Idle(connection, site, demand, egress, self.clock.seconds())
         self._idle[connection] = idle
         self._of_site.setdefault(site.groups, OrderedDict())[connection] = idle
         if self._sweep is None:
@@ -206,7 +209,7 @@ class Pool:
         target = failure.target
         if failure.outcome.fault is Fault.OURS or (failure.demand is None and self._works(target)):
             return
-        key = (target.host, "" if failure.of_host else target.address, failure.demand)
+        key = (target.host, "" if failure.of_host else target.address, target.source, failure.demand)
         self._dead[key] = Dead(failure, self.clock.seconds() + self.dead_seconds)
         self._dead.move_to_end(key)
         while len(self._dead) > MAX_DEAD:
@@ -226,13 +229,15 @@ class Pool:
         return any(connection.host in hosts for connection in self._used)
 
     def _works(self, target: Target) -> bool:
-        return any(c.host == target.host and c.address == target.address for c in (*self._used, *self._idle))
+        wanted = (target.host, target.address, target.source)
+        return any((c.host, c.address, c.source) == wanted for c in (*self._used, *self._idle))
 
     def find_dead(self, target: Target, demand: Demand) -> Dead | None:
         """
         Why it is passed over for mail with that demand, if it is.
         """
-        keys = ((target.host, "", None), (target.host, target.address, None), (target.host, "", demand))
+        host, source = target.host, target.source
+        keys = ((host, "", source, None), (host, target.address, source, None), (host, "", source, demand))
         return next(filter(None, map(self._find_dead, keys)), None)
 
     def _find_dead(self, key: DeadKey) -> Dead | None:

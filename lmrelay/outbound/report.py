@@ -42,6 +42,7 @@ def report(held: Iterable[Held], attempts: Mapping[int, Attempt], site: str) -> 
             site=site,
             host=attempt.host or "",
             address=attempt.address or "",
+            source=attempt.source,
             tls=attempt.tls.version if attempt.tls else "",
             tls_failure=tls_failure,
             offered=attempt.offered,

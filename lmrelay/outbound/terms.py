@@ -6,9 +6,12 @@ Pure. Recipients of one message with equal terms share transactions; a connectio
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from random import Random
+
 from attrs import frozen
 
-from lmrelay.config.values import Config, TlsPolicy
+from lmrelay.config.values import Config, Route, TlsPolicy
 from lmrelay.interfaces import Leased
 from lmrelay.outbound.requirement import find_policy
 
@@ -22,6 +25,24 @@ class Egress:
 
     sources: tuple[str, ...] = ()
     name: str = ""
+
+    def reaches(self, address: str) -> bool:
+        """
+        Is there a source of the address's family?
+        """
+        return not self.sources or bool(_of_family(self.sources, address))
+
+    def choose_source(self, address: str, random: Random) -> str:
+        """
+        The address to connect from to C{address}, of its family; at random, so that the load spreads. Empty: the
+        system chooses.
+        """
+        sources = _of_family(self.sources, address)
+        return random.choice(sources) if sources else ""
+
+
+def _of_family(sources: Sequence[str], address: str) -> list[str]:
+    return [source for source in sources if (":" in source) == (":" in address)]
 
 
 @frozen
@@ -40,4 +61,15 @@ def find_terms(config: Config, leased: Leased) -> Terms:
     The terms of mail in that lane now. A route or a project that is gone leaves those of what is above it.
     """
     lane = leased.lane
-    return Terms(find_policy(config, lane.project, leased.route, lane.domain, leased.tls))
+    policy = find_policy(config, lane.project, leased.route, lane.domain, leased.tls)
+    project = config.projects.get(lane.project)
+    return Terms(policy, find_egress(config, project.route(leased.route) if project else None))
+
+
+def find_egress(config: Config, route: Route | None) -> Egress:
+    """
+    What the route says, or else the server; each of the two for itself.
+    """
+    delivery = config.delivery
+    sources = (route.source_address if route else ()) or delivery.source_address
+    return Egress(sources, (route.ehlo_name if route else "") or delivery.ehlo_name)

@@ -59,6 +59,7 @@ class Walk:
                 connection.tls_failure,
                 # What the host lacks is known before MAIL.
                 offered=verdict.reach is not Reach.MESSAGE,
+                source=connection.source,
             )
             if verdict.reach in (Reach.RECIPIENT, Reach.SITE) or isinstance(verdict.outcome, Delivered):
                 ended[number] = attempt
@@ -92,7 +93,13 @@ class Walk:
         self.missed += 1
         target = failure.target
         attempt = Attempt(
-            self.started_at, now, failure.outcome, target.host, target.address, tls_failure=failure.tls_failure
+            self.started_at,
+            now,
+            failure.outcome,
+            target.host,
+            target.address,
+            tls_failure=failure.tls_failure,
+            source=target.source,
         )
         self._unreached = _more_telling(self._unreached, attempt)
 

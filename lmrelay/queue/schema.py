@@ -151,6 +151,7 @@ attempt = Table(
     Column("tls", Text),
     Column("tls_failure", Text, nullable=False),
     Column("offered", Boolean),
+    Column("source", Text),
 )
 
 event = Table(

@@ -223,6 +223,7 @@ def _attempt_row(row: Open, count: int, made: Attempt, words: str) -> Row:
         "tls": None if made.tls is None else dump(_tls(made.tls)),
         "tls_failure": made.tls_failure,
         "offered": made.offered,
+        "source": made.source or None,
     }
 
 

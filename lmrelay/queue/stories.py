@@ -136,7 +136,19 @@ def _tell_recipient(row: Row[Any], attempts: Mapping[int, list[Record]], living:
 
 
 def _tell_attempt(row: Row[Any]) -> Record:
-    names = ("number", "outcome", "status", "text", "fault", "reply", "host", "address", "tls_failure", "offered")
+    names = (
+        "number",
+        "outcome",
+        "status",
+        "text",
+        "fault",
+        "reply",
+        "host",
+        "address",
+        "source",
+        "tls_failure",
+        "offered",
+    )
     return {
         **{name: row._mapping[name] for name in names},
         "started": row.started_at,

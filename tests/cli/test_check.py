@@ -67,12 +67,12 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def configure(home: Path, dns: int = 53, port: int = 0, extra: str = "") -> None:
+def configure(home: Path, dns: int = 53, port: int = 0, extra: str = "", delivery: str = "") -> None:
     (home / "lmrelay.toml").write_text(
         f'[server]\nhostname = "relay.test"\nstate_dir = "state"\n{extra}\n'
         '[tls]\ncertificate = "certificate.pem"\nprivate_key = "private-key.pem"\n'
         f'[[listeners]]\nport = {port}\ninterface = "127.0.0.1"\n'
-        f'[dns]\nservers = ["127.0.0.1:{dns}"]\n'
+        f'[dns]\nservers = ["127.0.0.1:{dns}"]\n[delivery]\n{delivery}\n'
     )
 
 
@@ -122,6 +122,21 @@ def test_all_problems_at_once(home: Path) -> None:
     keys = [one["key"] for one in json.loads(result.stdout)["problems"]]
     assert (1, ["tls.certificate", "listeners[0]", "dns.servers"]) == (result.exit_code, keys)
     assert len(result.stderr.splitlines()) == 3
+
+
+def test_source_addresses(home: Path) -> None:
+    """
+    Those of this machine are good; any other is told with its file and key, for mail would wait.
+    """
+    (home / "projects.d" / "acme.toml").write_text('[routes.news]\nsource_address = ["127.0.0.2", "2001:db8::1"]\n')
+    with name_server(0) as port:
+        configure(home, port, delivery='source_address = ["127.0.0.1", "192.0.2.1"]')
+        report = json.loads(check(home, "--json").stdout)
+    assert [
+        ("delivery.source_address[1]", "192.0.2.1 is not an address of this machine"),
+        ("routes.news.source_address[1]", "2001:db8::1 is not an address of this machine"),
+    ] == [(one["key"], one["reason"]) for one in report["problems"]]
+    assert {"source address 127.0.0.1", "source address 127.0.0.2"} <= set(report["passed"])
 
 
 def test_configuration_only(home: Path) -> None:

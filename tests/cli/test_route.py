@@ -120,8 +120,22 @@ def test_add_with_everything(home: Path) -> None:
     """
     options = ("--kind", "broadcast", "--tls", "enforced", "--no-dsn", "--unsubscribe-url", LINK, "--redact")
     rates = ("--max-messages-per-hour", "1000", "--max-messages-per-day", "5000")
-    made = said(home, "route", "add", "acme", "news", *options, *rates)
-    route = Route("news", Kind.BROADCAST, TlsPolicy.ENFORCED, False, LINK, True, 1000, 5000)
+    ways = ("--return-path", "b.acme.example", "--ehlo-name", "Out.acme.example", "--source-address", "192.0.2.1")
+    made = said(home, "route", "add", "acme", "news", *options, *rates, *ways, "--source-address", "2001:DB8::1")
+    addresses = ("192.0.2.1", "2001:db8::1")
+    route = Route(
+        "news",
+        Kind.BROADCAST,
+        TlsPolicy.ENFORCED,
+        False,
+        LINK,
+        True,
+        "b.acme.example",
+        addresses,
+        "out.acme.example",
+        1000,
+        5000,
+    )
     assert route == load(home / "lmrelay.toml").projects["acme"].routes["news"]
     assert {
         "project": "acme",
@@ -133,6 +147,9 @@ def test_add_with_everything(home: Path) -> None:
         "dsn": False,
         "redact": True,
         "unsubscribe_url": LINK,
+        "return_path": "b.acme.example",
+        "source_address": list(addresses),
+        "ehlo_name": "out.acme.example",
         "max_messages_per_hour": 1000,
         "max_messages_per_day": 5000,
         "file": str(acme(home)),

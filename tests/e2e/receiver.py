@@ -107,6 +107,7 @@ class Receiver:
     taken: list[Taken] = field(factory=list)
     spoken: list[tuple[str, str]] = field(factory=list)
     connections: int = 0
+    peers: list[str] = field(factory=list)
     _changed: threading.Condition = field(factory=threading.Condition)
     _listening: socket.socket | None = None
 
@@ -148,10 +149,11 @@ class Receiver:
     def _accept(self, listening: socket.socket) -> None:
         while True:
             try:
-                connection, _ = listening.accept()
+                connection, peer = listening.accept()
             except OSError:
                 return
             self.connections += 1
+            self.peers.append(peer[0])
             connection.settimeout(60)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             threading.Thread(target=Session(self, connection).run, daemon=True).start()

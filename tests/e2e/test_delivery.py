@@ -194,3 +194,27 @@ def test_the_way_of_a_message_is_told_by_its_id(world: World, relay: Relay) -> N
     accepted = [fact for fact in relay.facts("message accepted") if fact["message"] == identity]
     assert [fact["project"] for fact in accepted] == ["acme"]
     assert state_of(relay, identity, to)["state"] == "delivered"
+
+
+def test_source_address_and_name_of_a_route(world: World) -> None:
+    """
+    The receiver sees the route's own address and name, of the server's otherwise; and the story says so.
+    """
+    mx = world.receiver()
+    domain = world.domain(mx)
+    relay = world.relay(delivery={"source_address": ["127.0.0.7"]})
+    relay.change_project(routes={"news": {"source_address": ["127.0.0.8"], "ehlo_name": "news.example"}})
+    relay.start()
+    try:
+        plain = send(relay, f"plain@{domain}")
+        mx.wait(1)
+        news = send(relay, f"news@{domain}", b"X-Lettermint-Route: news\r\n" + message(f"news@{domain}"))
+        mx.wait(2)
+        assert ["127.0.0.7", "127.0.0.8"] == mx.peers
+        assert ["news.example"] == [name for name in mx.heard("EHLO") if name == "news.example"]
+        told = []
+        for identity, to in ((plain, f"plain@{domain}"), (news, f"news@{domain}")):
+            told.append(await_states(relay, identity, {to: "delivered"})[to]["last"]["source"])
+        assert ["127.0.0.7", "127.0.0.8"] == told
+    finally:
+        relay.stop()

@@ -117,6 +117,7 @@ class FakeConnection:
     address: str
     tls: Tls | None = None
     tls_failure: str = ""
+    source: str = ""
     transactions: int = 0
     is_usable: bool = True
     ended: str = ""
@@ -193,7 +194,7 @@ class FakeConnector:
         outcome = self.down.get(target.host) or self.down.get(target.address)
         if outcome is not None:
             return HostFailure(target, outcome, self.of_host, self.slow_down)
-        connection = FakeConnection(self, target.host, target.address, self.tls)
+        connection = FakeConnection(self, target.host, target.address, self.tls, source=target.source)
         self.opened.append(connection)
         return connection
 

@@ -22,6 +22,7 @@ def upgrade() -> None:
     op.add_column("message", sa.Column("return_path", sa.Text(), nullable=True))
     op.add_column("message", sa.Column("require_tls", sa.Boolean(), server_default=sa.false(), nullable=False))
     op.add_column("message", sa.Column("tls_optional", sa.Boolean(), server_default=sa.false(), nullable=False))
+    op.add_column("attempt", sa.Column("source", sa.Text(), nullable=True))
     op.create_table(
         "site",
         sa.Column("hosts", sa.Text(), nullable=False),
