@@ -309,12 +309,16 @@ def _warn_of_links(config: Config, project: Project, file: str) -> list[Problem]
     return [
         Problem(
             file,
-            f"routes.{slug}.unsubscribe_url",
-            f"its links cannot be signed, so its messages wait: there is no {key};"
+            f"routes.{slug}.{name}",
+            f"its {what} cannot be signed, so its messages wait: there is no {key};"
             f" `lmrelay route key {project.slug} {slug}` makes it, for the next reload to take over",
         )
         for slug, route in project.routes.items()
-        if route.unsubscribe_url
+        for name, what, value in (
+            ("unsubscribe_url", "links", route.unsubscribe_url),
+            ("return_path", "return paths", route.return_path),
+        )
+        if value
     ]
 
 

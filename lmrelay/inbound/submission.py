@@ -101,6 +101,8 @@ def make_submission(
         fingerprint=_fingerprint(envelope, route, prepared.head) if controls.key else "",
         unsubscribe=_choose_link(route, prepared.head),
         redact=route.redact,
+        # What is itself an answer must stay one, else two relays could answer each other for ever (RFC 5321 §4.5.5).
+        return_path="" if envelope.reverse_path is None else route.return_path,
     )
 
 

@@ -20,7 +20,7 @@ from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Fault
 from lmrelay.outbound.client import Connection
 from lmrelay.outbound.connect import Connector, HostFailure, Target
 from lmrelay.outbound.dispatch import Dispatch
-from lmrelay.outbound.personal import render_fields
+from lmrelay.outbound.personal import render
 from lmrelay.outbound.pool import Pool
 from lmrelay.outbound.route import Addresses, Router, Site, nowhere
 from lmrelay.outbound.sites import SiteQueue, Work
@@ -139,12 +139,12 @@ class Carrier:
         self.office.settle(trip.walk, dict.fromkeys(trip.walk.left, attempt), trip.site.name)
 
     async def _walk(self, trip: Trip) -> None:
-        fields = render_fields(self.office.settings.config.token_key, trip.work)
-        if isinstance(fields, Delayed):
-            self._end_all(trip, fields)
+        own = render(self.office.settings.config.token_key, trip.work)
+        if isinstance(own, Delayed):
+            self._end_all(trip, own)
             return
         site, walk, demand, egress = trip.site, trip.walk, trip.demand, trip.work.terms.egress
-        walk.fields = fields
+        walk.own = own
         kept = self.pool.take(site, demand, egress, site.groups[0])
         for host in self._hosts(site, kept):
             if self.draining or not walk.left or walk.missed >= MAX_MISSES:
@@ -253,9 +253,10 @@ class Carrier:
         """
         work, walk = trip.work, trip.walk
         recipients: Any = [held.recipient for held in walk.left.values()]
-        leased = evolve(work.leased, recipients=recipients, size=work.leased.size + len(walk.fields))
+        leased = walk.own.apply(evolve(work.leased, recipients=recipients))
+        content = self.office.queue.open_content(leased.message_id, walk.own.fields)
         try:
-            verdicts = await connection.deliver(leased, self.office.queue.open_content(leased.message_id, walk.fields))
+            verdicts = await connection.deliver(leased, content)
         except Exception:
             # Nobody knows what it has said by now.
             connection.abort(Trouble(Cause.OURS, "the relay had an internal error"))
