@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from lmrelay.config.values import BareNewlines
 from lmrelay.errors import Refused
 from lmrelay.interfaces import IBody
+from lmrelay.mail.dkim import BodyHash
 from lmrelay.mail.head import Head, HeadReader
 from lmrelay.mail.prepare import Prepared
 from lmrelay.smtp import replies
@@ -41,8 +42,8 @@ class SizeLimit:
 @define(eq=False)
 class Content:
     """
-    C{prepare} checks and completes a head, or raises Refused. C{size} counts content octets.
-    C{refusal} is the first thing that was wrong.
+    C{prepare} checks and completes a head, or raises Refused; C{is_signed} tells of a prepared one whether the body's
+    hash is wanted. C{size} counts content octets. C{refusal} is the first thing that was wrong.
     """
 
     reader: DataReader | ChunkReader
@@ -50,11 +51,20 @@ class Content:
     bare_newlines: BareNewlines
     prepare: Callable[[Head], Prepared]
     open_body: Callable[[], IBody]
+    is_signed: Callable[[Prepared], bool] = lambda prepared: False
     size: int = 0
     refusal: Reply | None = None
     prepared: Prepared | None = None
     body: IBody | None = None
     _head: HeadReader = field(factory=HeadReader)
+    _hash: BodyHash | None = None
+
+    @property
+    def body_hash(self) -> bytes:
+        """
+        The relaxed hash of the body so far (RFC 6376 §3.4.4); empty where it is not wanted.
+        """
+        return b"" if self._hash is None else self._hash.digest()
 
     @property
     def body_eight_bit(self) -> bool:
@@ -117,6 +127,8 @@ class Content:
 
     def _keep(self, octets: bytes) -> Deferred[None] | None:
         if self.body is not None:
+            if self._hash is not None:
+                self._hash.update(octets)
             return self.body.write(octets)
         waits: list[Deferred[None] | None] = []
         self._guard(lambda: self._read_head(self._head.feed(octets), waits))
@@ -127,6 +139,10 @@ class Content:
             return
         self.prepared = self.prepare(Head.parse(self._head.head))
         self.body = self.open_body()
+        if self.is_signed(self.prepared):
+            self._hash = BodyHash()
+            # The empty line that ends the head is ours to store and no part of the body that is signed.
+            self._hash.update(rest[len(b"\r\n") :])
         if rest:
             waits.append(self.body.write(rest))
 

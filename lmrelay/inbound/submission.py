@@ -62,6 +62,7 @@ def open_content(
         config.submission.bare_newlines,
         check_head,
         services.acceptance.open_body,
+        lambda prepared: bool(services.signers.find(prepared.domain)),
     )
 
 
@@ -74,11 +75,17 @@ def make_submission(
     prepared: Prepared,
 ) -> Submission:
     """
-    The message as the queue takes it, its Received field on top.
+    The message as the queue takes it, its signatures and its Received field on top.
+
+    What each recipient gets of its own is to be signed with the rest, so such a message is signed when it is sent.
     """
     project, envelope = transaction.project, transaction.envelope()
     controls, route = transaction.controls, transaction.route or project.route()
-    head = prepared.head.prepend(_trace(services, client, transaction)).to_bytes()
+    link = _choose_link(route, prepared.head)
+    whole, body_hash = prepared.head.prepend(_trace(services, client, transaction)), content.body_hash
+    if body_hash and not link:
+        whole = services.signers.sign(whole, prepared.domain, body_hash, transaction.received_at)
+    head = whole.to_bytes()
     return Submission(
         project=project.slug,
         route=route.slug,
@@ -99,8 +106,9 @@ def make_submission(
         token_id=submitter.token_id,
         key=controls.key,
         fingerprint=_fingerprint(envelope, route, prepared.head) if controls.key else "",
-        unsubscribe=_choose_link(route, prepared.head),
+        unsubscribe=link,
         redact=route.redact,
+        body_hash=body_hash if link else b"",
         # What is itself an answer must stay one, else two relays could answer each other for ever (RFC 5321 §4.5.5).
         return_path="" if envelope.reverse_path is None else route.return_path,
     )

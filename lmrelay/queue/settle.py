@@ -85,6 +85,11 @@ class Settler:
     _wall: Callable[[], float]
     _entropy: Entropy
     _random: Random
+    _notices: Notices = field(init=False)
+
+    @_notices.default
+    def _make_notices(self) -> Notices:
+        return Notices(self._settings, self._wall, self._entropy)
 
     def write(self, connection: Connection, items: Sequence[Settle]) -> list[bool]:
         """
@@ -103,9 +108,8 @@ class Settler:
         insert_rows(connection, attempt, rows.attempts)
         run_each(connection, _UPDATE, rows.states)
         insert_rows(connection, event, rows.events)
-        notices = Notices(self._settings, self._wall, self._entropy)
         for (id_, action), subjects in rows.told.items():
-            notices.write(connection, id_, action, subjects)
+            self._notices.write(connection, id_, action, subjects)
         over = find_over(connection, list(rows.final)) if rows.final else set()
         run_each(connection, _DROP, [{"of": rows.final[id_]} for id_ in over])
         return [one.message in over for one in items]
