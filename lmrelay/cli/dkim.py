@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -22,6 +23,7 @@ from lmrelay.config.values import Config, DkimKey
 from lmrelay.errors import DnsError, SyntaxRefused
 from lmrelay.mail.dkim import ED25519, RSA, make_signer
 from lmrelay.mail.dkim_record import Published, compare, is_testing, make_record, record_name, split_record, zone_line
+from lmrelay.projects.senders import is_allowed
 
 
 @click.group()
@@ -222,12 +224,10 @@ def _may_send(config: Config, domain: str) -> bool:
     Is there a project whose mail the key would sign: as the domain, or below it?
     """
     entries = [entry for project in config.projects.values() for entry in project.domains]
-    return any(entry == "*" or f".{entry}".endswith(f".{domain}") for entry in entries) or any(
-        entry.startswith(".") and domain.endswith(entry) for entry in entries
-    )
+    return is_allowed(domain, tuple(entries)) or any(f".{entry}".endswith(f".{domain}") for entry in entries)
 
 
-def _path(config: Config, key: DkimKey) -> Any:
+def _path(config: Config, key: DkimKey) -> Path:
     return key_path(config.server.state_dir, key.domain, key.selector, active=key.active)
 
 
