@@ -21,7 +21,7 @@ from lmrelay.queue.bodies import Body, Budget
 from lmrelay.queue.contents import Cache
 from lmrelay.queue.keys import Key, Keys, Use
 from lmrelay.queue.quotas import Count, KnownOver, Limit, Over, find_limits
-from lmrelay.queue.rows import Entropy, Row, describe, event_row, make_leased, message_row, recipient_rows
+from lmrelay.queue.rows import Entropy, Row, event_row, make_leased, message_row, recipient_rows
 from lmrelay.queue.schema import CHUNK, chunk, event, message, recipient, upload
 from lmrelay.queue.statements import insert_rows
 from lmrelay.queue.writer import IWriter
@@ -261,13 +261,10 @@ class Acceptance:
             for number, block in enumerate(blocks, body.chunks)
         ]
         context = (submission.project, submission.route)
-        document = describe(submission)
         return Accept(
             message_row(submission, len(submission.head) + body.size, name, tls=tls),
             recipient_rows(submission, {lane.domain: self._worker for lane in reserved}),
-            event_row(
-                self._entropy, "message.created", submission.received_at, context, (submission.id, None), document
-            ),
+            event_row(self._entropy, "message.created", submission.received_at, context, (submission.id, None)),
             chunks,
             (body.chunks, body.size - len(rest)) if body.name else None,
             Use((submission.project, submission.key), submission.id, submission.fingerprint)

@@ -134,7 +134,7 @@ class QueueService:
             (POLL, self._obey),
             (TOUCH, self._touch),
             (CHECKPOINT, self._checkpoint),
-            (UPKEEP, self._keep_up),
+            (UPKEEP, lambda: self._try(self._keep_up())),
             (TOKEN_USE, self._write_token_use),
         ):
             self._loop(interval, work)
@@ -375,9 +375,9 @@ class QueueService:
                 return
             await self._sleep(BREATH)
 
-    def _keep_up(self) -> Deferred[None]:
+    async def _keep_up(self) -> None:
         self._take_ballast()
-        return self._try(self._upkeep.keep_up())
+        await self._upkeep.keep_up()
 
     def _write_token_use(self) -> Deferred[None]:
         return self._try(self._token_use.write())
