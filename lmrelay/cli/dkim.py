@@ -186,11 +186,11 @@ def _switch(invocation: Invocation, config: Config, key: DkimKey, *, active: boo
     path = switch_key(config, key, active=active) if key.active is not active else _path(config, key)
     output = invocation.output
     output.document({**_record(key), "active": active, "changed": key.active is not active, "file": str(path)})
-    state = "signs" if active else "does not sign"
+    state = "active" if active else "retired"
     if key.active is active:
-        output.line(f"Key {key.selector} of {key.domain} {state} already.")
+        output.line(f"Key {key.selector} of {key.domain} is {state} already.")
     else:
-        output.line(f"Key {key.selector} of {key.domain} {state} from the next reload on.")
+        output.line(f"Key {key.selector} of {key.domain} is {state}.")
         output.line(EFFECT)
 
 

@@ -220,7 +220,7 @@ def test_rotation(home: Path, server: NameServer) -> None:
     assert not said(home, "dkim", "activate", "acme.example", "s2")["changed"]
     assert [("s1", "rsa", True), ("s2", "rsa", True)] == keys(home)
     told = run(home, "dkim", "retire", "acme.example", "s1")
-    assert (True, "") == ("does not sign from the next reload on" in told.stdout, told.stderr)
+    assert (True, "") == ("Key s1 of acme.example is retired.\nIt takes effect" in told.stdout, told.stderr)
     assert [("s1", "rsa", False), ("s2", "rsa", True)] == keys(home)
 
 
@@ -251,3 +251,14 @@ def test_too_many(home: Path) -> None:
     assert "retire one first" in refused(home, "dkim", "create", "acme.example", "--selector", "s5", "--activate")
     assert "retire one first" in refused(home, "dkim", "activate", "acme.example", "s4", "--force")
     assert 5 == len(keys(home))
+
+
+def test_counted(home: Path) -> None:
+    """
+    The check of the configuration reads the keys, and says how many there are.
+    """
+    create(home, "--activate")
+    create(home, "--selector", "s2")
+    assert "DKIM: 1 of 2 keys active, 1 domains" in run(home, "check", "--configuration-only").stdout
+    (home / "state" / "dkim").chmod(0o755)
+    assert "others could read it" in run(home, "check", "--configuration-only").stderr
