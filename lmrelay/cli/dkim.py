@@ -18,7 +18,7 @@ from lmrelay.cli.keyfiles import make_key, switch_key
 from lmrelay.cli.main import Invocation, Problems, pass_invocation
 from lmrelay.cli.output import Output
 from lmrelay.cli.projectfile import EFFECT
-from lmrelay.config.dkim_keys import MOST_ACTIVE, check_domain, check_selector, key_path
+from lmrelay.config.dkim_keys import MOST_ACTIVE, check_domain, check_selector, count_active, key_path
 from lmrelay.config.values import Config, DkimKey
 from lmrelay.errors import DnsError, SyntaxRefused
 from lmrelay.mail.dkim import ED25519, RSA, make_signer
@@ -54,7 +54,7 @@ def create(invocation: Invocation, domain: str, selector: str | None, algorithm:
     if any(key.selector == selector for key in keys):
         raise click.ClickException(f"{domain} has a key {selector} already; choose another name with --selector")
     if activate:
-        _check_number(domain, keys)
+        _check_number(domain, keys, algorithm)
     made, path = make_key(invocation, config, domain, selector, algorithm, active=activate)
     output = invocation.output
     if not _may_send(config, domain):
@@ -155,7 +155,7 @@ def activate(invocation: Invocation, domain: str, selector: str, force: bool) ->
     config = invocation.load()
     (key,) = _find(config, domain, selector)
     if not key.active:
-        _check_number(key.domain, config.dkim[key.domain])
+        _check_number(key.domain, config.dkim[key.domain], key.algorithm)
         if not force:
             ((published, _),) = _look_up(config, [key])
             if not published.is_right:
@@ -214,9 +214,11 @@ def _find(config: Config, text: str, selector: str | None) -> Sequence[DkimKey]:
     return found
 
 
-def _check_number(domain: str, keys: Sequence[DkimKey]) -> None:
-    if sum(key.active for key in keys) >= MOST_ACTIVE:
-        raise click.ClickException(f"{domain} has {MOST_ACTIVE} active keys, which is the most; retire one first")
+def _check_number(domain: str, keys: Sequence[DkimKey], algorithm: str) -> None:
+    if count_active(keys, algorithm) >= MOST_ACTIVE:
+        raise click.ClickException(
+            f"{domain} has {MOST_ACTIVE} active {algorithm} keys, which is the most; retire one first"
+        )
 
 
 def _may_send(config: Config, domain: str) -> bool:

@@ -98,12 +98,12 @@ def look_at_spf(subject: Subject, ask: Ask) -> Iterator[Finding]:
 
 def _look_at_sender(about: str, domain: str, subject: Subject, ask: Ask, worst: Level) -> Iterator[Finding]:
     records = find_records(ask, domain)
+    if not records:
+        value = allow("", subject.addresses) if subject.addresses else f"v=spf1 a:{subject.hostname} ~all"
+        yield Finding(about, worst, f"{domain} has no SPF record", Record(domain, "TXT", value))
+        return
     if not subject.addresses:
         yield Finding(about, Level.ADVICE, f"SPF of {domain} was not tried: this server's addresses are not known")
-        return
-    if not records:
-        text = f"{domain} has no SPF record"
-        yield Finding(about, worst, text, Record(domain, "TXT", allow("", subject.addresses)))
         return
     verdicts = {address: check_host(ask, address, domain) for address in subject.addresses}
     refused = [address for address, verdict in verdicts.items() if verdict.result != PASS]

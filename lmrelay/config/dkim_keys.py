@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -28,9 +28,10 @@ ACTIVE, INACTIVE = ".pem", ".inactive"
 SUFFIXES = {True: ACTIVE, False: INACTIVE}
 
 RSA_BITS = 2048
-MOST_ACTIVE = 4
+MOST_ACTIVE = 2
 """
-Each costs every message of the domain a signature, all of them at one stroke.
+Keys of one algorithm: the old one and the next. Each costs every message of the domain a signature, all of them at one
+stroke.
 """
 
 MAX_NAME = 253
@@ -87,6 +88,13 @@ def check_selector(selector: str, domain: str) -> None:
         raise SyntaxRefused("the name of its record would be too long for the DNS")
 
 
+def count_active(keys: Iterable[DkimKey], algorithm: str) -> int:
+    """
+    How many of the keys sign by that algorithm; L{MOST_ACTIVE} of a domain may.
+    """
+    return sum(key.active and key.algorithm == algorithm for key in keys)
+
+
 def read_key(path: Path, domain: str, selector: str, *, active: bool) -> DkimKey:
     """
     The key in a file.
@@ -136,9 +144,10 @@ def _read_domain(folder: Path, problems: list[Problem]) -> tuple[DkimKey, ...]:
         if key.selector in keys:
             problems.append(Problem(str(path), "", f"there are two keys of selector {key.selector}: remove one"))
         keys[key.selector] = key
-    if sum(key.active for key in keys.values()) > MOST_ACTIVE:
-        reason = f"more than {MOST_ACTIVE} keys are active: every message would be signed with each"
-        problems.append(Problem(str(folder), "", reason))
+    for algorithm in (RSA, ED25519):
+        if count_active(keys.values(), algorithm) > MOST_ACTIVE:
+            reason = f"more than {MOST_ACTIVE} {algorithm} keys are active: every message would be signed with each"
+            problems.append(Problem(str(folder), "", reason))
     return tuple(keys.values())
 
 

@@ -192,7 +192,7 @@ class Content:
         if self._left is None:
             kept = self._cache.get(self._message)
             if kept is not None:
-                self._left = _split(self._above + self._fields.join(kept) if self._above else self._fields.join(kept))
+                self._left = _split(self._above + self._fields.join(kept))
             else:
                 head, self._body, size = await self._reader.run(self._open)
                 self._left, self._missing = _split(self._above + head + self._fields), size - len(head)

@@ -245,12 +245,14 @@ def test_too_many(home: Path) -> None:
     """
     A command never makes what the next reload would refuse.
     """
-    for number in range(4):
-        create(home, "--selector", f"s{number}", "--activate", "--algorithm", "ed25519")
-    create(home, "--selector", "s4", "--algorithm", "ed25519")
-    assert "retire one first" in refused(home, "dkim", "create", "acme.example", "--selector", "s5", "--activate")
-    assert "retire one first" in refused(home, "dkim", "activate", "acme.example", "s4", "--force")
-    assert 5 == len(keys(home))
+    other = ("--algorithm", "ed25519")
+    for number in range(2):
+        create(home, "--selector", f"s{number}", "--activate", *other)
+    create(home, "--selector", "s2", *other)
+    assert "retire one first" in refused(home, "dkim", "create", "acme.example", "--activate", *other)
+    assert "retire one first" in refused(home, "dkim", "activate", "acme.example", "s2", "--force")
+    create(home, "--activate")
+    assert 4 == len(keys(home))
 
 
 def test_counted(home: Path) -> None:

@@ -190,6 +190,8 @@ def test_addresses_not_known(place: Place) -> None:
     """
     place.zone.addresses("relay.test", "10.0.0.1")
     assert [("advice", "SPF of acme.example was not tried: this server's addresses are not known")] == place.wrong()
+    place.texts("acme.example", "other text")
+    assert 'acme.example. IN TXT "v=spf1 a:relay.test ~all"' == place.record("spf")
 
 
 # --- DKIM
