@@ -76,13 +76,12 @@ def make_submission(
 ) -> Submission:
     """
     The message as the queue takes it, its signatures and its Received field on top.
-
-    What each recipient gets of its own is to be signed with the rest, so such a message is signed when it is sent.
     """
     project, envelope = transaction.project, transaction.envelope()
     controls, route = transaction.controls, transaction.route or project.route()
     unsubscribe, given = _choose_link(route, prepared.head)
     whole, body_hash = given.prepend(_trace(services, client, transaction)), content.body_hash
+    # What each recipient gets of its own is to be signed with the rest, and so when it is sent.
     if body_hash and not unsubscribe:
         whole, body_hash = services.signers.sign(whole, prepared.domain, body_hash, transaction.received_at), b""
     head = whole.to_bytes()

@@ -114,18 +114,17 @@ class Notices:
     ) -> tuple[Submission, bytes]:
         now = self._wall()
         id_ = make_id(now, self._entropy)
-        bounce_from = config.delivery.bounce_from or f"MAILER-DAEMON@{config.server.hostname}"
         head, text = compose(
             action,
             Original(about.id, sender, about.received_at, about.head, body, _ret(about), about.envid),
             subjects,
             id=id_,
             hostname=config.server.hostname,
-            bounce_from=bounce_from,
+            bounce_from=_author(config),
             now=now,
             retry_until=about.received_at + held + config.delivery.expire,
         )
-        head = self._sign(head, text, ascii_domain(bounce_from.rpartition("@")[2]), now)
+        head = self._sign(head, text, _author(config), now)
         utf8 = not (head.isascii() and sender.is_ascii)
         to = (Recipient(sender, frozenset({Notify.NEVER})),)
         submission = Submission(
@@ -144,11 +143,16 @@ class Notices:
         )
         return submission, text
 
-    def _sign(self, head: bytes, text: bytes, domain: str, now: float) -> bytes:
+    def _sign(self, head: bytes, text: bytes, author: str, now: float) -> bytes:
+        domain = ascii_domain(author.rpartition("@")[2])
         if not self._signers.find(domain):
             return head
         body = text.removeprefix(b"\r\n")
         return self._signers.sign(Head.parse(head), domain, hash_body(body), now).to_bytes()
+
+
+def _author(config: Config) -> str:
+    return config.delivery.bounce_from or f"MAILER-DAEMON@{config.server.hostname}"
 
 
 def _ret(about: Any) -> Ret | None:
