@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
+from ipaddress import ip_address
 
 from attrs import frozen
 
-from lmrelay.cli.lookups import AAAA, MX, TXT, A, Ask, texts_of
+from lmrelay.cli.lookups import AAAA, MX, PTR, TXT, A, Ask, names_of, texts_of
 from lmrelay.cli.spf import MAX_LOOKUPS, PASS, Verdict, allow, check_host, find_records
 from lmrelay.config.values import DkimKey
 from lmrelay.errors import DnsError
@@ -45,7 +46,7 @@ class Record:
 @frozen
 class Finding:
     """
-    C{about} is what was looked at: C{spf}, C{dkim}, C{dmarc}, C{return-path} or C{mx}.
+    C{about} is what was looked at: C{spf}, C{ptr}, C{dkim}, C{return-path}, C{dmarc} or C{mx}.
     """
 
     about: str
@@ -125,6 +126,33 @@ def _look_at_sender(about: str, domain: str, subject: Subject, ask: Ask, worst: 
 def _explain(verdict: Verdict) -> str:
     unknown = ", ".join(verdict.unknown)
     return f"{verdict.result}, but for {unknown}, which only a message decides" if unknown else verdict.result
+
+
+# --- the names of addresses ------------------------------------------------------------------
+
+
+def look_at_names(subject: Subject, ask: Ask) -> Iterator[Finding]:
+    """
+    Has every address a name, and leads that name back to it? Many receivers refuse mail from one that has none.
+    """
+    for address in subject.addresses:
+        try:
+            names = names_of(ask(ip_address(address).reverse_pointer, PTR))
+            leads_back = any(address in _addresses(name, ask) for name in names)
+        except DnsError as error:
+            # Reverse zones are often out of order, and not those of whoever sends.
+            yield Finding("ptr", Level.ADVICE, f"the name of {address}: the DNS gives no answer: {error}")
+            continue
+        if leads_back:
+            yield Finding("ptr", Level.OK, f"{address} is called {names[0]}, which leads back to it")
+        elif names:
+            text = f"{address} is called {names[0]}, which does not lead back to it: many receivers mind"
+            yield Finding("ptr", Level.ADVICE, text)
+        else:
+            text = (
+                f"{address} has no name in the DNS, and many receivers refuse such: have its owner set its PTR record"
+            )
+            yield Finding("ptr", Level.ADVICE, f"{text} to {subject.hostname}")
 
 
 # --- DKIM ----------------------------------------------------------------------------------
@@ -356,6 +384,7 @@ def look_at_mx(subject: Subject, ask: Ask) -> Iterator[Finding]:
 
 _RULES = (
     ("spf", look_at_spf),
+    ("ptr", look_at_names),
     ("dkim", look_at_dkim),
     ("return-path", look_at_return_paths),
     ("dmarc", look_at_dmarc),

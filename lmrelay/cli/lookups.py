@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from attrs import define, field
 
@@ -100,13 +100,30 @@ def texts_of(answer: Answer) -> list[str]:
     return [_join(record) for record in answer.records if isinstance(record, bytes)]
 
 
+def names_of(answer: Answer) -> list[str]:
+    """
+    The names that PTR records lead to.
+    """
+    return [".".join(_labels(record)) for record in answer.records if isinstance(record, bytes)]
+
+
+def _labels(rdata: bytes) -> list[str]:
+    return [label.decode("latin-1").lower() for label in _strings(rdata) if label]
+
+
 def _join(rdata: bytes) -> str:
-    strings, at = b"", 0
+    return b"".join(_strings(rdata)).decode("utf-8", "replace")
+
+
+def _strings(rdata: bytes) -> Iterator[bytes]:
+    """
+    Each behind an octet with its length, as both strings and labels are (RFC 1035 §3.1, §3.3).
+    """
+    at = 0
     while at < len(rdata):
         end = at + 1 + rdata[at]
-        strings += rdata[at + 1 : end]
+        yield rdata[at + 1 : end]
         at = end
-    return strings.decode("utf-8", "replace")
 
 
 def _ask_server(server: NameServer, question: Question, patience: float) -> Response:

@@ -168,6 +168,21 @@ def test_verified_by_peer(algorithm: str, head: bytes, body: bytes) -> None:
     assert verifies(signed(Head.parse(head), body, [one]), [one])
 
 
+NAMES = st.sampled_from(["To", "SUBJECT", "cc", "Date", "List-Id", "list-unsubscribe", "Resent-From", "X-Mine", "Bcc"])
+VALUES = st.lists(st.sampled_from(["a", "b@b.example", "é", " ", "\t", "  ", "\r\n ", "\r\n\t \t", ",", ":", ";=b=x"]))
+
+
+@given(st.lists(st.tuples(NAMES, VALUES), max_size=12), st.integers(0, 12), LINES)
+def test_any_head_by_peer(fields: list[tuple[str, list[str]]], place: int, body: bytes) -> None:
+    """
+    Whatever stands in a head, however it is folded and repeated, dkimpy takes its signature.
+    """
+    lines = [f"{name}:{''.join(value)}x\r\n" for name, value in fields]
+    lines.insert(place, "From: Ann <ann@acme.example>\r\n")
+    one = signer()
+    assert verifies(signed(Head.parse("".join(lines).encode()), body, [one]), [one])
+
+
 def test_both_signatures() -> None:
     """
     Each of several signatures holds by itself, beside one that was there before, which still stands below them.
