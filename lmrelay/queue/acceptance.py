@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Union
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from sqlalchemy import Connection, delete, func, select
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -78,6 +78,8 @@ def _judge(connection: Connection, items: Sequence[Accept], now: float) -> list[
     verdicts: list[Verdict] = []
     for one in items:
         verdict: Verdict = (one.use and keys.find(one.use.key)) or count.find_over(one.limits)
+        if isinstance(verdict, Over):
+            verdict = evolve(verdict, has_keys=keys.are_known_of(verdict.limit.party[0]))
         if verdict is None:
             count.add(one.limits)
             if one.use:

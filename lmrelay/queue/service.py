@@ -190,7 +190,7 @@ class QueueService:
             self._writer, self._reader, self._dispatch, self.worker, self._wall, self._taker.wake, self._free_leases
         )
         self._token_use = TokenUse(self._writer, self._wall)
-        self._upkeep = Upkeep(self._writer, self._reader, self._settings, self._wall, self._sleep)
+        self._upkeep = Upkeep(self._writer, self._reader, self._settings, self._wall, self._sleep, self._have_parted)
 
     def _free_octets(self) -> int:
         if self._free is not None:
@@ -280,9 +280,9 @@ class QueueService:
         """
         See L{IQueue}.
         """
-        return self._recorder.record(Settle(message_id, dict(attempts), self._have_clocks_parted()))
+        return self._recorder.record(Settle(message_id, dict(attempts), self._have_parted()))
 
-    def _have_clocks_parted(self) -> bool:
+    def _have_parted(self) -> bool:
         before = self._drift.parted
         parted = self._drift.observe(self._wall(), self._reactor.seconds())
         if parted and not before:
@@ -352,7 +352,7 @@ class QueueService:
         return self._try(self._live())
 
     async def _live(self) -> None:
-        self._have_clocks_parted()
+        self._have_parted()
         now = self._reactor.seconds()
         await self._writer.submit(self._lease.touch, None)
         self._touched_at = now
