@@ -66,7 +66,8 @@ class Transaction:
         self._reused = reused
         self._tls_failure = tls_failure
         self._pipelining = "PIPELINING" in extensions
-        self._relayed = "DSN" not in extensions
+        # Where the sender is signed, what later servers tell comes to the relay: the client hears no more of it.
+        self._relayed = "DSN" not in extensions or bool(leased.return_path)
         self._accepted: list[int] = []
         self._sent = self._answered = 0
         self._numbers = [leased_recipient.number for leased_recipient in leased.recipients]

@@ -10,6 +10,7 @@ import enum
 
 from attrs import frozen
 
+from lmrelay.mail.classify import Reason, classify
 from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault, Outcome
 from lmrelay.outbound.steps import ENDS, IN_TRANSACTION, Step
 from lmrelay.smtp.reply import Reply
@@ -194,6 +195,13 @@ def _reach(step: Step, reply: Reply, slow_down: bool) -> Reach:
 
 
 def _fault(step: Step, reply: Reply) -> Fault:
-    if status_of(reply, 5).startswith("5.7."):
+    """
+    Only a reply to RCPT speaks of the recipient; and that something was our fault is the receiver's opinion.
+    """
+    reason = classify(status_of(reply, 5), reply.text)
+    if reason.fault is Fault.POLICY:
         return Fault.POLICY
-    return Fault.RECIPIENT if step is Step.RCPT and reply.code != 421 else Fault.RECEIVER
+    speaks_of_recipient = step is Step.RCPT and reply.code != 421
+    if speaks_of_recipient and (reason.fault is Fault.RECIPIENT or reason is Reason.UNKNOWN):
+        return Fault.RECIPIENT
+    return Fault.RECEIVER
