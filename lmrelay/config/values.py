@@ -41,6 +41,8 @@ class TlsPolicy(enum.Enum):
     What delivery asks of TLS.
     """
 
+    __hash__ = object.__hash__
+
     NONE = "none"
     OPPORTUNISTIC = "opportunistic"
     ENFORCED = "enforced"
@@ -50,6 +52,9 @@ class Kind(enum.Enum):
     """
     The kind of a route.
     """
+
+    # Each is there once; by default its name is hashed anew each time, and what waits for delivery is kept by kind.
+    __hash__ = object.__hash__
 
     TRANSACTIONAL = "transactional"
     BROADCAST = "broadcast"

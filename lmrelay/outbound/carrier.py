@@ -270,8 +270,11 @@ class Carrier:
         that nothing is known by it?
         """
         work, walk = trip.work, trip.walk
-        recipients: Any = [held.recipient for held in walk.left.values()]
-        leased = walk.own.apply(evolve(work.leased, recipients=recipients))
+        leased = work.leased
+        if len(walk.left) < len(leased.recipients):
+            recipients: Any = [held.recipient for held in walk.left.values()]
+            leased = evolve(leased, recipients=recipients)
+        leased = walk.own.apply(leased)
         content = self.office.queue.open_content(leased.message_id, walk.own.fields, walk.own.above)
         try:
             verdicts = await connection.deliver(leased, content)
