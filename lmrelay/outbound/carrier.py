@@ -271,8 +271,8 @@ class Carrier:
         """
         work, walk = trip.work, trip.walk
         leased = work.leased
-        if len(walk.left) < len(leased.recipients):
-            recipients: Any = [held.recipient for held in walk.left.values()]
+        recipients: Any = tuple([held.recipient for held in walk.left.values()])
+        if recipients != leased.recipients:
             leased = evolve(leased, recipients=recipients)
         leased = walk.own.apply(leased)
         content = self.office.queue.open_content(leased.message_id, walk.own.fields, walk.own.above)
