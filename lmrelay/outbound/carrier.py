@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from lmrelay.errors import StoreError
 from lmrelay.interfaces import IQueue, ISettings
 from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Fault
+from lmrelay.mail.redact import redact
 from lmrelay.mail.signing import Signers
 from lmrelay.outbound.client import Connection
 from lmrelay.outbound.connect import Connector, HostFailure, Target
@@ -44,6 +45,11 @@ Seconds.
 MAX_MISSES = 12
 """
 Addresses tried in vain in one attempt.
+"""
+
+MAX_REASON = 500
+"""
+Characters of a receiver's words that are kept.
 """
 
 OURS = Delayed("4.3.0", "the relay had an internal error", Fault.OURS)
@@ -154,7 +160,7 @@ class Carrier:
         walk.own = own
         kept = self.pool.take(site, demand, egress, site.groups[0])
         for host in self._hosts(site, kept):
-            if self.draining or not walk.left or walk.missed >= MAX_MISSES:
+            if self._is_over(trip) or not walk.left or walk.missed >= MAX_MISSES:
                 break
             kept = kept or self.pool.take(site, demand, egress, [host])
             # One that had idled too long says nothing of its host, which is asked anew.
@@ -177,6 +183,12 @@ class Carrier:
             return Delayed("4.3.0", "the relay could not read the message", Fault.OURS)
         return sign_own(self._signers, own, head, leased)
 
+    def _is_over(self, trip: Trip) -> bool:
+        """
+        Must nothing more begin: does the relay stop, or did an operator suspend the site?
+        """
+        return self.draining or trip.queue.suspended
+
     def _hosts(self, site: Site, kept: Connection | None) -> Iterator[str]:
         """
         The hosts in the order in which they are asked, that of the kept connection first.
@@ -191,7 +203,7 @@ class Carrier:
         """
         queue, work, walk = trip.queue, trip.work, trip.walk
         age = self.wall() - work.leased.received_at
-        if self.draining:
+        if self._is_over(trip):
             self.office.abandon(walk)
         elif walk.was_refused and self.pool.works_at(queue.site):
             # The site takes mail, only not over so many connections: what ends makes way for this.
@@ -214,7 +226,7 @@ class Carrier:
         found = _reachable(found, egress)
         walk.look(found)
         for address in found.addresses if isinstance(found, Addresses) else ():
-            if self.draining:
+            if self._is_over(trip):
                 break
             source = egress.choose_source(address, self.random)
             target = Target(host, address, delivery.port, source, egress.name)
@@ -234,7 +246,7 @@ class Carrier:
 
     async def _open(self, target: Target, trip: Trip) -> Connection | HostFailure | None:
         """
-        None: it is too late, the relay is stopping.
+        None: it is too late, nothing more is to begin.
         """
         self._make_room(trip.queue)
         began = self.reactor.seconds()
@@ -249,18 +261,20 @@ class Carrier:
         finally:
             self._openings.discard(opening)
         if not isinstance(connection, HostFailure):
-            if self.draining:
+            if self._is_over(trip):
                 connection.close()
                 return None
-            self.pool.add(connection)
+            self.pool.add(connection, trip.demand)
             return connection
         at_once = not connection.of_host and self.reactor.seconds() - began < AT_ONCE
         if ":" in target.address and at_once and connection.outcome.fault is not Fault.OURS:
             # So fast it is this machine that has no way there, or a neighbour that refuses: to
             # be wrong costs no more than to try IPv4 first for a while.
             self._ipv6_last_until = self.reactor.seconds() + IPV6_LAST
+        if self.pool.is_refused_more(connection):
+            connection = evolve(connection, slow_down=True)
         if connection.slow_down:
-            self._slow_down(trip.queue, trip.work)
+            self._slow_down(trip.queue, trip.work, connection.outcome)
         self.pool.mark_dead(connection)
         return connection
 
@@ -283,14 +297,15 @@ class Carrier:
             connection.abort(Trouble(Cause.OURS, "the relay had an internal error"))
             raise
         finally:
-            most = 0 if self.draining else self.office.settings.config.delivery.messages_per_connection
+            most = 0 if self.draining else trip.queue.limits.messages_per_connection
             self.pool.put(connection, trip.site, trip.demand, trip.work.terms.egress, most)
         if any(verdict.stale for verdict in verdicts.values()):
             return True
-        if any(verdict.slow_down for verdict in verdicts.values()):
-            self._slow_down(trip.queue, trip.work)
+        slower = next((verdict.outcome for verdict in verdicts.values() if verdict.slow_down), None)
+        if isinstance(slower, Delayed):
+            self._slow_down(trip.queue, trip.work, slower)
         elif any(isinstance(verdict.outcome, Delivered) for verdict in verdicts.values()):
-            trip.queue.budget.succeed()
+            self._succeed(trip.queue)
         self.office.settle(walk, walk.score(verdicts, connection, self.wall()), trip.site.name)
         return False
 
@@ -301,11 +316,23 @@ class Carrier:
         self.pool.make_room(queue.site, queue.budget.allowed - queue.running)
         self.pool.limit(self.office.dispatch.running.free)
 
-    def _slow_down(self, queue: SiteQueue, work: Work) -> None:
-        if not queue.budget.slow_down(work.round):
+    def _succeed(self, queue: SiteQueue) -> None:
+        if queue.budget.succeed():
+            self._remember(queue)
+
+    def _remember(self, queue: SiteQueue) -> None:
+        self.office.dispatch.remember(queue.state)
+        self.office.queue.note_site(queue.state)
+
+    def _slow_down(self, queue: SiteQueue, work: Work, outcome: Delayed) -> None:
+        # Of a site, not of a message: whose mail brought it out is nobody's business.
+        addresses = (held.recipient.recipient.address for held in work.held.values())
+        reason = redact(str(outcome.reply or outcome.text), (work.leased.reverse_path, *addresses))[:MAX_REASON]
+        if not queue.budget.slow_down(work.round, self.wall(), reason):
             return
         self._make_room(queue)
-        log.info("site asks for less at a time", site=queue.site.name, connections=queue.budget.allowed)
+        self._remember(queue)
+        log.info("site asks for less at a time", site=queue.site.name, connections=queue.budget.allowed, reason=reason)
 
 
 def _reachable(found: Addresses | Delayed, egress: Egress) -> Addresses | Delayed:

@@ -59,7 +59,7 @@ class Connection(Protocol):
     Made by L{lmrelay.outbound.connect.Connector}. C{host} is the MX's name, C{address} its IP
     address, C{source} the one of ours that was chosen (empty: the system chose). C{tls} is None
     for plaintext; C{tls_failure} says why TLS that was offered is not used. C{transactions}
-    counts those begun.
+    counts those begun. C{words} are the receiver's own that ask for less at a time.
     """
 
     log = Logger()
@@ -71,6 +71,7 @@ class Connection(Protocol):
         self.source = ""
         self.tls: Tls | None = None
         self.tls_failure = ""
+        self.words: tuple[str, ...] = ()
         self.extensions: Extensions = {}
         self.transactions = 0
         self._timeouts = timeouts
@@ -134,7 +135,13 @@ class Connection(Protocol):
         One transaction, from beginning to end. Never raises.
         """
         transaction = Transaction(
-            leased, self.extensions, reset=self._needs_reset, reused=reused, tls_failure=self.tls_failure, chunk=chunk
+            leased,
+            self.extensions,
+            reset=self._needs_reset,
+            reused=reused,
+            tls_failure=self.tls_failure,
+            words=self.words,
+            chunk=chunk,
         )
         if transaction.is_over:
             return transaction

@@ -22,6 +22,7 @@ from lmrelay.queue.keys import cap_keys, forget_keys
 from lmrelay.queue.quotas import cap_counts, forget_counts
 from lmrelay.queue.schedule import latest_retry
 from lmrelay.queue.schema import attempt, chunk, command, event, is_open, message, recipient, webhook_delivery
+from lmrelay.queue.sites import forget_sites
 from lmrelay.queue.store import explain
 from lmrelay.queue.writer import IWriter
 
@@ -39,7 +40,7 @@ Recipients forgotten in one transaction, but for the last message's.
 
 STEP_EXPIRED = 2000
 """
-Keys, and counts, deleted in one transaction, at most.
+Keys, counts, and sites deleted in one transaction, at most.
 """
 
 BREATH = 0.05
@@ -114,14 +115,15 @@ def forget_messages(connection: Connection, items: Sequence[Sequence[str]]) -> l
 
 def forget_expired(connection: Connection, items: Sequence[float]) -> list[bool]:
     """
-    Delete, as of that time, orders long carried out, and keys and counts that mean nothing any more. Is there more?
+    Delete, as of that time, orders long carried out, keys and counts that mean nothing any more, and sites of which
+    nothing was heard for long. Is there more?
 
     Keys that a clock which was ahead would keep for too long are brought near.
     """
     now = max(items)
     cap_keys(connection, now)
     connection.execute(delete(command).where(command.c.done_at < now - ANSWERED_FOR))
-    gone = forget_keys(connection, now, STEP_EXPIRED), forget_counts(connection, now, STEP_EXPIRED)
+    gone = [forget(connection, now, STEP_EXPIRED) for forget in (forget_keys, forget_counts, forget_sites)]
     return [STEP_EXPIRED in gone] * len(items)
 
 
