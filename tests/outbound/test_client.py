@@ -343,7 +343,7 @@ class ExtensionTests(ClientTests):
         """
         What a server with DSN would tell of success comes to the relay, so that is where the client's way ends.
         """
-        mx, relay, connection = self.start()
+        _, relay, connection = self.start()
         self.assertTrue(relay.deliver(connection, leased(return_path="bounce.acme.example"))[0].outcome.relayed)
 
 
