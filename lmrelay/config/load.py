@@ -268,6 +268,7 @@ def _need_certificate(tls: ServerTls, file: str) -> list[Problem]:
 
 def _warn(config: Config) -> list[Problem]:
     warnings = []
+    taken = any(one.enabled and one.takes_bounces for one in config.listeners)
     if config.http.listen:
         warnings.append(Problem(str(config.path), "http.listen", "metrics and health are not served by this version"))
     for slug, project in config.projects.items():
@@ -278,6 +279,12 @@ def _warn(config: Config) -> list[Problem]:
             warnings.append(Problem(file, "domains", "is empty: the project can send from no address"))
         warnings += _warn_of_limits(config, project, file)
         warnings += _warn_of_links(config, project, file)
+        if not taken:
+            reason = (
+                "has a return_path, but no listener takes what comes back: open port 25, or set bounces = true on one"
+            )
+            wanting = (route.slug for route in project.routes.values() if route.return_path)
+            warnings += [Problem(file, f"routes.{name}", reason) for name in wanting]
     return warnings
 
 
