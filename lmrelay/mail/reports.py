@@ -71,13 +71,6 @@ class Report:
         """
         return classify(self.status, self.text)
 
-    @property
-    def is_final(self) -> bool:
-        """
-        Was it refused for good, and not given up after a time of trouble (RFC 3463 §3.1)?
-        """
-        return self.kind is Kind.BOUNCE and not self.status.startswith("4.")
-
 
 _KINDS = {"failed": Kind.BOUNCE, "delayed": Kind.DELAY}
 _GOOD = frozenset({"delivered", "relayed", "expanded"})

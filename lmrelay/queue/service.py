@@ -37,6 +37,7 @@ from lmrelay.mail.outcome import Attempt, Delivered
 from lmrelay.queue.acceptance import RESERVE, Acceptance
 from lmrelay.queue.ballast import FILE as BALLAST
 from lmrelay.queue.ballast import SIZE, Ballast
+from lmrelay.queue.bounces import Bounces
 from lmrelay.queue.commands import Obedience
 from lmrelay.queue.contents import Cache, Content, InlineReader, IReader, ThreadedReader
 from lmrelay.queue.leases import DOUBTED_AFTER, Lease, delete_orphans
@@ -49,7 +50,7 @@ from lmrelay.queue.settle import Settle, Settler
 from lmrelay.queue.store import find_url, make_engine, make_private, make_reading_engine, migrate, name_database
 from lmrelay.queue.taker import Taker
 from lmrelay.queue.token_use import TokenUse
-from lmrelay.queue.upkeep import BREATH, Checkpoints, Upkeep
+from lmrelay.queue.upkeep import BREATH, Checkpoints, Upkeep, unless_out_of_order
 from lmrelay.queue.writer import InlineWriter, IWriter, ThreadedWriter
 from lmrelay.tasks import Tasks
 
@@ -71,7 +72,7 @@ log = Logger()
 @define(eq=False)
 class QueueService:
     """
-    The queue. Nothing is opened before L{start}. C{inline} does all writing and reading on
+    The queue. Nothing is opened before L{start}; C{returns} is there from then on. C{inline} does all writing and reading on
     the caller's thread, for tests and simulations.
     """
 
@@ -84,6 +85,7 @@ class QueueService:
     _inline: bool = False
     _free: Callable[[], int] | None = None
     worker: str = field(default="", init=False)
+    returns: Bounces = field(init=False)
     _writer: IWriter = field(init=False)
     _reader: IReader = field(init=False)
     _lease: Lease = field(init=False)
@@ -190,6 +192,7 @@ class QueueService:
             self._writer, self._reader, self._dispatch, self.worker, self._wall, self._taker.wake, self._free_leases
         )
         self._token_use = TokenUse(self._writer, self._wall)
+        self.returns = Bounces(self._writer, self._reader, self._wall, self._entropy)
         self._upkeep = Upkeep(self._writer, self._reader, self._settings, self._wall, self._sleep)
 
     def _free_octets(self) -> int:
@@ -227,7 +230,7 @@ class QueueService:
         self._upkeep.stop()
         self._recorder.end()
         await self._tasks.wait()
-        await _unless_out_of_order(self._token_use.write())
+        await unless_out_of_order(self._token_use.write())
         try:
             await self._writer.submit(self._lease.leave, None)
         except StoreError as error:
@@ -389,11 +392,4 @@ class QueueService:
         return self._try(self._checkpoints.run())
 
     def _try(self, work: Coroutine[Deferred[Any], Any, None]) -> Deferred[None]:
-        return self._tasks.start(_unless_out_of_order(work))
-
-
-async def _unless_out_of_order(work: Coroutine[Deferred[Any], Any, None]) -> None:
-    try:
-        await work
-    except StoreError as error:
-        log.warn("the queue's upkeep has to wait", reason=str(error))
+        return self._tasks.start(unless_out_of_order(work))

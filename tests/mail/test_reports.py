@@ -110,16 +110,6 @@ def test_our_own(action: Action, local: str) -> None:
     assert "relay.example" == report.by
 
 
-@pytest.mark.parametrize(
-    ("name", "final"), [("rfc3464_failed", True), ("rfc3464_expired", False), ("arf_abuse", False)]
-)
-def test_final(name: str, final: bool) -> None:
-    """
-    Given up after a time of trouble is not refused for good.
-    """
-    assert final is understand(read(name)).is_final
-
-
 @given(st.binary(max_size=4096))
 def test_any_octets(octets: bytes) -> None:
     """
