@@ -72,8 +72,8 @@ log = Logger()
 @define(eq=False)
 class QueueService:
     """
-    The queue. Nothing is opened before L{start}; C{returns} is there from then on. C{inline} does all writing and reading on
-    the caller's thread, for tests and simulations.
+    The queue. Nothing is opened before L{start}, and C{returns} is there from then on. C{inline} does all writing and
+    reading on the caller's thread, for tests and simulations.
     """
 
     _settings: ISettings

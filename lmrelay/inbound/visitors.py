@@ -1,0 +1,116 @@
+"""
+Who brings mail back without login: how many at a time, how much in a minute, and how much of it in memory.
+
+One client, an IPv6 /64 being one, gets no more than a part of the places, so that others are left. Pure but for the
+clock, which is given.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from attrs import define, field
+
+from lmrelay.config.values import MIB, Bounces, Config
+from lmrelay.errors import Refused
+from lmrelay.inbound.limits import client_key
+from lmrelay.interfaces import ISettings
+from lmrelay.smtp import replies
+
+PART = 4
+"""
+One client has at most this part of the places: a fourth.
+"""
+
+MINUTE = 60.0
+
+MEMORY = 32 * MIB
+"""
+Octets of what comes back that are in memory at a time, or one message's.
+"""
+
+
+@define(eq=False)
+class Visitors:
+    """
+    What all sessions share.
+    """
+
+    _settings: ISettings
+    _clock: Callable[[], float]
+    _inside: dict[str, int] = field(factory=dict)
+    _lately: deque[float] = field(factory=deque)
+    _held: int = 0
+    _seen: Config | None = None
+    _domains: frozenset[str] = frozenset()
+
+    @property
+    def domains(self) -> frozenset[str]:
+        """
+        The return-path domains of all routes now.
+        """
+        config: Config = self._settings.config
+        if config is not self._seen:
+            routes = (route for project in config.projects.values() for route in project.routes.values())
+            self._domains = frozenset(route.return_path for route in routes if route.return_path)
+            self._seen = config
+        return self._domains
+
+    @property
+    def limits(self) -> Bounces:
+        """
+        Those in force.
+        """
+        bounces: Bounces = self._settings.config.bounces
+        return bounces
+
+    def enter(self, address: str) -> None:
+        """
+        A session begins to bring mail; L{leave} when it ends.
+
+        @raise Refused: there are too many (421 4.7.0), and nothing is to be left
+        """
+        key, most = client_key(address), self.limits.connections
+        count = self._inside.get(key, 0)
+        if sum(self._inside.values()) >= most or count >= max(1, most // PART):
+            raise Refused(replies.TOO_MANY_CONNECTIONS)
+        self._inside[key] = count + 1
+
+    def leave(self, address: str) -> None:
+        """
+        A session that entered ended.
+        """
+        key = client_key(address)
+        self._inside[key] -= 1
+        if not self._inside[key]:
+            del self._inside[key]
+
+    def count(self) -> None:
+        """
+        Another message begins.
+
+        @raise Refused: there were too many within the last minute (452 4.7.0)
+        """
+        now = self._clock()
+        while self._lately and self._lately[0] <= now - MINUTE:
+            self._lately.popleft()
+        if len(self._lately) >= self.limits.messages_per_minute:
+            raise Refused(replies.TOO_MUCH_RETURNED)
+        self._lately.append(now)
+
+    def hold(self, octets: int) -> None:
+        """
+        So much more is in memory, until L{let_go}.
+
+        @raise Refused: there is no room (452 4.3.1)
+        """
+        if self._held + octets > max(MEMORY, self.limits.message_size):
+            raise Refused(replies.STORE_FULL)
+        self._held += octets
+
+    def let_go(self, octets: int) -> None:
+        """
+        So much is no longer in memory.
+        """
+        self._held -= octets
