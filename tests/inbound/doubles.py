@@ -181,15 +181,19 @@ class Acceptance:
 @define(eq=False)
 class Returns:
     """
-    C{awaited} by message and number; C{recorded} is what came. C{fault} is what the next call raises.
+    C{awaited} by message and number; C{recorded} is what came. C{finds} and C{answers}, when any, are what the next
+    calls give, C{fault} what a look raises.
     """
 
     awaited: dict[tuple[str, int], Awaited] = field(factory=dict)
     recorded: list[tuple[Awaited, Report]] = field(factory=list)
+    finds: list[Deferred[Any]] = field(factory=list)
     answers: list[Deferred[Any]] = field(factory=list)
     fault: Exception | None = None
 
     def find(self, message_id: str, number: int) -> Deferred[Awaited | None]:
+        if self.finds:
+            return self.finds.pop(0)
         return fail(self.fault) if self.fault else succeed(self.awaited.get((message_id, number)))
 
     def record(self, awaited: Awaited, report: Report) -> Deferred[bool]:
