@@ -44,6 +44,7 @@ FORMS = (
             "this message was created automatically by mail delivery software",
             "a message that you sent could not be delivered to one or more of its recipients",
             "a message that you have sent could not be delivered to one or more recipients",
+            "a message that you sent contained one or more recipient addresses that were incorrectly constructed",
         ),
         ("has not yet been delivered", "no action is required on your part"),
     ),
@@ -62,6 +63,7 @@ FORMS = (
             "----- the following addresses had permanent fatal errors -----",
             "----- the following addresses had transient non-fatal errors -----",
             "----- the following addresses had delivery problems -----",
+            "----- the following addresses had permanent delivery errors -----",
             "----- transcript of session follows -----",
             "----- session transcript follows -----",
         ),
@@ -100,6 +102,13 @@ FORMS = (
         "",
         (
             "this is an automatically generated delivery status notification",
+            "this is the dragonfly mail agent",
+            "there was an error delivering your mail",
+            "we had trouble delivering your message",
+            "did not reach the following recipient",
+            "an error occurred while trying to deliver the mail to the following recip",
+            "to the following address(es) could not be delivered",
+            "unable to deliver message to <",
             "your mail could not be delivered",
             "your email could not be delivered",
             "your message could not be delivered",
@@ -125,7 +134,8 @@ FORMS = (
 _COPY = re.compile(
     r"^[ \t>]*(?:--- ?below this line|-+ ?this is a copy of|-+ ?original message|-+ ?the header of the original|"
     r"-+ ?returned message|-+ ?the body of the message|-+ ?message header|-+ ?unsent message below|"
-    r"original message headers?:|-+ ?undelivered message|reporting-mta:|received: (?:from|by) )",
+    r"original message headers?:|original message follows|message headers follow|"
+    r"-+ ?undelivered message|reporting-mta:|received: (?:from|by) )",
     re.IGNORECASE | re.MULTILINE,
 )
 _ENHANCED = re.compile(r"(?<![0-9.])([45]\.[0-9]{1,3}\.[0-9]{1,3})(?!\.?[0-9])")
@@ -159,7 +169,18 @@ def readable(message: Part) -> str:
     """
     The text that people would read first, without a message that is returned below it.
     """
-    part = message.find("text/plain") or message.find("text/html")
+    text = plain_text(message)
+    copy = _COPY.search(text)
+    return text[: copy.start()] if copy else text
+
+
+def plain_text(message: Part) -> str:
+    """
+    The same, with all that is in it.
+    """
+    # A multipart whose parts cannot be told apart is read as it stands.
+    broken = message if message.type.startswith("multipart/") and not message.parts else None
+    part = message.find("text/plain") or message.find("text/html") or broken
     if part is None:
         return ""
     text = part.text(TEXT_LIMIT).replace("\r\n", "\n").replace("\u2019", "'")
@@ -167,8 +188,7 @@ def readable(message: Part) -> str:
         text = _TAG.sub(" ", _BREAK.sub("\n\n", text))
         for entity, meant in _ENTITIES:
             text = text.replace(entity, meant)
-    copy = _COPY.search(text)
-    return text[: copy.start()] if copy else text
+    return text
 
 
 def read_form(message: Part, words: str) -> Read | None:
