@@ -148,7 +148,9 @@ _AUTO_SUBJECT = re.compile(
     r"i am (?:currently )?(?:out|away)|away from)",
     re.IGNORECASE,
 )
-_TAG = re.compile(r"<(?:style|script)\b.*?</(?:style|script)\s*>|<[^<>]*>", re.IGNORECASE | re.DOTALL)
+_UNSEEN = re.compile(r"<(style|script)\b", re.IGNORECASE)
+_SEEN = re.compile(r"</(style|script)\b", re.IGNORECASE)
+_TAG = re.compile(r"<[^<>]*>")
 _BREAK = re.compile(r"<(?:br|/p|/div|/tr|/h[1-6]|/li)\b[^<>]*>", re.IGNORECASE)
 _ENTITIES = (("&nbsp;", " "), ("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&#39;", "'"), ("&amp;", "&"))
 
@@ -165,18 +167,17 @@ class Read:
     form: str = ""
 
 
-def readable(message: Part) -> str:
+def cut_copy(text: str) -> str:
     """
-    The text that people would read first, without a message that is returned below it.
+    The text without a message that is returned below it.
     """
-    text = plain_text(message)
     copy = _COPY.search(text)
     return text[: copy.start()] if copy else text
 
 
 def plain_text(message: Part) -> str:
     """
-    The same, with all that is in it.
+    The text that people would read first.
     """
     # A multipart whose parts cannot be told apart is read as it stands.
     broken = message if message.type.startswith("multipart/") and not message.parts else None
@@ -185,10 +186,24 @@ def plain_text(message: Part) -> str:
         return ""
     text = part.text(TEXT_LIMIT).replace("\r\n", "\n").replace("\u2019", "'")
     if part.type == "text/html":
-        text = _TAG.sub(" ", _BREAK.sub("\n\n", text))
+        text = _TAG.sub(" ", _BREAK.sub("\n\n", _drop_unseen(text)))
         for entity, meant in _ENTITIES:
             text = text.replace(entity, meant)
     return text
+
+
+def _drop_unseen(text: str) -> str:
+    """
+    HTML without its style sheets and scripts. Step by step, for a pattern over both ends would begin anew at each.
+    """
+    kept, at = [], 0
+    while begin := _UNSEEN.search(text, at):
+        kept.append(text[at : begin.start()])
+        end = _SEEN.search(text, begin.end())
+        if end is None:
+            return "".join(kept)
+        at = end.start()
+    return "".join((*kept, text[at:]))
 
 
 def read_form(message: Part, words: str) -> Read | None:

@@ -16,7 +16,7 @@ from attrs import frozen
 from lmrelay.mail.address import Address
 from lmrelay.mail.classify import Reason, classify
 from lmrelay.mail.encoded_words import decode_charset, decode_words
-from lmrelay.mail.free_forms import is_auto_reply, plain_text, read_form, read_loosely, readable
+from lmrelay.mail.free_forms import cut_copy, is_auto_reply, plain_text, read_form, read_loosely
 from lmrelay.mail.mime import Part, read_message
 
 TEXT_LIMIT = 500
@@ -97,12 +97,13 @@ def understand(content: bytes, recipient: Address | None = None) -> Report:
     @param recipient: whom the mail was for: where a report is about several, what it says of that one counts
     """
     message = read_message(content)
+    text = plain_text(message)
     return (
         _read_feedback(message)
-        or _read_status(message, recipient)
+        or _read_status(message, text, recipient)
         or _read_receipt(message)
-        or _read_stray_status(message, recipient)
-        or _read_words(message)
+        or _read_stray_status(text, recipient)
+        or _read_words(message, cut_copy(text))
         or Report(Kind.NONE, text=_say(f"nothing that is known: {_subject(message)}"))
     )
 
@@ -128,22 +129,25 @@ def _read_plain_complaint(message: Part) -> Report | None:
     return Report(Kind.COMPLAINT, text="abuse", by=_say(decode_words(message.value("From"))))
 
 
-def _read_status(message: Part, recipient: Address | None) -> Report | None:
+def _read_status(message: Part, text: str, recipient: Address | None) -> Report | None:
     part = message.find(*_STATUS_TYPES)
-    return None if part is None else _weigh(list(_groups(part.content())), message, recipient)
+    return None if part is None else _weigh(list(_groups(part.content())), text, recipient)
 
 
-def _read_stray_status(message: Part, recipient: Address | None) -> Report | None:
+def _read_stray_status(text: str, recipient: Address | None) -> Report | None:
     """
     The fields where they are in the text, or in parts that are not told apart: only with both that matter.
     """
-    groups = list(_groups(plain_text(message).encode("utf-8", "replace")))
+    groups = list(_groups(text.encode("utf-8", "replace")))
     if not any("final-recipient" in group and group.get("action", "").lower() in _KINDS for group in groups):
         return None
-    return _weigh(groups, message, recipient)
+    return _weigh(groups, text, recipient)
 
 
-def _weigh(groups: Sequence[Mapping[str, str]], message: Part, recipient: Address | None) -> Report | None:
+def _weigh(groups: Sequence[Mapping[str, str]], told: str, recipient: Address | None) -> Report | None:
+    """
+    What the fields say; C{told} is what people read of it, for where they say little.
+    """
     by = _say(_typed(next((group["reporting-mta"] for group in groups if "reporting-mta" in group), "")))
     about = [group for group in groups if "action" in group or "final-recipient" in group]
     chosen = _choose([group for group in about if _names(group, recipient)] or about)
@@ -154,7 +158,7 @@ def _weigh(groups: Sequence[Mapping[str, str]], message: Part, recipient: Addres
         return Report(Kind.NONE, text=_say(f"a notice of success: {chosen.get('action', '')}"), by=by)
     text = _words(chosen)
     if not text:
-        read = read_loosely(readable(message))
+        read = read_loosely(cut_copy(told))
         text = read.text if read is not None else ""
     return Report(kind, _status(chosen, kind, text), _say(text), by)
 
@@ -224,8 +228,8 @@ def _read_receipt(message: Part) -> Report | None:
     return Report(Kind.NONE, text="a receipt")
 
 
-def _read_words(message: Part) -> Report | None:
-    subject, words = _subject(message), readable(message)
+def _read_words(message: Part, words: str) -> Report | None:
+    subject = _subject(message)
     read = read_form(message, words)
     if read is None and _SENDERS.search(decode_words(message.value("From")).lower()):
         read = read_loosely(words)
