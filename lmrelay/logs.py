@@ -183,9 +183,9 @@ def _plain(value: object) -> str:
     if isinstance(value, enum.Enum):
         return _plain(value.value)
     if isinstance(value, Mapping):
-        return ",".join(f"{_plain(key)}:{_plain(item)}" for key, item in value.items())
+        return _shorten(",".join(f"{_plain(key)}:{_plain(item)}" for key, item in value.items()))
     if isinstance(value, (list, tuple, set, frozenset)):
-        return ",".join(map(_plain, value))
+        return _shorten(",".join(map(_plain, value)))
     return _shorten(_describe(value))
 
 
@@ -207,10 +207,17 @@ def _jsonable(value: object) -> object:
     if isinstance(value, enum.Enum):
         return _jsonable(value.value)
     if isinstance(value, Mapping):
-        return {_plain(key): _jsonable(item) for key, item in value.items()}
+        return _bounded({_plain(key): _jsonable(item) for key, item in value.items()}, value)
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [_jsonable(item) for item in value]
+        return _bounded([_jsonable(item) for item in value], value)
     return _plain(value)
+
+
+def _bounded(converted: object, value: object) -> object:
+    """
+    A collection as it is; as shortened text where it would fill the log.
+    """
+    return converted if len(str(converted)) <= 2 * MAX_VALUE else _plain(value)
 
 
 def _shorten(text: str) -> str:

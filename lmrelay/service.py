@@ -11,7 +11,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any, cast
 
@@ -56,6 +55,7 @@ class Relay(Service):
 
     C{resolver} stands in for the DNS. C{descriptors} is how many the process may have, of files and sockets.
     C{adopted} is told of each configuration that takes force, for what lies outside of the relay (the log).
+    C{fit} makes of each that is read again what is to hold, where not the files alone say it (quickstart).
     """
 
     def __init__(
@@ -69,9 +69,10 @@ class Relay(Service):
         random: Random | None = None,
         descriptors: int = sys.maxsize,
         adopted: Callable[[Config], None] = lambda _: None,
+        fit: Callable[[Config], Config] = lambda config: config,
     ) -> None:
         self.settings = settings = Settings(config)
-        self.reactor, self._adopted = reactor, adopted
+        self.reactor, self._adopted, self._fit = reactor, adopted, fit
         random = random or SystemRandom()
         self._descriptors, self._room = descriptors, divide(descriptors)
         self._context: CertificateOptions | None = None
@@ -174,7 +175,7 @@ class Relay(Service):
         return first == 0
 
     def _read(self) -> Deferred[Config]:
-        return Deferred.fromCoroutine(_read(self.settings.config.path))
+        return Deferred.fromCoroutine(_read(self.settings.config)).addCallback(self._fit)
 
     def _adopt(self, config: Config) -> Deferred[None]:
         old = self.settings.config
@@ -216,8 +217,11 @@ class Relay(Service):
         return [Problem(str(config.path), "listeners", error) for error in self.listeners.change(config.listeners)]
 
 
-async def _read(path: Path) -> Config:
-    return await _with_link_key(await deferToThread(load, path))
+async def _read(old: Config) -> Config:
+    """
+    The files as they are now, but for the state folder: queue and key are in use there.
+    """
+    return await _with_link_key(await deferToThread(load, old.path, old))
 
 
 async def _with_link_key(config: Config) -> Config:

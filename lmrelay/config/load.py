@@ -32,6 +32,7 @@ from lmrelay.config.values import (
     Security,
     ServerTls,
 )
+from lmrelay.config.warnings import warn_of_routes
 from lmrelay.errors import ConfigError, Problem, SyntaxRefused
 from lmrelay.mail.address import ascii_domain
 
@@ -47,18 +48,23 @@ Keys that are meant for a route and are none of its keys, and what to do about e
 """
 
 
-def load(path: Path) -> Config:
+def load(path: Path, running: Config | None = None) -> Config:
     """
     The configuration at C{path}, with its projects and the key that unseals their tokens.
 
+    @param running: that of a relay which runs: its state folder stays in use, its projects' folder cannot just be gone
     @raise ConfigError: all that is wrong
     """
     path = path.absolute()
     reader = Reader(str(path), path.parent)
     config = _read_main(reader, path)
+    moves = _warn_of_move(config, running.server.state_dir) if config and running else []
+    if config is not None and running is not None:
+        config = evolve(config, server=evolve(config.server, state_dir=running.server.state_dir))
     problems = list(reader.problems)
     folder = config.server.read_projects if config else path.parent / "projects.d"
-    projects, more = _read_projects(folder, needed=config is not None and _is_set(path, "read_projects"))
+    had = running is not None and bool(running.projects)
+    projects, more = _read_projects(folder, needed=had or (config is not None and _is_set(path, "read_projects")))
     problems += more
     if config is not None:
         problems += _check(config)
@@ -69,7 +75,7 @@ def load(path: Path) -> Config:
     if problems or config is None:
         raise ConfigError(*problems)
     kept, broken = break_seals(config.projects, config.token_key)
-    return evolve(config, projects=kept, warnings=(*_warn(config), *_warn_of_seals(config, broken)))
+    return evolve(config, projects=kept, warnings=(*moves, *_warn(config), *_warn_of_seals(config, broken)))
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -266,9 +272,13 @@ def _need_certificate(tls: ServerTls, file: str) -> list[Problem]:
     ]
 
 
+def _warn_of_move(config: Config, used: Path) -> list[Problem]:
+    problem = Problem(str(config.path), "server.state_dir", f"takes a restart: until then {used} stays in use")
+    return [problem] if config.server.state_dir != used else []
+
+
 def _warn(config: Config) -> list[Problem]:
     warnings = []
-    taken = any(one.enabled and one.takes_bounces for one in config.listeners)
     if config.http.listen:
         warnings.append(Problem(str(config.path), "http.listen", "metrics and health are not served by this version"))
     for slug, project in config.projects.items():
@@ -278,13 +288,7 @@ def _warn(config: Config) -> list[Problem]:
         if not project.domains:
             warnings.append(Problem(file, "domains", "is empty: the project can send from no address"))
         warnings += _warn_of_limits(config, project, file)
-        warnings += _warn_of_links(config, project, file)
-        if not taken:
-            reason = (
-                "has a return_path, but no listener takes what comes back: open port 25, or set bounces = true on one"
-            )
-            wanting = (route.slug for route in project.routes.values() if route.return_path)
-            warnings += [Problem(file, f"routes.{name}", reason) for name in wanting]
+        warnings += warn_of_routes(config, project, file, config.server.state_dir / TOKEN_KEY)
     return warnings
 
 
@@ -301,26 +305,6 @@ def _warn_of_limits(config: Config, project: Project, file: str) -> list[Problem
         Problem(file, key, f"is above the server's own limit, which holds: [limits] {theirs} = {ceiling}")
         for key, limit, theirs, ceiling in pairs
         if limit is not None and limit > ceiling
-    ]
-
-
-def _warn_of_links(config: Config, project: Project, file: str) -> list[Problem]:
-    if config.token_key:
-        return []
-    key = config.server.state_dir / TOKEN_KEY
-    return [
-        Problem(
-            file,
-            f"routes.{slug}.{name}",
-            f"its {what} cannot be signed, so its messages wait: there is no {key};"
-            f" `lmrelay route key {project.slug} {slug}` makes it, for the next reload to take over",
-        )
-        for slug, route in project.routes.items()
-        for name, what, value in (
-            ("unsubscribe_url", "links", route.unsubscribe_url),
-            ("return_path", "return paths", route.return_path),
-        )
-        if value
     ]
 
 

@@ -42,7 +42,7 @@ class SizeLimit:
 class Content:
     """
     C{prepare} checks and completes a head, or raises Refused. C{size} counts content octets.
-    C{refusal} is the first thing that was wrong.
+    C{refusal} is the first thing that was wrong. C{body_eight_bit}: the body has octets beyond ASCII.
     """
 
     reader: DataReader | ChunkReader
@@ -54,14 +54,8 @@ class Content:
     refusal: Reply | None = None
     prepared: Prepared | None = None
     body: IBody | None = None
+    body_eight_bit: bool = False
     _head: HeadReader = field(factory=HeadReader)
-
-    @property
-    def body_eight_bit(self) -> bool:
-        """
-        Has the body octets beyond ASCII? (Or, where both are in one block, the head.)
-        """
-        return self.reader.eight_bit
 
     @property
     def is_excessive(self) -> bool:
@@ -117,7 +111,7 @@ class Content:
 
     def _keep(self, octets: bytes) -> Deferred[None] | None:
         if self.body is not None:
-            return self.body.write(octets)
+            return self._write(self.body, octets)
         waits: list[Deferred[None] | None] = []
         self._guard(lambda: self._read_head(self._head.feed(octets), waits))
         return waits[0] if waits else None
@@ -128,7 +122,13 @@ class Content:
         self.prepared = self.prepare(Head.parse(self._head.head))
         self.body = self.open_body()
         if rest:
-            waits.append(self.body.write(rest))
+            waits.append(self._write(self.body, rest))
+
+    def _write(self, body: IBody, octets: bytes) -> Deferred[None] | None:
+        # The reader's flag is of the head too, of which fields may have been removed since.
+        if self.reader.eight_bit and not self.body_eight_bit:
+            self.body_eight_bit = not octets.isascii()
+        return body.write(octets)
 
     def _guard(self, step: Callable[[], None]) -> None:
         try:

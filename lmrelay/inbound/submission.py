@@ -165,7 +165,8 @@ def make_submission(
     """
     project, envelope = transaction.project, transaction.envelope()
     controls, route = transaction.controls, transaction.route or project.route()
-    head = prepared.head.prepend(_trace(services, client, transaction)).to_bytes()
+    unsubscribe, given = _choose_link(route, prepared.head)
+    head = given.prepend(_trace(services, client, transaction)).to_bytes()
     return Submission(
         project=project.slug,
         route=route.slug,
@@ -186,7 +187,7 @@ def make_submission(
         token_id=submitter.token_id,
         key=controls.key,
         fingerprint=_fingerprint(envelope, route, prepared.head) if controls.key else "",
-        unsubscribe=_choose_link(route, prepared.head),
+        unsubscribe=unsubscribe,
         redact=route.redact,
         # What is itself an answer must stay one, else two relays could answer each other for ever (RFC 5321 §4.5.5).
         return_path="" if envelope.reverse_path is None else route.return_path,
@@ -209,13 +210,13 @@ def _tell(text: str) -> str:
     return text[:SHOWN].encode("ascii", "replace").decode("ascii")
 
 
-def _choose_link(route: Route, head: Head) -> str:
+def _choose_link(route: Route, head: Head) -> tuple[str, Head]:
     """
-    The template of the link to unsubscribe, unless the message brings its own.
+    The template of the link to unsubscribe, unless the message brings its own, and the head that the link fits.
     """
-    if route.kind is not Kind.BROADCAST or head.first("List-Unsubscribe") is not None:
-        return ""
-    return route.unsubscribe_url
+    link = "" if route.kind is not Kind.BROADCAST or head.first("List-Unsubscribe") else route.unsubscribe_url
+    # The link brings one of its own, and there is to be exactly one (RFC 8058 §3.1).
+    return link, head.remove(["List-Unsubscribe-Post"]) if link else head
 
 
 def _fingerprint(envelope: Envelope, route: Route, head: Head) -> str:
@@ -224,7 +225,11 @@ def _fingerprint(envelope: Envelope, route: Route, head: Head) -> str:
     boundaries of its parts anew.
     """
     recipients = sorted(one.address.key for one in envelope.recipients)
-    shown = [[field.value for field in head.all(name)] for name in ("From", "To", "Subject")]
+    # Octets that are no UTF-8 all read the same, so two messages would be one, and the second lost.
+    shown = [
+        [field.unfolded.decode("utf-8", "surrogateescape") for field in head.all(name)]
+        for name in ("From", "To", "Subject")
+    ]
     sender = "" if envelope.reverse_path is None else envelope.reverse_path.key
     # JSON keeps apart what stands side by side.
     return sha256(json.dumps([sender, recipients, route.slug, *shown]).encode("ascii")).hexdigest()

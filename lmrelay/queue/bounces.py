@@ -18,10 +18,9 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from lmrelay.interfaces import Awaited, IReturns
-from lmrelay.mail.redact import redact
 from lmrelay.mail.reports import Kind, Report
 from lmrelay.queue.contents import IReader
-from lmrelay.queue.rows import Entropy, Row, describe_row, event_row, extend, quote, read_address
+from lmrelay.queue.rows import Entropy, Row, dump, event_row, read_address
 from lmrelay.queue.schema import FAILED, bounce, event, message, recipient
 from lmrelay.queue.statements import insert_rows, run_each
 from lmrelay.queue.writer import IWriter
@@ -107,13 +106,11 @@ def _lock(connection: Connection, items: Sequence[Back]) -> dict[tuple[str, int]
     query = (
         select(
             *_PLACE,
-            recipient.c.address,
             recipient.c.state,
             recipient.c.attempts,
-            *(
-                message.c[name]
-                for name in ("project", "route", "subject", "tags", "metadata", "redact", "reverse_path")
-            ),
+            message.c.project,
+            message.c.route,
+            message.c.redact,
         )
         .join(message, message.c.id == recipient.c.message)
         .where(tuple_(*_PLACE).in_({(one.message, one.number) for one in items}))
@@ -182,20 +179,19 @@ def _event_type(kind: Kind, status: str) -> str | None:
 
 
 def _document(row: Any, report: Report) -> str:
-    said = describe_row(row.message, row.subject, row.tags, row.metadata, redact=row.redact)
-    text, by = report.text, report.by
-    if row.redact:
-        known = (read_address(row.address), read_address(row.reverse_path))
-        text, by = redact(text, known), redact(by, known)
+    # Where addresses are to stay out, nobody can say what else the words of others tell.
+    text, by = (None, None) if row.redact else (report.text, report.by or None)
     reason = "complaint" if report.kind is Kind.COMPLAINT else str(report.reason)
     fault = "recipient" if report.kind is Kind.COMPLAINT else report.reason.fault.value
-    response = f'{{"status_code":null,"enhanced_status_code":{quote(report.status or None)},"content":{quote(text)}}}'
-    more = (
-        f'"recipient":{quote(None if row.redact else row.address)},"response":{response},"mx":null,"tls":null,'
-        f'"attempt":{row.attempts},"report":{{"kind":{quote(report.kind.value)},"by":{quote(by or None)},'
-        f'"reason":{quote(reason)},"fault":{quote(fault)}}}'
+    return dump(
+        {
+            "response": {"status_code": None, "enhanced_status_code": report.status or None, "content": text},
+            "mx": None,
+            "tls": None,
+            "attempt": row.attempts,
+            "report": {"kind": report.kind.value, "by": by, "reason": reason, "fault": fault},
+        }
     )
-    return extend(said, more)
 
 
 def list_returned(connection: Connection, id_: str) -> dict[int, list[Row]]:

@@ -136,7 +136,7 @@ class QueueService:
             (POLL, self._obey),
             (TOUCH, self._touch),
             (CHECKPOINT, self._checkpoint),
-            (UPKEEP, self._keep_up),
+            (UPKEEP, lambda: self._try(self._keep_up())),
             (TOKEN_USE, self._write_token_use),
         ):
             self._loop(interval, work)
@@ -193,7 +193,7 @@ class QueueService:
         )
         self._token_use = TokenUse(self._writer, self._wall)
         self.returns = Bounces(self._writer, self._reader, self._wall, self._entropy)
-        self._upkeep = Upkeep(self._writer, self._reader, self._settings, self._wall, self._sleep)
+        self._upkeep = Upkeep(self._writer, self._reader, self._settings, self._wall, self._sleep, self._have_parted)
 
     def _free_octets(self) -> int:
         if self._free is not None:
@@ -283,9 +283,9 @@ class QueueService:
         """
         See L{IQueue}.
         """
-        return self._recorder.record(Settle(message_id, dict(attempts), self._have_clocks_parted()))
+        return self._recorder.record(Settle(message_id, dict(attempts), self._have_parted()))
 
-    def _have_clocks_parted(self) -> bool:
+    def _have_parted(self) -> bool:
         before = self._drift.parted
         parted = self._drift.observe(self._wall(), self._reactor.seconds())
         if parted and not before:
@@ -355,7 +355,7 @@ class QueueService:
         return self._try(self._live())
 
     async def _live(self) -> None:
-        self._have_clocks_parted()
+        self._have_parted()
         now = self._reactor.seconds()
         await self._writer.submit(self._lease.touch, None)
         self._touched_at = now
@@ -378,9 +378,9 @@ class QueueService:
                 return
             await self._sleep(BREATH)
 
-    def _keep_up(self) -> Deferred[None]:
+    async def _keep_up(self) -> None:
         self._take_ballast()
-        return self._try(self._upkeep.keep_up())
+        await self._upkeep.keep_up()
 
     def _write_token_use(self) -> Deferred[None]:
         return self._try(self._token_use.write())

@@ -19,10 +19,8 @@ from lmrelay.queue.notices import WANTS, Notices, due_notice
 from lmrelay.queue.rows import (
     Entropy,
     Row,
-    describe_row,
     dump,
     event_row,
-    extend,
     format_time,
     quote,
     read_address,
@@ -151,17 +149,15 @@ class Settler:
             rows.told.setdefault((row.message, action), []).append(subject)
 
     def _add_events(self, row: Open, made: Attempt, type_: str, next_attempt: float | None, rows: _Rows) -> None:
-        said = describe_row(row.message, row.subject, row.tags, row.metadata, redact=row.redact)
-        said = extend(said, f'"recipient":{quote(None if row.redact else row.address)}')
         context, key, first = (row.project, row.route), (row.message, row.number), not row.attempts
         if first:
-            rows.events.append(event_row(self._entropy, "message.sent", made.started_at, context, key, said))
+            rows.events.append(event_row(self._entropy, "message.sent", made.started_at, context, key))
         tls = "null" if made.tls is None else dump(_tls(made.tls))
         response = _response(made.outcome, row)
-        more = f'"response":{response},"mx":{quote(made.host)},"tls":{tls},"attempt":{row.attempts + 1}'
+        said = f'"response":{response},"mx":{quote(made.host)},"tls":{tls},"attempt":{row.attempts + 1}'
         if next_attempt is not None:
-            more += f',"next_attempt":"{format_time(next_attempt)}"'
-        rows.events.append(event_row(self._entropy, type_, made.ended_at, context, key, extend(said, more)))
+            said += f',"next_attempt":"{format_time(next_attempt)}"'
+        rows.events.append(event_row(self._entropy, type_, made.ended_at, context, key, f"{{{said}}}"))
 
 
 def _event_type(outcome: Outcome, expired: bool) -> str:
@@ -181,13 +177,14 @@ def _words(outcome: Outcome) -> str:
 def _response(outcome: Outcome, row: Open) -> str:
     reply = outcome.reply
     if reply is not None:
-        code, enhanced, text = str(reply.code), reply.enhanced, reply.text
+        # Where addresses are to stay out, nobody can say what else the receiver's words tell.
+        code, enhanced, text = str(reply.code), reply.enhanced, None if row.redact else reply.text
     elif isinstance(outcome, Delivered):
         return "{}"
     else:
         code, enhanced, text = "null", outcome.status, outcome.text
-    if row.redact:
-        text = redact(text, (read_address(row.address), read_address(row.reverse_path)))
+        if row.redact:
+            text = redact(text, (read_address(row.address), read_address(row.reverse_path)))
     return f'{{"status_code":{code},"enhanced_status_code":{quote(enhanced)},"content":{quote(text)}}}'
 
 

@@ -119,7 +119,7 @@ def _make_plain(value: Any) -> Any:
 
 class Open(NamedTuple):
     """
-    A recipient that is not final, with what events say of its message.
+    A recipient that is not final, with what is asked of its message when an attempt is over.
     """
 
     message: str
@@ -136,9 +136,6 @@ class Open(NamedTuple):
     route: str
     notification: bool
     received_at: float
-    subject: str
-    tags: str
-    metadata: str
     body: str
     redact: bool
     reverse_path: str | None
@@ -159,9 +156,6 @@ _OPEN = (
     message.c.route,
     message.c.notification,
     message.c.received_at,
-    message.c.subject,
-    message.c.tags,
-    message.c.metadata,
     message.c.body,
     message.c.redact,
     message.c.reverse_path,

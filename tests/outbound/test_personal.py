@@ -219,14 +219,13 @@ class TestReport(Deliveries):
 
     def test_redacted(self) -> None:
         """
-        The line of a redacted message has a number for the recipient, and no address that the receiver wrote.
+        The line of a redacted message has a number for the recipient, and of what the receiver said the code alone.
         """
         words = "<U7@b.example> unknown, u7 never was"
         said = Verdict(Failed("5.1.1", words, Fault.RECIPIENT, reply(550, "5.1.1", words)))
         (line,) = self.lines(evolve(leased("m1", 7), redact=True), said)
         self.assertEqual(("", 7), (line["recipient"], line["number"]))
-        self.assertNotIn("u7", f"{line['reply']} {line['reason']}".lower())
-        self.assertEqual("550 5.1.1 <[redacted]> unknown, [redacted] never was", line["reply"])
+        self.assertEqual(("550 5.1.1", ""), (line["reply"], line["reason"]))
 
     def test_tells_tags_and_metadata(self) -> None:
         """

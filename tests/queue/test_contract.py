@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 from attrs import evolve
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from twisted.python.failure import Failure
 
 from lmrelay.config.values import Config, Project, Route, TlsPolicy
@@ -273,6 +273,20 @@ def test_events(world: World, outcome: Outcome, expired: bool, told: str) -> Non
     assert ["message.created", "message.sent", told] == [type_ for type_, _ in events]
     about = {"message_id": name(1), "subject": "Hi", "tag": "x", "tags": ["x", "ä"], "metadata": {"order": '"1"'}}
     assert [about, {**about, "recipient": "a@b.example"}] == [document for _, document in events[:2]]
+
+
+def test_events_are_small(world: World) -> None:
+    """
+    Metadata is stored once a message, whoever of its recipients has an event: one message cannot fill the disk.
+    """
+    metadata = {f"key{number}": "x" * 1024 for number in range(50)}
+    result_of(world.accept(1, [f"u{number}@b.example" for number in range(20)], metadata=metadata))
+    world.settle(1, OK, range(20))
+    with writing(world.config) as connection:
+        sizes = connection.execute(select(func.length(event.c.document))).scalars().all()
+    assert 41 == len(sizes)
+    assert max(sizes) < 1000
+    assert [metadata] * 41 == [document["metadata"] for _, document in world.events()]
 
 
 def test_event_of_a_delay(world: World) -> None:
