@@ -186,7 +186,7 @@ class Return:
         if self.recipients and address not in self.recipients:
             raise Refused(replies.TOO_MANY_RECIPIENTS)
         self.visit.enter()
-        services.visitors.count()
+        services.visitors.count(self.visit.address)
         awaited: Awaited | None = await services.returns().find(origin.message_id, origin.number)
         # Signed for the domain that it names, so only a route that changed its domain since makes these differ.
         if awaited is None or awaited.domain != address.ascii_domain:

@@ -1,13 +1,13 @@
 """
 Who brings mail back without login: how many at a time, how much in a minute, and how much of it in memory.
 
-One client, an IPv6 /64 being one, gets no more than a part of the places, so that others are left. Pure but for the
-clock, which is given.
+One client, an IPv6 /64 being one, gets no more than a part of either, so that others are left theirs: whoever gets mail
+from here has an address that is signed. Pure but for the clock, which is given.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 
 from attrs import define, field
@@ -20,7 +20,7 @@ from lmrelay.smtp import replies
 
 PART = 4
 """
-One client has at most this part of the places: a fourth.
+One client has at most this part of the places, and of the messages in a minute: a fourth.
 """
 
 MINUTE = 60.0
@@ -39,8 +39,9 @@ class Visitors:
 
     _settings: ISettings
     _clock: Callable[[], float]
-    _inside: dict[str, int] = field(factory=dict)
-    _lately: deque[float] = field(factory=deque)
+    _inside: Counter[str] = field(factory=Counter)
+    _lately: deque[tuple[float, str]] = field(factory=deque)
+    _counts: Counter[str] = field(factory=Counter)
     _held: int = 0
     _seen: Config | None = None
     _domains: frozenset[str] = frozenset()
@@ -72,32 +73,29 @@ class Visitors:
         @raise Refused: there are too many (421 4.7.0), and nothing is to be left
         """
         key, most = client_key(address), self.limits.connections
-        count = self._inside.get(key, 0)
-        if sum(self._inside.values()) >= most or count >= max(1, most // PART):
+        if self._inside.total() >= most or self._inside[key] >= max(1, most // PART):
             raise Refused(replies.TOO_MANY_CONNECTIONS)
-        self._inside[key] = count + 1
+        self._inside[key] += 1
 
     def leave(self, address: str) -> None:
         """
         A session that entered ended.
         """
-        key = client_key(address)
-        self._inside[key] -= 1
-        if not self._inside[key]:
-            del self._inside[key]
+        _take_one(self._inside, client_key(address))
 
-    def count(self) -> None:
+    def count(self, address: str) -> None:
         """
         Another message begins.
 
         @raise Refused: there were too many within the last minute (452 4.7.0)
         """
-        now = self._clock()
-        while self._lately and self._lately[0] <= now - MINUTE:
-            self._lately.popleft()
-        if len(self._lately) >= self.limits.messages_per_minute:
+        now, key, most = self._clock(), client_key(address), self.limits.messages_per_minute
+        while self._lately and self._lately[0][0] <= now - MINUTE:
+            _take_one(self._counts, self._lately.popleft()[1])
+        if len(self._lately) >= most or self._counts[key] >= max(1, most // PART):
             raise Refused(replies.TOO_MUCH_RETURNED)
-        self._lately.append(now)
+        self._lately.append((now, key))
+        self._counts[key] += 1
 
     def hold(self, octets: int) -> None:
         """
@@ -114,3 +112,9 @@ class Visitors:
         So much is no longer in memory.
         """
         self._held -= octets
+
+
+def _take_one(counts: Counter[str], key: str) -> None:
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]

@@ -106,8 +106,8 @@ TABLE = (
         _split(
             """
             spamhaus | spamcop | barracudacentral | sorbs | senderscore | blacklist | black list | black-list |
-            blocklist | block list | block-list | denylist | dnsbl | in rbl | by rbl | blocked using |
-            has been blocked | blocked ip | blocked for spam | ip is blocked | is listed | banned send | reputation | user complaints |
+            blocklist | block list | block-list | denylist | dnsbl | in rbl | by rbl | blocked using | has been blocked
+            | blocked ip | blocked for spam | ip is blocked | is listed | banned send | reputation | user complaints |
             [tss0
             """
         ),

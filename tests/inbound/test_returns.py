@@ -214,9 +214,9 @@ class Limits(Returning):
 
     def test_messages_per_minute(self) -> None:
         """
-        Over the rate it is for later; forged addresses count for nothing.
+        Over the rate, or a client's fourth of it, it is for later; forged addresses count for nothing.
         """
-        self.limit(messages_per_minute=2)
+        self.limit(messages_per_minute=2 * PART)
         peer = self.connect()
         for _ in range(3):
             peer.say("MAIL FROM:<>", f"RCPT TO:<{SIGNED['forged']}>", "RSET")
@@ -224,6 +224,9 @@ class Limits(Returning):
             self.assertEqual([SENDER_OK, RECIPIENT_OK, OK], peer.say(*ENVELOPE, "RSET"))
         late = "452 4.7.0 Too many messages come back, try again later"
         self.assertEqual([SENDER_OK, late, OK], peer.say(*ENVELOPE, "RSET"))
+        others = [self.connect(f"198.51.100.{n}") for n in range(1, 8)]
+        said = [other.say(*ENVELOPE, "RSET")[1] for other in others]
+        self.assertEqual([RECIPIENT_OK] * 6 + [late], said)
         peer.wait(60)
         self.assertEqual([SENDER_OK, RECIPIENT_OK, OK], peer.say(*ENVELOPE, "RSET"))
 
