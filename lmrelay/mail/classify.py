@@ -101,8 +101,8 @@ TABLE = (
     ),
     Rule(
         Reason.REPUTATION,
-        # 7.508: Outlook.com's limit by address; 7.511 and 7.606 to 7.649: its banned addresses.
-        ("7.508", "7.511", "7.606", "7.649", "7.650", "7.708", "7.750"),
+        # 7.508: Outlook.com's limit by address; 7.511 and 7.606 to 7.650: its banned addresses.
+        ("7.508", "7.511", *(f"7.{number}" for number in range(606, 651)), "7.708", "7.750"),
         _split(
             """
             spamhaus | spamcop | barracudacentral | sorbs | senderscore | blacklist | black list | black-list |
