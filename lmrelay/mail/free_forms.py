@@ -138,7 +138,11 @@ _COPY = re.compile(
     r"-+ ?undelivered message|reporting-mta:|received: (?:from|by) )",
     re.IGNORECASE | re.MULTILINE,
 )
-_ENHANCED = re.compile(r"(?<![0-9.])([45]\.[0-9]{1,3}\.[0-9]{1,3})(?!\.?[0-9])")
+ENHANCED = re.compile(r"(?<![0-9.])([45]\.[0-9]{1,3}\.[0-9]{1,3})(?!\.?[0-9])")
+"""
+An enhanced status code within words, and no address or version.
+"""
+
 _REPLY = re.compile(r"(?:^|[\s:;<(\[#\"'])([45][0-5][0-9])(?=[- ]#?[A-Za-z45(<]|[- ]?$)", re.MULTILINE)
 _ADDRESS_LINE = re.compile(r"^[ \t]*<?[^\s<>@]+@[^\s<>@]+>?:", re.MULTILINE)
 
@@ -241,7 +245,7 @@ def is_auto_reply(message: Part, subject: str) -> bool:
 def _read(words: str, *, form: str = "", is_delay: bool = False) -> Read:
     paragraphs = [" ".join(one.split()) for one in re.split(r"\n[ \t]*\n", words, maxsplit=_PARAGRAPHS)]
     telling = _choose([one for one in paragraphs if one])
-    enhanced, code = _ENHANCED.search(telling), _REPLY.search(telling)
+    enhanced, code = ENHANCED.search(telling), _REPLY.search(telling)
     status = enhanced[1] if enhanced else f"{code[1][0]}.0.0" if code else ""
     return Read(is_delay, status, telling, form)
 
@@ -250,7 +254,7 @@ def _choose(paragraphs: list[str]) -> str:
     """
     The paragraph that says why: with a code, or with words known of replies, or of an address, or the second.
     """
-    for tells in (_ENHANCED.search, _REPLY.search):
+    for tells in (ENHANCED.search, _REPLY.search):
         if found := next((one for one in paragraphs if tells(one)), ""):
             return found
     known = (one for one in paragraphs if classify("", one) is not Reason.UNKNOWN)

@@ -16,7 +16,7 @@ from attrs import frozen
 from lmrelay.mail.address import Address
 from lmrelay.mail.classify import Reason, classify
 from lmrelay.mail.encoded_words import decode_charset, decode_words
-from lmrelay.mail.free_forms import cut_copy, is_auto_reply, plain_text, read_form, read_loosely
+from lmrelay.mail.free_forms import ENHANCED, cut_copy, is_auto_reply, plain_text, read_form, read_loosely
 from lmrelay.mail.mime import Part, read_message
 
 TEXT_LIMIT = 500
@@ -37,7 +37,6 @@ Feedback that is no complaint: RFC 6430, RFC 6591.
 """
 
 _CODE = re.compile(r"[ \t]*([245])\.([0-9]{1,3})\.([0-9]{1,3})(?![0-9])")
-_CODE_WITHIN = re.compile(r"(?<![0-9.])([45]\.[0-9]{1,3}\.[0-9]{1,3})(?!\.?[0-9])")
 _REPLY_AT_FIRST = re.compile(r"[ \t]*([45])[0-5][0-9][ -]")
 _COMPLAINT = re.compile(r"complaint about message from ", re.IGNORECASE)
 _COMMENT = re.compile(r"\(([^()]*)\)")
@@ -210,7 +209,7 @@ def _status(group: Mapping[str, str], kind: Kind, text: str) -> str:
     match = _CODE.match(group.get("status", ""))
     status = f"{match[1]}.{int(match[2])}.{int(match[3])}" if match and match[1] != "2" else _STATUS[kind]
     # Many reports say 5.0.0, or even 4.0.0, where the reply that they quote says more.
-    if status.endswith(".0") and (within := _CODE_WITHIN.search(text[:TEXT_LIMIT])):
+    if status.endswith(".0") and (within := ENHANCED.search(text[:TEXT_LIMIT])):
         return within[1] if within[1][0] == status[0] or status.endswith(".0.0") else status
     reply = _REPLY_AT_FIRST.match(text) if status.endswith(".0.0") else None
     return f"{reply[1]}.0.0" if reply else status
