@@ -4,7 +4,6 @@ The queue as a service: all of it put together, started and stopped.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from pathlib import Path
 from random import Random
@@ -40,6 +39,7 @@ from lmrelay.queue.ballast import SIZE, Ballast
 from lmrelay.queue.bounces import Bounces
 from lmrelay.queue.commands import Obedience
 from lmrelay.queue.contents import Cache, Content, InlineReader, IReader, ThreadedReader
+from lmrelay.queue.disk import Disk
 from lmrelay.queue.leases import DOUBTED_AFTER, Lease, delete_orphans
 from lmrelay.queue.privacy import make_folder
 from lmrelay.queue.recorder import Recorder
@@ -99,6 +99,7 @@ class QueueService:
     _upkeep: Upkeep = field(init=False)
     _token_use: TokenUse = field(init=False)
     _checkpoints: Checkpoints = field(init=False)
+    _disk: Disk = field(init=False)
     _cache: Cache = field(factory=Cache, init=False)
     _tasks: Tasks = field(factory=Tasks, init=False)
     _loops: list[LoopingCall] = field(factory=list, init=False)
@@ -150,6 +151,7 @@ class QueueService:
         await deferToThreadPool(threads, threads.getThreadPool(), work, url)
 
     def _assemble(self, url: URL, state_dir: Path) -> None:
+        self._disk = Disk(state_dir, self._reactor)
         self.worker = make_id(self._wall(), self._entropy)
         writing, reading = make_engine(url), make_reading_engine(url)
         if self._inline:
@@ -196,10 +198,7 @@ class QueueService:
         self._upkeep = Upkeep(self._writer, self._reader, self._settings, self._wall, self._sleep, self._have_parted)
 
     def _free_octets(self) -> int:
-        if self._free is not None:
-            return self._free()
-        found = os.statvfs(self._settings.config.server.state_dir)
-        return found.f_bavail * found.f_frsize
+        return self._disk.free() if self._free is None else self._free()
 
     def _take_ballast(self) -> None:
         # Above the reserve only: taking it from there would keep new mail out for longer.

@@ -8,7 +8,7 @@ import pytest
 
 from lmrelay.config.values import TlsPolicy
 from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault, Tls
-from lmrelay.outbound.steps import Step
+from lmrelay.outbound.steps import ENDS, Step
 from lmrelay.outbound.tls import Level, configured, proved_by
 from lmrelay.outbound.verdicts import Cause, Reach, Trouble, judge, judge_trouble
 from lmrelay.smtp.reply import reply
@@ -128,7 +128,7 @@ def test_trouble_is_temporary(step: Step, cause: Cause) -> None:
     After the end of data nobody else is asked, for the message may have arrived.
     """
     verdict = judge_trouble(step, Trouble(cause, "gone"))
-    final = step is Step.END_OF_DATA or cause is Cause.OURS
+    final = step in ENDS or cause is Cause.OURS
     assert (Delayed, Reach.RECIPIENT if final else Reach.HOST) == (type(verdict.outcome), verdict.reach)
 
 
