@@ -21,6 +21,7 @@ from typing import Any
 from attrs import evolve
 
 from lmrelay.config.checks import SLUG, SLUG_FORM, check_slug
+from lmrelay.config.dkim_keys import read_dkim_keys
 from lmrelay.config.reader import Reader
 from lmrelay.config.seals import break_seals
 from lmrelay.config.values import (
@@ -50,7 +51,7 @@ Keys that are meant for a route and are none of its keys, and what to do about e
 
 def load(path: Path, running: Config | None = None) -> Config:
     """
-    The configuration at C{path}, with its projects and the key that unseals their tokens.
+    The configuration at C{path}, with its projects, the key that unseals their tokens and those that sign.
 
     @param running: that of a relay which runs: its state folder stays in use, its projects' folder cannot just be gone
     @raise ConfigError: all that is wrong
@@ -70,6 +71,10 @@ def load(path: Path, running: Config | None = None) -> Config:
         problems += _check(config)
         try:
             config = evolve(config, projects=projects, token_key=read_token_key(config.server.state_dir))
+        except ConfigError as error:
+            problems += error.problems
+        try:
+            config = evolve(config, dkim=read_dkim_keys(config.server.state_dir))
         except ConfigError as error:
             problems += error.problems
     if problems or config is None:

@@ -18,6 +18,7 @@ from lmrelay.config.values import Config, Security
 from lmrelay.inbound.limits import ConnectionLimits, LoginFailures
 from lmrelay.inbound.visitors import Visitors
 from lmrelay.interfaces import IAcceptance, IReturns, ISettings
+from lmrelay.mail.signing import Signers
 from lmrelay.smtp.reply import Reply
 
 Step = Union[Reply, Awaitable[Union[Reply, None]], None]
@@ -50,6 +51,7 @@ class Services:
     connections: ConnectionLimits = field()
     failures: LoginFailures = field()
     visitors: Visitors = field()
+    signers: Signers = field()
 
     @connections.default
     def _make_connections(self) -> ConnectionLimits:
@@ -62,6 +64,10 @@ class Services:
     @visitors.default
     def _make_visitors(self) -> Visitors:
         return Visitors(self.settings, self.reactor.seconds)
+
+    @signers.default
+    def _make_signers(self) -> Signers:
+        return Signers(lambda: self.settings.config.dkim)
 
     @property
     def config(self) -> Config:

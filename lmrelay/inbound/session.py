@@ -341,9 +341,8 @@ class Session:
         return None
 
     def _open_content(self, transaction: Transaction | Return, reader: DataReader | ChunkReader) -> None:
-        taker: Taker
         if isinstance(transaction, Return):
-            taker = transaction.open(reader)
+            taker: Taker = transaction.open(reader)
         else:
             taker = submit(self.services, self.log, self.client, self._submitter(), transaction, reader)
         self.intake = Intake(self.log, self.client.address, self.buffer, taker)

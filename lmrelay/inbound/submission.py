@@ -66,6 +66,7 @@ def open_content(
         config.submission.bare_newlines,
         check_head,
         services.acceptance.open_body,
+        lambda prepared: bool(services.signers.find(prepared.domain)),
     )
 
 
@@ -161,12 +162,16 @@ def make_submission(
     prepared: Prepared,
 ) -> Submission:
     """
-    The message as the queue takes it, its Received field on top.
+    The message as the queue takes it, its signatures and its Received field on top.
     """
     project, envelope = transaction.project, transaction.envelope()
     controls, route = transaction.controls, transaction.route or project.route()
     unsubscribe, given = _choose_link(route, prepared.head)
-    head = given.prepend(_trace(services, client, transaction)).to_bytes()
+    whole, body_hash = given.prepend(_trace(services, client, transaction)), content.body_hash
+    # What each recipient gets of its own is to be signed with the rest, and so when it is sent.
+    if body_hash and not unsubscribe:
+        whole, body_hash = services.signers.sign(whole, prepared.domain, body_hash, transaction.received_at), b""
+    head = whole.to_bytes()
     return Submission(
         project=project.slug,
         route=route.slug,
@@ -189,6 +194,7 @@ def make_submission(
         fingerprint=_fingerprint(envelope, route, prepared.head) if controls.key else "",
         unsubscribe=unsubscribe,
         redact=route.redact,
+        body_hash=body_hash,
         # What is itself an answer must stay one, else two relays could answer each other for ever (RFC 5321 §4.5.5).
         return_path="" if envelope.reverse_path is None else route.return_path,
     )

@@ -15,12 +15,14 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from lmrelay.errors import StoreError
 from lmrelay.interfaces import IQueue, ISettings
 from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Fault
+from lmrelay.mail.signing import Signers
 from lmrelay.outbound.client import Connection
 from lmrelay.outbound.connect import Connector, HostFailure, Target
 from lmrelay.outbound.dispatch import Dispatch
-from lmrelay.outbound.personal import render
+from lmrelay.outbound.personal import Own, render, sign_own
 from lmrelay.outbound.pool import Pool
 from lmrelay.outbound.route import Addresses, Router, Site, nowhere
 from lmrelay.outbound.sites import SiteQueue, Work
@@ -102,8 +104,13 @@ class Carrier:
     router: Router
     pool: Pool
     draining: bool = False
+    _signers: Signers = field(init=False)
     _openings: set[Deferred[Any]] = field(factory=set, init=False)
     _ipv6_last_until: float = field(default=0.0, init=False)
+
+    @_signers.default
+    def _make_signers(self) -> Signers:
+        return Signers(lambda: self.office.settings.config.dkim)
 
     def try_anew(self) -> None:
         """
@@ -139,7 +146,7 @@ class Carrier:
         self.office.settle(trip.walk, dict.fromkeys(trip.walk.left, attempt), trip.site.name)
 
     async def _walk(self, trip: Trip) -> None:
-        own = render(self.office.settings.config.token_key, trip.work)
+        own = await self._make_own(trip.work)
         if isinstance(own, Delayed):
             self._end_all(trip, own)
             return
@@ -158,6 +165,17 @@ class Carrier:
             kept = None
         if walk.left:
             self._end(trip)
+
+    async def _make_own(self, work: Work) -> Own | Delayed:
+        leased, config = work.leased, self.office.settings.config
+        own = render(config.token_key, work)
+        if isinstance(own, Delayed) or not (leased.body_hash and config.dkim):
+            return own
+        try:
+            head = await self.office.queue.open_content(leased.message_id).read_head()
+        except StoreError:
+            return Delayed("4.3.0", "the relay could not read the message", Fault.OURS)
+        return sign_own(self._signers, own, head, leased)
 
     def _hosts(self, site: Site, kept: Connection | None) -> Iterator[str]:
         """
@@ -254,7 +272,7 @@ class Carrier:
         work, walk = trip.work, trip.walk
         recipients: Any = [held.recipient for held in walk.left.values()]
         leased = walk.own.apply(evolve(work.leased, recipients=recipients))
-        content = self.office.queue.open_content(leased.message_id, walk.own.fields)
+        content = self.office.queue.open_content(leased.message_id, walk.own.fields, walk.own.above)
         try:
             verdicts = await connection.deliver(leased, content)
         except Exception:

@@ -1,15 +1,14 @@
 """
 Small contents in one piece, for servers that take them so (CHUNKING, RFC 3030).
 
-By DATA a message waits twice for the server: for 354 and for the end. In one stroke with its commands it waits once, and
-over a long way waiting is most of a delivery.
+By DATA a message waits twice for the server: for 354 and for the end. In one stroke with its commands it waits once,
+and over a long way that is most of a delivery.
 """
 
 from __future__ import annotations
 
 from attrs import define
 from twisted.internet.defer import Deferred, succeed
-from zope.interface import implementer
 
 from lmrelay.interfaces import IContent, Leased
 from lmrelay.smtp.extensions import Extensions
@@ -20,11 +19,10 @@ Octets. More would often be sent in vain, to servers that turn out to refuse the
 """
 
 
-@implementer(IContent)
 @define(eq=False)
 class Whole:
     """
-    A content in one block.
+    A content in one block, to be read as any.
     """
 
     octets: bytes

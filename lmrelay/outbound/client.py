@@ -43,6 +43,11 @@ Seconds that a receiver has to take leave; then the connection is dropped.
 
 Dialogue = Union[Transaction, Exchange]
 
+Read = Callable[[], Deferred[bytes]]
+"""
+Gives a content block by block, and at last nothing.
+"""
+
 _CLOSED = Trouble(Cause.LOST, "the connection had been closed")
 
 
@@ -107,13 +112,13 @@ class Connection(Protocol):
         reused = self.transactions > 0
         try:
             chunk = await read_whole(content) if takes_chunk(leased, self.extensions) else None
-            transaction = await self._transact(leased, content, reused, chunk)
+            transaction = await self._transact(leased, content.read, reused, chunk)
             if chunk is None or not transaction.refused_chunk:
                 return transaction.verdicts
             # It does not know what it offered: by DATA, then, and so from now on.
             self.extensions = {word: how for word, how in self.extensions.items() if word != "CHUNKING"}
             left: Any = [one for one in leased.recipients if one.number not in transaction.verdicts]
-            again = await self._transact(evolve(leased, recipients=left), Whole(chunk), False, None)
+            again = await self._transact(evolve(leased, recipients=left), Whole(chunk).read, False, None)
             return transaction.verdicts | again.verdicts
         except CancelledError:
             trouble = Trouble(Cause.OURS, "the delivery was cancelled")
@@ -124,7 +129,7 @@ class Connection(Protocol):
         untried.end(trouble)
         return untried.verdicts
 
-    async def _transact(self, leased: Leased, content: IContent, reused: bool, chunk: bytes | None) -> Transaction:
+    async def _transact(self, leased: Leased, read: Read, reused: bool, chunk: bytes | None) -> Transaction:
         """
         One transaction, from beginning to end. Never raises.
         """
@@ -141,7 +146,7 @@ class Connection(Protocol):
         try:
             await self._until_turn(transaction)
             if transaction.wants_content:
-                await self._send_content(transaction, content)
+                await self._send_content(transaction, read)
                 await self._until_turn(transaction)
         except CancelledError:
             self.abort(Trouble(Cause.OURS, "the delivery was cancelled"))
@@ -267,7 +272,7 @@ class Connection(Protocol):
         if turn is not None:
             turn.callback(None)
 
-    async def _send_content(self, transaction: Transaction, content: IContent) -> None:
+    async def _send_content(self, transaction: Transaction, read: Read) -> None:
         """
         One block ahead, so that the end of a small message leaves with its content.
 
@@ -275,8 +280,8 @@ class Connection(Protocol):
         """
         stuffer = Stuffer()
         try:
-            octets = stuffer.stuff(await content.read())
-            while block := await content.read():
+            octets = stuffer.stuff(await read())
+            while block := await read():
                 await self._write_content(octets)
                 if transaction.is_over:
                     return

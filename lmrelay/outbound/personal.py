@@ -1,5 +1,6 @@
 """
-What each recipient gets of its own: the fields of an unsubscribe link, and a signed envelope sender.
+What each recipient gets of its own: the fields of an unsubscribe link, with the signatures that cover them, and a
+signed envelope sender.
 
 Pure. They are rendered when sending; of the attempts of one recipient all get the same.
 """
@@ -12,9 +13,12 @@ from attrs import evolve, frozen
 
 from lmrelay.interfaces import Leased
 from lmrelay.mail.address import Address
+from lmrelay.mail.dkim import sign
 from lmrelay.mail.envelope import Ret
+from lmrelay.mail.head import Head
 from lmrelay.mail.outcome import Delayed, Fault
 from lmrelay.mail.return_path import make_return_path
+from lmrelay.mail.signing import Signers
 from lmrelay.mail.unsubscribe import derive_key, make_link, make_token, unsubscribe_fields
 from lmrelay.outbound.sites import Work
 
@@ -24,11 +28,13 @@ KEYLESS = Delayed("4.3.0", "the relay has no key to sign unsubscribe links and r
 @frozen
 class Own:
     """
-    C{fields} come behind those of the head; C{sender} is None where the message's own reverse path is used.
+    C{fields} come behind those of the head, C{above} before them; C{sender} is None where the message's own reverse
+    path is used.
     """
 
     fields: bytes = b""
     sender: Address | None = None
+    above: bytes = b""
 
     def apply(self, leased: Leased) -> Leased:
         """
@@ -37,7 +43,7 @@ class Own:
         Notifications of later servers come back to the relay then, and tell it, not the client, how it went: that
         they come is not for NOTIFY to say, and for that they need no more than the head.
         """
-        leased = evolve(leased, size=leased.size + len(self.fields))
+        leased = evolve(leased, size=leased.size + len(self.above) + len(self.fields))
         if self.sender is None:
             return leased
         recipients: Any = [evolve(one, recipient=evolve(one.recipient, notify=None)) for one in leased.recipients]
@@ -72,3 +78,17 @@ def _render_link(server_key: bytes, leased: Leased, address: str) -> bytes:
     key = derive_key(server_key, project, route)
     token = make_token(key, project, route, leased.message_id, address, leased.received_at)
     return unsubscribe_fields(make_link(leased.unsubscribe, token))
+
+
+def sign_own(signers: Signers, own: Own, head: bytes, leased: Leased) -> Own:
+    """
+    With the signatures of the message as its only recipient gets it (RFC 6376; RFC 8058 §4 wants the link covered).
+
+    @param head: as it was accepted
+    @raise lmrelay.errors.SyntaxRefused: it has no author that can be read
+    """
+    whole = Head.parse(head + own.fields)
+    domain = next((one.address.ascii_domain for one in whole.mailboxes("From")), "")
+    # Always the same time, and so the same signature, however often it is tried.
+    signatures = sign(whole, signers.find(domain), leased.body_hash, leased.received_at)
+    return evolve(own, above=b"".join(field.octets for field in signatures))

@@ -272,11 +272,11 @@ class QueueService:
         """
         return self._acceptance.accept(submission, body)
 
-    def open_content(self, message_id: str, fields: bytes = b"") -> IContent:
+    def open_content(self, message_id: str, fields: bytes = b"", above: bytes = b"") -> IContent:
         """
         See L{IQueue}.
         """
-        return Content(self._reader, self._cache, message_id, fields)
+        return Content(self._reader, self._cache, message_id, fields, above)
 
     def settle(self, message_id: str, attempts: Mapping[int, Attempt]) -> Deferred[None]:
         """

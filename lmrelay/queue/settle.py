@@ -70,6 +70,11 @@ class Settler:
     _wall: Callable[[], float]
     _entropy: Entropy
     _random: Random
+    _notices: Notices = field(init=False)
+
+    @_notices.default
+    def _make_notices(self) -> Notices:
+        return Notices(self._settings, self._wall, self._entropy)
 
     def write(self, connection: Connection, items: Sequence[Settle]) -> list[bool]:
         """
@@ -88,9 +93,8 @@ class Settler:
         insert_rows(connection, attempt, rows.attempts)
         update_rows(connection, recipient, rows.states)
         insert_rows(connection, event, rows.events)
-        notices = Notices(self._settings, self._wall, self._entropy)
         for (id_, action), subjects in rows.told.items():
-            notices.write(connection, id_, action, subjects)
+            self._notices.write(connection, id_, action, subjects)
         over = find_over(connection, list(rows.final)) if rows.final else set()
         delete_rows(connection, chunk.c.body, [rows.final[id_] for id_ in over])
         return [one.message in over for one in items]

@@ -29,7 +29,7 @@ class ContentQueue(MemoryQueue):
         super().__init__()
         self.opened: list[tuple[str, bytes]] = []
 
-    def open_content(self, message_id: str, fields: bytes = b""):
+    def open_content(self, message_id: str, fields: bytes = b"", above: bytes = b""):
         self.opened.append((message_id, fields))
         return message_id
 
