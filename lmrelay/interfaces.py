@@ -19,6 +19,7 @@ from lmrelay.config.values import Config, Kind, Project, TlsPolicy
 from lmrelay.mail.address import Address
 from lmrelay.mail.envelope import Envelope, Recipient, Ret
 from lmrelay.mail.outcome import Attempt
+from lmrelay.mail.reports import Report
 
 # --- configuration: the roof offers it, every room reads it --------------------------------
 
@@ -207,6 +208,43 @@ class IAcceptance(Interface):
         """
 
 
+@frozen
+class Awaited:
+    """
+    A recipient that something may come back for: C{domain} is that of its signed envelope sender. C{redact}: its
+    address may not stand in a log.
+    """
+
+    message_id: str
+    number: int
+    address: Address
+    domain: str
+    project: str
+    route: str
+    redact: bool = False
+
+
+class IReturns(Interface):
+    """
+    What came back, remembered.
+    """
+
+    def find(message_id: str, number: int) -> Deferred[Awaited | None]:
+        """
+        The recipient of that number of a message, if it is remembered and got a signed envelope sender.
+
+        It fails with L{StoreError}.
+        """
+
+    def record(awaited: Awaited, report: Report) -> Deferred[bool]:
+        """
+        Fires when the report is on disk, in one commit with its event. The result: it was news. The same again is
+        none, and makes no event; nor is one of a message that was forgotten meanwhile.
+
+        It fails with L{StoreError}; nothing is stored then.
+        """
+
+
 # --- sites: delivery learns of them, the queue remembers, and tells which are suspended -----
 
 
@@ -320,17 +358,25 @@ class IContent(Interface):
         It fails with L{lmrelay.errors.StoreError}.
         """
 
+    def read_head() -> Deferred[bytes]:
+        """
+        The head alone, as it was accepted; L{read} goes on as if it had not been asked for.
+
+        It fails with L{lmrelay.errors.StoreError}.
+        """
+
 
 class IQueue(Interface):
     """
     The queue, as delivery sees it.
     """
 
-    def open_content(message_id: str, fields: bytes = b"") -> IContent:
+    def open_content(message_id: str, fields: bytes = b"", above: bytes = b"") -> IContent:
         """
         For reading the content; nothing needs closing.
 
         @param fields: header fields, with their line endings, that come behind those of the head
+        @param above: others, that come before them
         """
 
     def settle(message_id: str, attempts: Mapping[int, Attempt]) -> Deferred[None]:

@@ -103,6 +103,7 @@ class Relay(Service):
                 entropy,
                 context=lambda: self._context,
                 offer_cram=lambda: cram_is_offered(directories, wall()),
+                returns=lambda: self.queue.returns,
                 most_connections=self._room.connections,
             ),
         )
@@ -227,16 +228,16 @@ async def _read(old: Config) -> Config:
 
 async def _with_link_key(config: Config) -> Config:
     """
-    The configuration with the key that unsubscribe links are signed with, where a route has some. It is made by the
-    daemon, which is to read it, and not by whoever runs the operator's command.
+    The configuration with the key that unsubscribe links and return paths are signed with, where a route has some. It
+    is made by the daemon, which is to read it, and not by whoever runs the operator's command.
 
     @raise ConfigError: it cannot be made
     """
     routes = (route for project in config.projects.values() for route in project.routes.values())
-    if config.token_key or not any(route.unsubscribe_url for route in routes):
+    if config.token_key or not any(route.unsubscribe_url or route.return_path for route in routes):
         return config
     # The configuration warned of what is mended now.
-    kept = tuple(one for one in config.warnings if not one.key.endswith(".unsubscribe_url"))
+    kept = tuple(one for one in config.warnings if not one.key.endswith((".unsubscribe_url", ".return_path")))
     key = await deferToThread(ensure_token_key, config.server.state_dir)
     if not key:
         # Something has its name, and leads to no file.

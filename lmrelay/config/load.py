@@ -20,6 +20,7 @@ from typing import Any
 from attrs import evolve
 
 from lmrelay.config.checks import SLUG, SLUG_FORM, check_slug
+from lmrelay.config.dkim_keys import read_dkim_keys
 from lmrelay.config.reader import Reader
 from lmrelay.config.receivers import all_receivers, read_toml
 from lmrelay.config.seals import break_seals
@@ -32,6 +33,7 @@ from lmrelay.config.values import (
     Security,
     ServerTls,
 )
+from lmrelay.config.warnings import warn_of_routes
 from lmrelay.errors import ConfigError, Problem, SyntaxRefused
 from lmrelay.mail.address import ascii_domain
 
@@ -49,7 +51,7 @@ Keys that are meant for a route and are none of its keys, and what to do about e
 
 def load(path: Path, running: Config | None = None) -> Config:
     """
-    The configuration at C{path}, with its projects and the key that unseals their tokens.
+    The configuration at C{path}, with its projects, the key that unseals their tokens and those that sign.
 
     @param running: that of a relay which runs: its state folder stays in use, its projects' folder cannot just be gone
     @raise ConfigError: all that is wrong
@@ -68,7 +70,7 @@ def load(path: Path, running: Config | None = None) -> Config:
     if config is not None:
         problems += _check(config)
         config = evolve(config, projects=projects)
-        for complete in (_with_key, _with_receivers):
+        for complete in (_with_key, _with_dkim, _with_receivers):
             try:
                 config = complete(config)
             except ConfigError as error:
@@ -81,6 +83,10 @@ def load(path: Path, running: Config | None = None) -> Config:
 
 def _with_key(config: Config) -> Config:
     return evolve(config, token_key=read_token_key(config.server.state_dir))
+
+
+def _with_dkim(config: Config) -> Config:
+    return evolve(config, dkim=read_dkim_keys(config.server.state_dir))
 
 
 def _with_receivers(config: Config) -> Config:
@@ -283,7 +289,7 @@ def _warn(config: Config) -> list[Problem]:
         if not project.domains:
             warnings.append(Problem(file, "domains", "is empty: the project can send from no address"))
         warnings += _warn_of_limits(config, project, file)
-        warnings += _warn_of_links(config, project, file)
+        warnings += warn_of_routes(config, project, file, config.server.state_dir / TOKEN_KEY)
     return warnings
 
 
@@ -300,22 +306,6 @@ def _warn_of_limits(config: Config, project: Project, file: str) -> list[Problem
         Problem(file, key, f"is above the server's own limit, which holds: [limits] {theirs} = {ceiling}")
         for key, limit, theirs, ceiling in pairs
         if limit is not None and limit > ceiling
-    ]
-
-
-def _warn_of_links(config: Config, project: Project, file: str) -> list[Problem]:
-    if config.token_key:
-        return []
-    key = config.server.state_dir / TOKEN_KEY
-    return [
-        Problem(
-            file,
-            f"routes.{slug}.unsubscribe_url",
-            f"its links cannot be signed, so its messages wait: there is no {key};"
-            f" `lmrelay route key {project.slug} {slug}` makes it, for the next reload to take over",
-        )
-        for slug, route in project.routes.items()
-        if route.unsubscribe_url
     ]
 
 

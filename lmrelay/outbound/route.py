@@ -93,6 +93,8 @@ class Site:
         """
         The hosts to try, equal preference at random so that the load spreads.
         """
+        if len(self.groups) == len(self.groups[0]) == 1:
+            return list(self.groups[0])
         hosts = chain.from_iterable(random.sample(group, len(group)) for group in self.groups)
         return list(hosts)[:MAX_HOSTS]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
 from attrs import define, field, frozen
-from sqlalchemy import Connection, bindparam, delete, func, null, select, update
+from sqlalchemy import Connection, delete, func, select
 from twisted.logger import Logger
 
 from lmrelay.interfaces import ISettings
@@ -28,24 +28,11 @@ from lmrelay.queue.rows import (
 )
 from lmrelay.queue.schedule import delay_after, event_at_expiry, has_expired, may_expire
 from lmrelay.queue.schema import DEFERRED, DELIVERED, FAILED, attempt, chunk, event, is_open, message, recipient
-from lmrelay.queue.statements import Open, find_open, find_over, insert_rows, run_each
+from lmrelay.queue.statements import Open, delete_rows, find_open, find_over, insert_rows, update_rows
 
 log = Logger()
 
 _NAMES = {Delivered: "delivered", Delayed: "delayed", Failed: "failed"}
-
-_UPDATE = (
-    update(recipient)
-    .where(recipient.c.message == bindparam("of"), recipient.c.number == bindparam("which"))
-    .values(
-        owner=null(),
-        **{
-            name: bindparam(name)
-            for name in ("state", "attempts", "next_attempt", "due", "ended_at", "last", "delay_told")
-        },
-    )
-)
-_DROP = delete(chunk).where(chunk.c.body == bindparam("of"))
 
 
 @frozen
@@ -83,6 +70,11 @@ class Settler:
     _wall: Callable[[], float]
     _entropy: Entropy
     _random: Random
+    _notices: Notices = field(init=False)
+
+    @_notices.default
+    def _make_notices(self) -> Notices:
+        return Notices(self._settings, self._wall, self._entropy)
 
     def write(self, connection: Connection, items: Sequence[Settle]) -> list[bool]:
         """
@@ -99,13 +91,12 @@ class Settler:
                     continue
                 self._record(row, made, one.parted, rows)
         insert_rows(connection, attempt, rows.attempts)
-        run_each(connection, _UPDATE, rows.states)
+        update_rows(connection, recipient, rows.states)
         insert_rows(connection, event, rows.events)
-        notices = Notices(self._settings, self._wall, self._entropy)
         for (id_, action), subjects in rows.told.items():
-            notices.write(connection, id_, action, subjects)
+            self._notices.write(connection, id_, action, subjects)
         over = find_over(connection, list(rows.final)) if rows.final else set()
-        run_each(connection, _DROP, [{"of": rows.final[id_]} for id_ in over])
+        delete_rows(connection, chunk.c.body, [rows.final[id_] for id_ in over])
         return [one.message in over for one in items]
 
     def _record(self, row: Open, made: Attempt, parted: bool, rows: _Rows) -> None:
@@ -128,8 +119,9 @@ class Settler:
         rows.attempts.append(_attempt_row(row, count, made, words))
         rows.states.append(
             {
-                "of": row.message,
-                "which": row.number,
+                "message": row.message,
+                "number": row.number,
+                "owner": None,
                 "state": DEFERRED if waits else DELIVERED if isinstance(outcome, Delivered) else FAILED,
                 "attempts": count,
                 "next_attempt": next_attempt,

@@ -29,6 +29,7 @@ class ControlsTests(SynchronousTestCase):
         routes = {
             "outgoing": Route("outgoing"),
             "news": Route("news", Kind.BROADCAST, unsubscribe_url=LINK, redact=True),
+            "shop": Route("shop", return_path="bounce.acme.example"),
         }
         self.relay.realm.submitter.configured = Project("acme", routes=routes)
         self.peer = MemoryPeer(self.relay)
@@ -86,6 +87,18 @@ class ControlsTests(SynchronousTestCase):
         self.assertEqual(("", False, "", ""), (
             submission.unsubscribe, submission.redact, submission.key, submission.fingerprint
         ))  # fmt: skip
+
+    def test_return_path(self) -> None:
+        """
+        Mail of a route with a return path goes out under it, unless it is an answer itself.
+        """
+        self.send("X-Lettermint-Route: shop")
+        self.assertEqual("bounce.acme.example", self.last().return_path)
+        self.assertEqual("a@acme.example", str(self.last().envelope.reverse_path))
+        self.send("X-Lettermint-Route: shop", sender="")
+        self.assertEqual(("", None), (self.last().return_path, self.last().envelope.reverse_path))
+        self.send()
+        self.assertEqual("", self.last().return_path)
 
     def test_unknown_route(self) -> None:
         """

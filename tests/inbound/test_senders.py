@@ -9,7 +9,7 @@ import pytest
 from lmrelay.errors import Refused
 from lmrelay.mail.head import Head
 from lmrelay.mail.prepare import prepare
-from lmrelay.projects.submitter import is_allowed
+from lmrelay.projects.senders import is_allowed
 
 DOMAINS = ("acme.example", ".sub.example", "xn--bcher-kva.example")
 OK = ""
