@@ -23,12 +23,13 @@ from tests.simulation.promises import Promises
 from tests.simulation.receivers import Mood, Receiver
 from tests.simulation.world import World
 
+LETTERS = 60
 STORM = 600.0
 """
-Seconds in which mail comes and things go wrong; then all that can get well does.
+Messages handed over, and seconds in which they are and things go wrong; then all that can get well does.
 """
 
-EXPIRE = 900.0
+EXPIRE = 600.0
 PATIENCE = 7200.0
 """
 Seconds after the storm in which everything must have come to its end.
@@ -73,7 +74,8 @@ class Story:
 
     seed: int
     folder: Path
-    letters: int = 60
+    letters: int = LETTERS
+    storm: float = STORM
     world: World = field(init=False)
     promises: Promises = field(init=False)
     chance: Random = field(init=False)
@@ -105,7 +107,7 @@ class Story:
         self._set_scene()
         self._draw_death()
         self.world.begin()
-        network.run(STORM)
+        network.run(self.storm)
         self._calm()
         network.run_until(self._is_over, PATIENCE)
 
@@ -159,21 +161,21 @@ class Story:
         for number, project in enumerate(("acme", "beta", "acme")):
             self.promises.applications.append(world.application(project, number))
         for _ in range(self.letters):
-            self._at(chance.uniform(0, STORM * 0.8), self._write_letter)
+            self._at(chance.uniform(0, self.storm * 0.8), self._write_letter)
         for _ in range(chance.randrange(6)):
-            self._at(chance.uniform(0, STORM), self._cut)
+            self._at(chance.uniform(0, self.storm), self._cut)
         for _ in range(chance.randrange(3)):
-            self._at(chance.uniform(0, STORM), self._break_names, chance.choice(DOMAINS))
+            self._at(chance.uniform(0, self.storm), self._break_names, chance.choice(DOMAINS))
         if chance.random() < 0.3:
-            self._at(chance.uniform(0, STORM), self._stop)
+            self._at(chance.uniform(0, self.storm), self._stop)
         if chance.random() < 0.3:
-            self._at(chance.uniform(0, STORM), self._jump)
+            self._at(chance.uniform(0, self.storm), self._jump)
 
     def _at(self, after: float, call: Callable[..., object], *arguments: object) -> None:
         self.world.network.callLater(after, call, *arguments)
 
     def _change_mood(self, receiver: Receiver) -> None:
-        if self.world.network.seconds() < STORM:
+        if self.world.network.seconds() < self.storm:
             receiver.feel(self.chance.choice((Mood.WELL, Mood.WELL, *Mood)))
             self._at(self.chance.uniform(20, 300), self._change_mood, receiver)
 
@@ -226,7 +228,7 @@ class Story:
         """
         Draw in the midst of what the process dies next.
         """
-        if self.world.network.seconds() < STORM:
+        if self.world.network.seconds() < self.storm:
             self._doom, self._reprieves = self.chance.choice(DOOMS), self.chance.randrange(6)
             self._at(self.chance.uniform(30, 200), self._draw_death)
 
@@ -262,9 +264,9 @@ def _read_events(connection: Connection) -> list[Any]:
     return list(connection.execute(select(event).order_by(event.c.sequence)))
 
 
-def play(seed: int, letters: int = 60) -> Ending:
+def play(seed: int, letters: int = LETTERS, storm: float = STORM) -> Ending:
     """
     Play one story, in a folder that is gone afterwards.
     """
     with TemporaryDirectory(prefix="lmrelay-simulation-") as folder:
-        return Story(seed, Path(folder) / "relay", letters).play()
+        return Story(seed, Path(folder) / "relay", letters, storm).play()

@@ -16,7 +16,7 @@ from tests.simulation.applications import Letter, To
 from tests.simulation.story import Story, play
 from tests.simulation.world import World
 
-LETTERS = 25
+LETTERS, STORM = 25, 240.0
 
 
 @pytest.mark.parametrize("seed", range(1, 5))
@@ -25,8 +25,8 @@ def test_promises(seed: int) -> None:
     Whatever happens, what was accepted is delivered or its failure told, nothing comes twice without a reason, and
     every change has its event.
     """
-    ending = play(seed, LETTERS)
-    assert () == ending.broken, f"python -m tests.simulation --seed {seed} --letters {LETTERS}"
+    ending = play(seed, LETTERS, STORM)
+    assert () == ending.broken, f"python -m tests.simulation --seed {seed} --letters {LETTERS} --storm {STORM}"
     assert LETTERS - 5 <= ending.accepted <= LETTERS
 
 
@@ -34,7 +34,7 @@ def test_replay() -> None:
     """
     A seed plays the same to the last octet and microsecond, another one does not.
     """
-    first, again, other = play(9, 8), play(9, 8), play(10, 8)
+    first, again, other = play(9, 8, 60), play(9, 8, 60), play(10, 8, 60)
     assert first == again
     assert first.digest != other.digest
 
@@ -44,7 +44,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Story:
     """
     A story that ended well.
     """
-    story = Story(2, tmp_path_factory.mktemp("told") / "relay", LETTERS)
+    story = Story(2, tmp_path_factory.mktemp("told") / "relay", LETTERS, STORM)
     story.tell()
     # With the process gone nobody has the database open, so that it is one file.
     story.world.halt()
