@@ -287,6 +287,25 @@ def test_tarpits_of_one_project() -> None:
     assert (0, {}) == (dispatch.running.used, dispatch._barred)
 
 
+def test_site_behind_tarpits_of_its_own_project() -> None:
+    """
+    When one of the hanging transactions of a project ends, its site where nothing hangs has its turn, before more is
+    sent after what hangs.
+    """
+    dispatch = Dispatch(Windows(1000, Shares(10000, 0)), Shares(12, 2))
+    for number in range(9):
+        for message in "xyz":
+            add(dispatch, leased(f"{message}{number}"), Site(((f"tar{number}.x",),)), connections=3)
+    hanging = []
+    while (due := dispatch.begin(0.0)) is not None:
+        hanging.append(due)
+    add(dispatch, leased("healthy"), OTHER)
+    assert dispatch.begin(0.0) is None
+    dispatch.end(*hanging.pop(0))
+    assert "healthy" == dispatch.begin(0.0)[1].leased.message_id
+    assert dispatch.begin(0.0) is None
+
+
 def test_message_larger_than_a_window() -> None:
     """
     A message of more recipients than fit passes when it is alone, else it never would.
