@@ -24,8 +24,8 @@ from lmrelay.outbound.personal import render_fields
 from lmrelay.outbound.pool import Pool
 from lmrelay.outbound.route import Addresses, Router, Site, nowhere
 from lmrelay.outbound.sites import SiteQueue, Work
-from lmrelay.outbound.terms import Egress
-from lmrelay.outbound.tls import Demand, configured
+from lmrelay.outbound.terms import Egress, Load
+from lmrelay.outbound.tls import Demand
 from lmrelay.outbound.verdicts import Cause, Trouble
 from lmrelay.outbound.walk import Walk
 
@@ -78,7 +78,7 @@ class Trip:
     queue: SiteQueue
     work: Work
     walk: Walk
-    demand: Demand
+    load: Load
 
     @property
     def site(self) -> Site:
@@ -127,7 +127,7 @@ class Carrier:
         Make the transaction, whatever happens: of every recipient one outcome is settled, or it
         goes back to the queue, or waits at the site again.
         """
-        trip = Trip(queue, work, Walk(self.wall(), dict(work.held)), configured(work.terms.tls))
+        trip = Trip(queue, work, Walk(self.wall(), dict(work.held)), _load(work))
         try:
             await self._walk(trip)
         except Exception:  # noqa: BLE001 - our own fault, logged; it delays mail
@@ -143,13 +143,13 @@ class Carrier:
         if isinstance(fields, Delayed):
             self._end_all(trip, fields)
             return
-        site, walk, demand, egress = trip.site, trip.walk, trip.demand, trip.work.terms.egress
+        site, walk = trip.site, trip.walk
         walk.fields = fields
-        kept = self.pool.take(site, demand, egress, site.groups[0])
+        kept = self.pool.take(site, trip.load, site.groups[0])
         for host in self._hosts(site, kept):
             if self.draining or not walk.left or walk.missed >= MAX_MISSES:
                 break
-            kept = kept or self.pool.take(site, demand, egress, [host])
+            kept = kept or self.pool.take(site, trip.load, [host])
             # One that had idled too long says nothing of its host, which is asked anew.
             if kept is None or await self._deliver(kept, trip):
                 fresh = await self._connect(host, trip)
@@ -187,7 +187,11 @@ class Carrier:
         """
         A connection to the first address of C{host} that gives one.
         """
-        walk, demand, egress = trip.walk, trip.demand, trip.work.terms.egress
+        walk, egress = trip.walk, trip.work.terms.egress
+        demand = trip.load.demand_of(host)
+        if demand.barred is not None:
+            walk.miss(HostFailure(Target(host, ""), demand.barred, of_host=True), self.wall())
+            return None
         delivery = self.office.settings.config.delivery
         ipv6_last = self.reactor.seconds() < self._ipv6_last_until
         found = await self.router.find_addresses(
@@ -205,7 +209,7 @@ class Carrier:
                 walk.pass_over(dead.failure, self.wall(), dead.seconds)
                 failure = dead.failure
             else:
-                opened = await self._open(target, trip)
+                opened = await self._open(target, demand, trip)
                 if not isinstance(opened, HostFailure):
                     return opened
                 walk.miss(opened, self.wall())
@@ -214,13 +218,13 @@ class Carrier:
                 break
         return None
 
-    async def _open(self, target: Target, trip: Trip) -> Connection | HostFailure | None:
+    async def _open(self, target: Target, demand: Demand, trip: Trip) -> Connection | HostFailure | None:
         """
         None: it is too late, the relay is stopping.
         """
         self._make_room(trip.queue)
         began = self.reactor.seconds()
-        opening = Deferred.fromCoroutine(self.connector.connect(target, trip.demand))
+        opening = Deferred.fromCoroutine(self.connector.connect(target, demand))
         self._openings.add(opening)
         try:
             connection = await opening
@@ -262,7 +266,7 @@ class Carrier:
             raise
         finally:
             most = 0 if self.draining else self.office.settings.config.delivery.messages_per_connection
-            self.pool.put(connection, trip.site, trip.demand, trip.work.terms.egress, most)
+            self.pool.put(connection, trip.site, trip.work.terms.egress, most)
         if any(verdict.stale for verdict in verdicts.values()):
             return True
         if any(verdict.slow_down for verdict in verdicts.values()):
@@ -284,6 +288,10 @@ class Carrier:
             return
         self._make_room(queue)
         log.info("site asks for less at a time", site=queue.site.name, connections=queue.budget.allowed)
+
+
+def _load(work: Work) -> Load:
+    return Load(work.terms, frozenset(held.leased.lane.domain for held in work.held.values()))
 
 
 def _reachable(found: Addresses | Delayed, egress: Egress) -> Addresses | Delayed:

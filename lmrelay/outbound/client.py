@@ -22,14 +22,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from lmrelay.config.values import DeliveryTimeouts
+from lmrelay.config.values import DeliveryTimeouts, TlsPolicy
 from lmrelay.errors import SyntaxRefused
 from lmrelay.interfaces import IContent, Leased
 from lmrelay.mail.outcome import Tls
 from lmrelay.outbound.exchange import Exchange, IClientTransport
 from lmrelay.outbound.handshake import Handshake, tell_loss
 from lmrelay.outbound.steps import Step
-from lmrelay.outbound.tls import Level, proved_by
+from lmrelay.outbound.tls import Demand, Shown, configured
 from lmrelay.outbound.transaction import Transaction
 from lmrelay.outbound.verdicts import STOPPING, Cause, Trouble, Verdict
 from lmrelay.smtp.extensions import Extensions
@@ -54,9 +54,9 @@ class Connection(Protocol):
     A connection to one MX host that greeted us and answered EHLO: ready for transactions.
 
     Made by L{lmrelay.outbound.connect.Connector}. C{host} is the MX's name, C{address} its IP
-    address, C{source} the one of ours that was chosen (empty: the system chose). C{tls} is None
-    for plaintext; C{tls_failure} says why TLS that was offered is not used. C{transactions}
-    counts those begun.
+    address, C{source} the one of ours that was chosen (empty: the system chose). C{shown} is what
+    it showed in the handshake, None for plaintext; C{demand} what the mail that it carries now asks of it.
+    C{tls_failure} says why TLS that was offered is not used. C{transactions} counts those begun.
     """
 
     log = Logger()
@@ -66,7 +66,8 @@ class Connection(Protocol):
         self.host = host
         self.address = address
         self.source = ""
-        self.tls: Tls | None = None
+        self.shown: Shown | None = None
+        self.demand: Demand = configured(TlsPolicy.NONE)
         self.tls_failure = ""
         self.extensions: Extensions = {}
         self.transactions = 0
@@ -88,11 +89,11 @@ class Connection(Protocol):
         self._lost: Callable[[Connection], None] | None = None
 
     @property
-    def proved(self) -> Level:
+    def tls(self) -> Tls | None:
         """
-        The security the connection proved; compare with L{Demand.allows}.
+        How the mail that it carries now is protected. None: it is in plaintext.
         """
-        return proved_by(self.tls)
+        return self.demand.describe(self.shown) if self.shown is not None else None
 
     @property
     def is_usable(self) -> bool:
@@ -359,7 +360,7 @@ class Connection(Protocol):
         """
         dialogue, handshake = self._dialogue, self._handshake
         if handshake is not None and isinstance(dialogue, Exchange) and dialogue.step is Step.HANDSHAKE:
-            self.tls = handshake.finish()
+            self.shown = handshake.finish()
             dialogue.is_over = True
             self._dialogue = None
             self._take_turn()

@@ -25,13 +25,17 @@ from twisted.internet.error import (
 )
 from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
+from twisted.logger import Logger
 
+from lmrelay.config.values import TlsPolicy
 from lmrelay.interfaces import ISettings
 from lmrelay.mail.outcome import Delayed, Fault
 from lmrelay.outbound.client import Connection
 from lmrelay.outbound.handshake import make_context
 from lmrelay.outbound.opening import Opening, TlsFailed
-from lmrelay.outbound.tls import Demand, Level
+from lmrelay.outbound.tls import Demand, Level, configured
+
+log = Logger()
 
 
 @frozen
@@ -85,14 +89,18 @@ class Connector:
         opportunistic TLS a failed handshake is followed by a plaintext connection in the same call.
         """
         result = await self._connect(target, demand, "")
-        if not isinstance(result, TlsFailed):
-            return result
-        if demand.required > Level.NONE:
-            text = f"TLS is required ({demand.policy}), but {result.reason}"
+        if isinstance(result, TlsFailed) and demand.required > Level.NONE:
+            text = f"TLS is required ({result.policy}), but {result.reason}"
             outcome = Delayed("4.7.5", text, Fault.POLICY)
             return HostFailure(target, outcome, of_host=True, tls_failure=result.reason, demand=demand)
-        plain = await self._connect(target, _WITHOUT_TLS, result.reason)
-        return plain if not isinstance(plain, TlsFailed) else _unreachable(target, plain.reason)
+        if isinstance(result, TlsFailed):
+            result = await self._connect(target, _WITHOUT_TLS, result.reason)
+        if isinstance(result, TlsFailed):
+            return _unreachable(target, result.reason)
+        if isinstance(result, Connection):
+            result.demand = demand
+            _watch(result, demand)
+        return result
 
     async def _connect(self, target: Target, demand: Demand, tls_failure: str) -> Connection | HostFailure | TlsFailed:
         config = self.settings.config
@@ -137,7 +145,23 @@ class Connector:
         return self._contexts[key]
 
 
-_WITHOUT_TLS = Demand(Level.NONE, starttls=False, policy="opportunistic")
+_WITHOUT_TLS = configured(TlsPolicy.NONE)
+
+
+def _watch(connection: Connection, demand: Demand) -> None:
+    """
+    Tell what policies that are only tested would have stopped.
+    """
+    for doubt in demand.watch(connection.shown):
+        log.info(
+            "a policy in testing would stop this delivery",
+            policy=doubt.policy,
+            host=connection.host,
+            address=connection.address,
+            domains=sorted(demand.domains),
+            reason=doubt.reason,
+            tls_failure=connection.tls_failure,
+        )
 
 
 class _Once(Factory):

@@ -1,5 +1,5 @@
 """
-The TLS handshake with an MX host: it always goes through, and what it proved is recorded.
+The TLS handshake with an MX host: it always goes through, and what the server showed is recorded.
 
 Whether that is enough is for the caller to say, before anything else is sent.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import service_identity
 from attrs import define, field
+from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL, crypto
 from service_identity.pyopenssl import extract_patterns, verify_hostname
 from twisted.internet.error import ConnectionDone
@@ -18,7 +19,7 @@ from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
-from lmrelay.mail.outcome import Tls
+from lmrelay.outbound.tls import Shown
 
 _WORDS = {
     9: "the certificate is not valid yet",
@@ -59,12 +60,13 @@ def make_context(ca_file: Path | None, *, strict: bool) -> SSL.Context:
 @define(eq=False)
 class Handshake:
     """
-    One handshake with C{host}; a bad certificate is noted, not refused.
+    One handshake with C{host}; a bad certificate is noted, not refused. C{server_name} is asked for instead of the
+    host's name, if it is not empty.
     """
 
     host: str
-    policy: str
     context: SSL.Context
+    server_name: str = ""
     _connection: SSL.Connection | None = None
     _errors: list[int] = field(factory=list)
 
@@ -74,8 +76,9 @@ class Handshake:
         """
         connection = SSL.Connection(self.context, None)
         connection.set_verify(SSL.VERIFY_PEER, self._note)
-        if not _is_address(self.host):
-            connection.set_tlsext_host_name(self.host.encode("ascii"))
+        name = self.server_name or self.host
+        if not _is_address(name):
+            connection.set_tlsext_host_name(name.encode("ascii"))
         self._connection = connection
         return connection
 
@@ -84,16 +87,20 @@ class Handshake:
             self._errors.append(error)
         return True
 
-    def finish(self) -> Tls:
+    def finish(self) -> Shown:
         """
-        What the finished handshake proved.
+        What the server showed in the finished handshake.
         """
         connection = self._connection
         if connection is None:
-            return Tls("", "", False, "there was no handshake", self.policy)
-        reason = self._mistrust(connection)
-        version = connection.get_protocol_version_name()
-        return Tls(version, connection.get_cipher_name() or "", not reason, reason, self.policy)
+            return Shown("", "", "there was no handshake")
+        chain = connection.get_peer_cert_chain(as_cryptography=True) or ()
+        return Shown(
+            connection.get_protocol_version_name(),
+            connection.get_cipher_name() or "",
+            self._mistrust(connection),
+            tuple(certificate.public_bytes(Encoding.DER) for certificate in chain),
+        )
 
     def _mistrust(self, connection: SSL.Connection) -> str:
         """

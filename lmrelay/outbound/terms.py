@@ -14,6 +14,7 @@ from attrs import frozen
 from lmrelay.config.values import Config, Route, TlsPolicy
 from lmrelay.interfaces import Leased
 from lmrelay.outbound.requirement import find_policy
+from lmrelay.outbound.tls import Demand, Rule, fold
 
 
 @frozen
@@ -54,6 +55,22 @@ class Terms:
     tls: TlsPolicy
     egress: Egress = Egress()
     require_tls: bool = False
+
+
+@frozen
+class Load:
+    """
+    Mail with the same terms that goes to one site together, for recipients at C{domains} (A-labels).
+    """
+
+    terms: Terms
+    domains: frozenset[str]
+
+    def demand_of(self, host: str, found: tuple[Rule, ...] = ()) -> Demand:
+        """
+        What it asks of a connection to C{host}, of which these rules were found out.
+        """
+        return fold(self.terms.tls, found=found, domains=self.domains)
 
 
 def find_terms(config: Config, leased: Leased) -> Terms:
