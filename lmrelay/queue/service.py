@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from attrs import define, field
-from sqlalchemy import URL, Connection, bindparam, or_, update
+from sqlalchemy import URL, Connection
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads, IReactorThreads, IReactorTime
 from twisted.internet.task import LoopingCall, deferLater
@@ -27,10 +28,12 @@ from lmrelay.interfaces import (
     IBody,
     IContent,
     IDispatch,
+    IPolicyStore,
     IQueue,
     ISettings,
     ITokenUse,
     RecipientKey,
+    StsRecord,
     Submission,
 )
 from lmrelay.mail.outcome import Attempt, Delivered
@@ -40,11 +43,11 @@ from lmrelay.queue.ballast import SIZE, Ballast
 from lmrelay.queue.commands import Obedience
 from lmrelay.queue.contents import Cache, Content, InlineReader, IReader, ThreadedReader
 from lmrelay.queue.leases import DOUBTED_AFTER, Lease, delete_orphans
+from lmrelay.queue.policies import find_policy, keep_policies
 from lmrelay.queue.privacy import make_folder
 from lmrelay.queue.recorder import Recorder
 from lmrelay.queue.rows import Entropy
 from lmrelay.queue.schedule import Drift
-from lmrelay.queue.schema import WAITING, recipient
 from lmrelay.queue.settle import Settle, Settler
 from lmrelay.queue.store import find_url, make_engine, make_private, make_reading_engine, migrate, name_database
 from lmrelay.queue.taker import Taker
@@ -67,7 +70,7 @@ Octets of disk below which a failed write is taken for one that found no room.
 log = Logger()
 
 
-@implementer(IAcceptance, IQueue, ITokenUse)
+@implementer(IAcceptance, IQueue, ITokenUse, IPolicyStore)
 @define(eq=False)
 class QueueService:
     """
@@ -258,6 +261,18 @@ class QueueService:
         """
         self._token_use.note(token_id)
 
+    def find_policy(self, domain: str) -> Deferred[StsRecord | None]:
+        """
+        See L{IPolicyStore}.
+        """
+        return self._reader.run(partial(find_policy, domain=domain))
+
+    def keep_policy(self, policy: StsRecord) -> Deferred[None]:
+        """
+        See L{IPolicyStore}.
+        """
+        return self._writer.submit(keep_policies, policy)
+
     def open_body(self) -> IBody:
         """
         See L{IAcceptance}.
@@ -315,7 +330,7 @@ class QueueService:
 
     def _free_leases(self, connection: Connection, items: Sequence[tuple[RecipientKey, ...]]) -> list[None]:
         now = self._wall()
-        return self._set_due(connection, [(keys, now) for keys in items])
+        return self._lease.set_due(connection, [(keys, now) for keys in items])
 
     def postpone(self, keys: Collection[RecipientKey], seconds: float) -> Deferred[None]:
         """
@@ -325,25 +340,9 @@ class QueueService:
 
     async def _postpone(self, keys: tuple[RecipientKey, ...], until: float) -> None:
         try:
-            await self._writer.submit(self._set_due, (keys, until))
+            await self._writer.submit(self._lease.set_due, (keys, until))
         except StoreError:
             await self._release(keys)
-
-    def _set_due(self, connection: Connection, items: Sequence[tuple[tuple[RecipientKey, ...], float]]) -> list[None]:
-        named = [{"of": one, "which": number, "until": until} for keys, until in items for one, number in keys]
-        if named:
-            connection.execute(
-                update(recipient)
-                .where(
-                    recipient.c.message == bindparam("of"),
-                    recipient.c.number == bindparam("which"),
-                    recipient.c.owner == self.worker,
-                    or_(*(recipient.c.state == state for state in WAITING)),
-                )
-                .values(owner=None, due=bindparam("until"), next_attempt=bindparam("until")),
-                named,
-            )
-        return [None] * len(items)
 
     def _obey(self) -> Deferred[None]:
         return self._try(self._obedience.obey())

@@ -19,6 +19,7 @@ from twisted.python.threadpool import ThreadPool
 from lmrelay.interfaces import ISettings
 from lmrelay.queue.contents import IReader
 from lmrelay.queue.keys import cap_keys, forget_keys
+from lmrelay.queue.policies import forget_policies
 from lmrelay.queue.quotas import cap_counts, forget_counts
 from lmrelay.queue.schedule import latest_retry
 from lmrelay.queue.schema import attempt, chunk, command, event, is_open, message, recipient, webhook_delivery
@@ -39,7 +40,7 @@ Recipients forgotten in one transaction, but for the last message's.
 
 STEP_EXPIRED = 2000
 """
-Keys, and counts, deleted in one transaction, at most.
+Keys, counts, and policies, deleted in one transaction, at most.
 """
 
 BREATH = 0.05
@@ -114,7 +115,8 @@ def forget_messages(connection: Connection, items: Sequence[Sequence[str]]) -> l
 
 def forget_expired(connection: Connection, items: Sequence[float]) -> list[bool]:
     """
-    Delete, as of that time, orders long carried out, and keys and counts that mean nothing any more. Is there more?
+    Delete, as of that time, orders long carried out, and keys, counts and policies that mean nothing any more. Is there
+    more?
 
     What a clock that was ahead would keep for too long is brought near.
     """
@@ -122,7 +124,7 @@ def forget_expired(connection: Connection, items: Sequence[float]) -> list[bool]
     cap_keys(connection, now)
     cap_counts(connection, now)
     connection.execute(delete(command).where(command.c.done_at < now - ANSWERED_FOR))
-    gone = forget_keys(connection, now, STEP_EXPIRED), forget_counts(connection, now, STEP_EXPIRED)
+    gone = [forget(connection, now, STEP_EXPIRED) for forget in (forget_keys, forget_counts, forget_policies)]
     return [STEP_EXPIRED in gone] * len(items)
 
 
