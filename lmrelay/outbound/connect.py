@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import errno
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Any
 
 from attrs import define, field, frozen
-from OpenSSL import SSL
 from twisted.internet.defer import CancelledError
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import (
@@ -31,7 +29,7 @@ from lmrelay.config.values import TlsPolicy
 from lmrelay.interfaces import ISettings
 from lmrelay.mail.outcome import Delayed, Fault
 from lmrelay.outbound.client import Connection
-from lmrelay.outbound.handshake import make_context
+from lmrelay.outbound.handshake import Contexts
 from lmrelay.outbound.opening import Opening, TlsFailed
 from lmrelay.outbound.tls import Demand, Level, configured
 
@@ -81,7 +79,10 @@ class Connector:
     reactor: Any
     clock: IReactorTime
     settings: ISettings
-    _contexts: dict[tuple[Path | None, int, bool], SSL.Context] = field(factory=dict, init=False)
+    _contexts: Contexts = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._contexts = Contexts(self.settings)
 
     async def connect(self, target: Target, demand: Demand) -> Connection | HostFailure:
         """
@@ -116,7 +117,7 @@ class Connector:
                 text = f"cannot connect from {target.source}: {_reason(error)}" if target.source else _reason(error)
                 return HostFailure(target, Delayed("4.3.0", text, Fault.OURS), False, tls_failure=tls_failure)
             return _unreachable(target, _reason(error), tls_failure)
-        opening = Opening(connection, demand, target.name or config.server.hostname, self._context)
+        opening = Opening(connection, demand, target.name or config.server.hostname, self._contexts.get)
         result = await opening.run()
         if result is None:
             return connection
@@ -130,19 +131,6 @@ class Connector:
         endpoint = TCP4ClientEndpoint if ip_address(target.address).version == 4 else TCP6ClientEndpoint
         source = (target.source, 0) if target.source else None
         return endpoint(self.reactor, target.address, target.port, timeout=timeout, bindAddress=source)
-
-    def _context(self, strict: bool) -> SSL.Context:
-        """
-        Reading the CAs takes milliseconds, so it is done again only for a changed file.
-        """
-        ca_file = self.settings.config.delivery.ca_file
-        changed = ca_file.stat().st_mtime_ns if ca_file is not None else 0
-        key = (ca_file, changed, strict)
-        if key not in self._contexts:
-            if len(self._contexts) >= 4:
-                self._contexts.clear()
-            self._contexts[key] = make_context(ca_file, strict=strict)
-        return self._contexts[key]
 
 
 _WITHOUT_TLS = configured(TlsPolicy.NONE)

@@ -13,12 +13,14 @@ import service_identity
 from attrs import define, field
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL, crypto
-from service_identity.pyopenssl import extract_patterns, verify_hostname
+from service_identity.hazmat import DNS_ID, DNSPattern, verify_service_identity
+from service_identity.pyopenssl import extract_patterns
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
+from lmrelay.interfaces import ISettings
 from lmrelay.outbound.tls import Shown
 
 _WORDS = {
@@ -54,6 +56,31 @@ def make_context(ca_file: Path | None, *, strict: bool) -> SSL.Context:
     else:
         context.load_verify_locations(str(ca_file))
     return context
+
+
+@define(eq=False)
+class Contexts:
+    """
+    Contexts with the CAs of the configuration in force.
+    """
+
+    settings: ISettings
+    _known: dict[tuple[Path | None, int, bool], SSL.Context] = field(factory=dict, init=False)
+
+    def get(self, strict: bool) -> SSL.Context:
+        """
+        As L{make_context}. Reading the CAs takes milliseconds, so it is done again only for a changed file.
+
+        @raise OSError: the file cannot be read
+        """
+        ca_file = self.settings.config.delivery.ca_file
+        changed = ca_file.stat().st_mtime_ns if ca_file is not None else 0
+        key = (ca_file, changed, strict)
+        if key not in self._known:
+            if len(self._known) >= 4:
+                self._known.clear()
+            self._known[key] = make_context(ca_file, strict=strict)
+        return self._known[key]
 
 
 @implementer(IOpenSSLClientConnectionCreator)
@@ -107,23 +134,62 @@ class Handshake:
         Why the certificate is not that of the host, as far as any known CA says; empty: it is.
         """
         if self._errors:
-            return _WORDS.get(self._errors[0], f"the certificate did not verify (OpenSSL error {self._errors[0]})")
+            return _tell(self._errors[0])
         certificate = connection.get_peer_certificate()
         if certificate is None:
             return "the server showed no certificate"
-        try:
-            verify_hostname(connection, self.host)
-        except service_identity.VerificationError:
-            names = ", ".join(sorted(str(pattern.pattern, "ascii") for pattern in _names(certificate))[:5])
-            return f"the certificate is for {names or 'no host'}, not for {self.host}"
-        except (service_identity.CertificateError, ValueError) as error:
-            return f"the certificate is for no host ({error})"
-        return ""
+        return names_other(certificate, self.host)
 
 
-def _names(certificate: crypto.X509) -> list[service_identity.hazmat.DNSPattern]:
-    patterns = extract_patterns(certificate)
-    return [pattern for pattern in patterns if isinstance(pattern, service_identity.hazmat.DNSPattern)]
+@implementer(IOpenSSLClientConnectionCreator)
+@define(eq=False)
+class StrictHandshake:
+    """
+    One handshake with C{host} that breaks off unless a known CA vouches for its certificate. C{reason}: why it did.
+    """
+
+    host: str
+    context: SSL.Context
+    reason: str = field(default="", init=False)
+
+    def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        """
+        With SNI.
+        """
+        connection = SSL.Connection(self.context, None)
+        connection.set_verify(SSL.VERIFY_PEER, self._check)
+        connection.set_tlsext_host_name(self.host.encode("ascii"))
+        return connection
+
+    def _check(self, connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int) -> bool:
+        if error:
+            self.reason = _tell(error)
+        elif depth == 0:
+            self.reason = names_other(certificate, self.host)
+        return not self.reason
+
+
+def _tell(error: int) -> str:
+    return _WORDS.get(error, f"the certificate did not verify (OpenSSL error {error})")
+
+
+def names_other(certificate: crypto.X509, host: str) -> str:
+    """
+    For whom the certificate is, if it is not for C{host} (RFC 6125 §6); empty: it is.
+    """
+    try:
+        patterns = extract_patterns(certificate)
+        verify_service_identity(patterns, [DNS_ID(host)], [])
+    except service_identity.VerificationError:
+        names = ", ".join(sorted(str(pattern.pattern, "ascii") for pattern in _names(certificate))[:5])
+        return f"the certificate is for {names or 'no host'}, not for {host}"
+    except (service_identity.CertificateError, ValueError) as error:
+        return f"the certificate is for no host ({error})"
+    return ""
+
+
+def _names(certificate: crypto.X509) -> list[DNSPattern]:
+    return [pattern for pattern in extract_patterns(certificate) if isinstance(pattern, DNSPattern)]
 
 
 def _is_address(host: str) -> bool:
