@@ -99,7 +99,8 @@ def test_policy(expected: Published, octets: bytes) -> None:
 @pytest.mark.parametrize(
     ("words", "octets"),
     [
-        ("version", b""),
+        ("line 1", b""),
+        ("version", b"mode: none\nmax_age: 1\n"),
         ("version", GOOD.replace(b"STSv1", b"STSv2")),
         ("version", GOOD.replace(b"STSv1", b"stsv1")),
         ("version", GOOD.replace(b"version", b"Version")),
