@@ -36,6 +36,9 @@ from lmrelay.interfaces import IResolver
 from lmrelay.outbound.connect import Connector
 from lmrelay.outbound.courier import Courier
 from lmrelay.outbound.dispatch import LEAST_RUNNING, Dispatch
+from lmrelay.outbound.route import Router
+from lmrelay.outbound.sts_fetch import PolicyHosts
+from lmrelay.outbound.sts_policies import StsPolicies
 from lmrelay.projects.checkers import cram_is_offered
 from lmrelay.projects.directory import Directories
 from lmrelay.projects.portal import make_portal
@@ -45,7 +48,7 @@ from lmrelay.server_tls import make_context
 from lmrelay.shares import Shares
 
 if TYPE_CHECKING:
-    from lmrelay.interfaces import IQueue
+    from lmrelay.interfaces import IPolicyStore, IQueue
 
 log = Logger()
 
@@ -56,6 +59,7 @@ class Relay(Service):
 
     C{resolver} stands in for the DNS. C{descriptors} is how many the process may have, of files and sockets.
     C{adopted} is told of each configuration that takes force, for what lies outside of the relay (the log).
+    C{policy_port} is where the policy hosts of MTA-STS listen.
     """
 
     def __init__(
@@ -69,26 +73,31 @@ class Relay(Service):
         random: Random | None = None,
         descriptors: int = sys.maxsize,
         adopted: Callable[[Config], None] = lambda _: None,
+        policy_port: int = 443,
     ) -> None:
         self.settings = settings = Settings(config)
         self.reactor, self._adopted = reactor, adopted
         random = random or SystemRandom()
         self._descriptors, self._room = descriptors, divide(descriptors)
         self._context: CertificateOptions | None = None
+        resolver = resolver or Resolver(reactor, settings, entropy)
+        fetch = PolicyHosts(reactor, reactor, settings, Router(resolver, random), policy_port).fetch
+        # The queue takes its place in each of these below: it needs the one, and both need it.
+        policies = StsPolicies(reactor, settings, resolver, fetch, wall, store=cast("IPolicyStore", None))
         self.courier = Courier(
             reactor,
             settings,
-            resolver or Resolver(reactor, settings, entropy),
+            resolver,
             Connector(reactor, reactor, settings),
             wall,
             random,
-            # Each needs the other; the queue takes this place below.
             queue=cast("IQueue", None),
             dispatch=Dispatch(running=Shares(self._room.deliveries, LEAST_RUNNING)),
+            find_policy=policies.find,
         )
         directories = Directories(settings)
         self.queue = QueueService(settings, reactor, wall, entropy, random, self.courier)
-        self.courier.queue = self.queue
+        self.courier.queue = policies.store = self.queue
         self.listeners = Listeners(
             reactor,
             Services(

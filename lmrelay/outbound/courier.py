@@ -24,8 +24,9 @@ from lmrelay.outbound.dispatch import Dispatch
 from lmrelay.outbound.pool import Pool
 from lmrelay.outbound.report import report
 from lmrelay.outbound.route import Router, Site
-from lmrelay.outbound.routing import Routing
+from lmrelay.outbound.routing import FindPolicy, Routing, no_policy
 from lmrelay.outbound.sites import Held, SiteQueue, Work
+from lmrelay.outbound.sts import StsPolicy
 from lmrelay.outbound.terms import find_terms
 from lmrelay.outbound.walk import Walk
 from lmrelay.tasks import Tasks
@@ -38,7 +39,7 @@ log = Logger()
 class Courier:
     """
     Delivery. C{wall()} is seconds since the epoch. Where the queue is made with this, set
-    C{queue} before the first L{take}.
+    C{queue} before the first L{take}. C{find_policy} tells what a recipient domain published by MTA-STS.
     """
 
     reactor: IReactorTime
@@ -49,6 +50,7 @@ class Courier:
     random: Random
     queue: IQueue
     dispatch: Dispatch = field(factory=Dispatch)
+    find_policy: FindPolicy = no_policy
     pool: Pool = field(init=False)
     routing: Routing = field(init=False)
     _tasks: Tasks = field(factory=Tasks, init=False)
@@ -58,7 +60,7 @@ class Courier:
     def __attrs_post_init__(self) -> None:
         self.pool = Pool(self.reactor)
         router = Router(self.resolver, self.random)
-        self.routing = Routing(self.reactor, router, self.settings, self._route)
+        self.routing = Routing(self.reactor, router, self.settings, self._route, self.find_policy)
         self._carrier = Carrier(self, self.reactor, self.connector, self.wall, self.random, router, self.pool)
 
     # IDispatch
@@ -133,13 +135,13 @@ class Courier:
 
     # From a recipient to its site
 
-    def _route(self, recipients: Sequence[Held], found: Site | Failed | Delayed) -> None:
+    def _route(self, recipients: Sequence[Held], found: Site | Failed | Delayed, policy: StsPolicy | None) -> None:
         """
         The route of these, all of one domain, is known.
         """
         waiting = [held for held in recipients if self.dispatch.is_waiting(held)]
         if isinstance(found, Site):
-            self._place(waiting, found)
+            self._place(waiting, found, policy)
             return
         messages: dict[str, list[Held]] = {}
         for held in waiting:
@@ -149,10 +151,12 @@ class Courier:
         for together in messages.values():
             self._finish(together, {held.recipient.number: attempt for held in together}, "")
 
-    def _place(self, recipients: Sequence[Held], site: Site) -> None:
+    def _place(self, recipients: Sequence[Held], site: Site, policy: StsPolicy | None) -> None:
         config = self.settings.config
         for held in recipients:
-            self.dispatch.place(held, site, find_terms(config, held.leased), config.delivery.connections_per_site)
+            self.dispatch.place(
+                held, site, find_terms(config, held.leased, policy), config.delivery.connections_per_site
+            )
         self._pump()
 
     def _pump(self) -> None:
