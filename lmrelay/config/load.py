@@ -31,6 +31,7 @@ from lmrelay.config.values import (
     Route,
     Security,
     ServerTls,
+    Switch,
 )
 from lmrelay.errors import ConfigError, Problem, SyntaxRefused
 from lmrelay.mail.address import ascii_domain
@@ -255,6 +256,9 @@ def _check(config: Config) -> list[Problem]:
         seen.setdefault(place, number)
     if any(one.enabled and one.security is not Security.PLAIN for one in config.listeners):
         problems += _need_certificate(config.tls, str(config.path))
+    if config.delivery.dane is Switch.ON and not config.dns.validating:
+        # Promised and never carried out it would be worse than not promised.
+        complain("delivery.dane", 'is "on", and needs [dns] validating = true')
     return problems
 
 

@@ -19,6 +19,7 @@ from lmrelay.interfaces import IQueue, ISettings
 from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Fault
 from lmrelay.outbound.client import Connection
 from lmrelay.outbound.connect import Connector, HostFailure, Target
+from lmrelay.outbound.dane import Dane
 from lmrelay.outbound.dispatch import Dispatch
 from lmrelay.outbound.personal import render_fields
 from lmrelay.outbound.pool import Pool
@@ -100,6 +101,7 @@ class Carrier:
     wall: Callable[[], float]
     random: Random
     router: Router
+    dane: Dane
     pool: Pool
     draining: bool = False
     _openings: set[Deferred[Any]] = field(factory=set, init=False)
@@ -189,8 +191,7 @@ class Carrier:
         """
         walk, egress = trip.walk, trip.work.terms.egress
         demand = trip.load.demand_of(host)
-        if demand.barred is not None:
-            walk.miss(HostFailure(Target(host, ""), demand.barred, of_host=True), self.wall())
+        if self._is_barred(host, demand, walk):
             return None
         delivery = self.office.settings.config.delivery
         ipv6_last = self.reactor.seconds() < self._ipv6_last_until
@@ -199,6 +200,11 @@ class Carrier:
         )
         found = _reachable(found, egress)
         walk.look(found)
+        if isinstance(found, Addresses) and found.addresses and demand.starttls:
+            rules = await self.dane.find(trip.site, host, found, delivery.port, trip.work.leased.lane.party)
+            demand = trip.load.demand_of(host, rules)
+        if self._is_barred(host, demand, walk):
+            return None
         for address in found.addresses if isinstance(found, Addresses) else ():
             if self.draining:
                 break
@@ -217,6 +223,15 @@ class Carrier:
             if failure.of_host:
                 break
         return None
+
+    def _is_barred(self, host: str, demand: Demand, walk: Walk) -> bool:
+        """
+        Does a policy say that the host is not to be used, whatever it would show?
+        """
+        if demand.barred is None:
+            return False
+        walk.miss(HostFailure(Target(host, ""), demand.barred, of_host=True), self.wall())
+        return True
 
     async def _open(self, target: Target, demand: Demand, trip: Trip) -> Connection | HostFailure | None:
         """

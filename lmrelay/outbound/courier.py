@@ -20,6 +20,7 @@ from lmrelay.interfaces import IDispatch, IQueue, IResolver, ISettings, Lane, Le
 from lmrelay.mail.outcome import Attempt, Delayed, Failed
 from lmrelay.outbound.carrier import Carrier
 from lmrelay.outbound.connect import Connector
+from lmrelay.outbound.dane import Dane
 from lmrelay.outbound.dispatch import Dispatch
 from lmrelay.outbound.pool import Pool
 from lmrelay.outbound.report import report
@@ -61,7 +62,8 @@ class Courier:
         self.pool = Pool(self.reactor)
         router = Router(self.resolver, self.random)
         self.routing = Routing(self.reactor, router, self.settings, self._route, self.find_policy)
-        self._carrier = Carrier(self, self.reactor, self.connector, self.wall, self.random, router, self.pool)
+        dane = Dane(self.resolver, self.settings)
+        self._carrier = Carrier(self, self.reactor, self.connector, self.wall, self.random, router, dane, self.pool)
 
     # IDispatch
 

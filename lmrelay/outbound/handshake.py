@@ -11,7 +11,6 @@ from pathlib import Path
 
 import service_identity
 from attrs import define, field
-from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL, crypto
 from service_identity.hazmat import DNS_ID, DNSPattern, verify_service_identity
 from service_identity.pyopenssl import extract_patterns
@@ -121,12 +120,12 @@ class Handshake:
         connection = self._connection
         if connection is None:
             return Shown("", "", "there was no handshake")
-        chain = connection.get_peer_cert_chain(as_cryptography=True) or ()
+        chain = connection.get_peer_cert_chain() or ()
         return Shown(
             connection.get_protocol_version_name(),
             connection.get_cipher_name() or "",
             self._mistrust(connection),
-            tuple(certificate.public_bytes(Encoding.DER) for certificate in chain),
+            tuple(crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate) for certificate in chain),
         )
 
     def _mistrust(self, connection: SSL.Connection) -> str:
@@ -183,7 +182,7 @@ def names_other(certificate: crypto.X509, host: str) -> str:
     except service_identity.VerificationError:
         names = ", ".join(sorted(str(pattern.pattern, "ascii") for pattern in _names(certificate))[:5])
         return f"the certificate is for {names or 'no host'}, not for {host}"
-    except (service_identity.CertificateError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001 - a server can show what is malformed in any way
         return f"the certificate is for no host ({error})"
     return ""
 

@@ -9,22 +9,28 @@ from random import Random
 from typing import Any
 
 from attrs import evolve
+from OpenSSL import SSL
+from twisted.internet import ssl
+from twisted.internet.interfaces import IOpenSSLContextFactory
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
-from lmrelay.config.values import Delivery, DomainDelivery, Project, Route, TlsPolicy
+from lmrelay.config.values import Delivery, DomainDelivery, Project, Route, Switch, TlsPolicy
 from lmrelay.interfaces import IContent
 from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Fault
 from lmrelay.outbound.connect import Connector
 from lmrelay.outbound.courier import Courier
+from lmrelay.outbound.dane import TLSA
 from lmrelay.outbound.dispatch import Dispatch, Windows
 from lmrelay.outbound.sts import StsMode, StsPolicy
 from lmrelay.shares import Shares
 from lmrelay.testing.certificates import Authority, Certificate
-from lmrelay.testing.name_server import FakeResolver, Zone
+from lmrelay.testing.name_server import FakeResolver, Said, Zone
 from lmrelay.testing.scripted_mx import ScriptedMx
 from tests.outbound.bench import CONTENT, Blocks, Network
 from tests.outbound.doubles import MemoryQueue, Settings, config, leased
+from tests.outbound.test_dane import tlsa
 
 AUTHORITY = Authority.make()
 FOREIGN = Authority.make("somebody else's CA")
@@ -256,3 +262,213 @@ class RouteTests(Ladder):
         self.assertIsNone(self.deliver("m2", route="plain").tls)
         self.assertEqual((MX1, True, "mta-sts"), self.ruled(self.deliver("m3")))
         self.assertEqual(2, self.hosts[MX1].connections)
+
+
+class DaneTests(Ladder):
+    """
+    In zones that the DNS vouches for. The CA that vouches for the hosts is none that is known.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        for domain in ("b.example", "c.example"):
+            self.zone.exchanges(domain, (10, MX1), (20, MX2), authenticated=True)
+        self.zone.addresses(MX1, IP1, authenticated=True).addresses(MX2, IP2, authenticated=True)
+        self.pinned = FOREIGN.issue(MX1)
+        self.hosts = {MX1: self.serve(MX1, IP1, self.pinned), MX2: self.serve(MX2, IP2, FOREIGN.issue(MX2))}
+
+    def pin(self, *records: bytes, host: str = MX1, port: int = 25, **said: Any) -> None:
+        said.setdefault("authenticated", True)
+        self.zone.say(f"_{port}._tcp.{host}", TLSA, Said(records, **said))
+
+    def test_pinned(self) -> None:
+        """
+        A certificate of no known CA is verified by its record; a host that shows another is passed over.
+        """
+        self.pin(tlsa(3, 1, 1, self.pinned))
+        attempt = self.deliver("m1")
+        self.assertEqual((MX1, True, "dane"), self.ruled(attempt))
+        self.assertEqual("", attempt.tls.reason)
+        self.network.pass_time(60, 10)
+        self.hosts[MX1] = self.serve(MX1, IP1)
+        self.assertEqual((MX2, False, "opportunistic"), self.ruled(self.deliver("m2")))
+        self.pin(tlsa(3, 1, 1, self.pinned), host=MX2)
+        self.network.pass_time(60, 10)
+        self.assertIn("TLS is required (dane), but the certificate matches no TLSA record", self.delayed("m3"))
+
+    def test_no_tls(self) -> None:
+        """
+        A host with a record never gets mail in clear, also where nothing in the record can be used.
+        """
+        for number, record in enumerate((tlsa(3, 1, 1, self.pinned), b"\x00\x01\x01" + bytes(32))):
+            self.pin(record)
+            self.pin(record, host=MX2)
+            self.hosts = {MX1: self.serve(MX1, IP1, tls=False), MX2: self.serve(MX2, IP2, tls=False)}
+            self.assertIn("does not offer STARTTLS", self.delayed(f"m{number}"))
+            self.network.pass_time(60, 10)
+
+    def test_unusable(self) -> None:
+        """
+        Records of which none can be used ask for TLS, with any certificate.
+        """
+        self.pin(b"\x01\x00\x01" + bytes(32), b"\x03\x01\x01short")
+        attempt = self.deliver("m1")
+        self.assertEqual((MX1, False, "dane"), self.ruled(attempt))
+        self.assertEqual("the certificate's issuer is not known", attempt.tls.reason)
+
+    def test_trust_anchor(self) -> None:
+        """
+        An issuer that the record names, and a certificate for the host or for the recipient's own domain.
+        """
+        anchor = tlsa(2, 0, 1, FOREIGN.root)
+        self.pin(anchor)
+        for number, name in enumerate((MX1, "b.example")):
+            mx = self.hosts[MX1] = self.serve(MX1, IP1)
+            mx.tls = FOREIGN.issue(name).server_context(FOREIGN.root)
+            self.assertEqual((MX1, True, "dane"), self.ruled(self.deliver(f"m{number}")))
+            self.network.pass_time(60, 10)
+        self.zone.exchanges("c.example", (10, MX1), authenticated=True)
+        self.assertIn("the certificate is for b.example", self.delayed("m2", domain="c.example"))
+
+    def test_proof_is_of_the_domain(self) -> None:
+        """
+        A kept connection that proved itself by the recipient's domain does not serve another domain.
+        """
+        self.pin(tlsa(2, 0, 1, FOREIGN.root))
+        self.hosts[MX1].tls = FOREIGN.issue("b.example").server_context(FOREIGN.root)
+        self.assertEqual((MX1, True, "dane"), self.ruled(self.deliver("m1")))
+        self.assertEqual((MX1, True, "dane"), self.ruled(self.deliver("m2")))
+        self.assertEqual(1, self.hosts[MX1].connections)
+        self.assertEqual(MX2, self.deliver("m3", domain="c.example").host)
+
+    def test_lookup_that_fails(self) -> None:
+        """
+        A host whose records cannot be looked up is not used, nor connected to; with none left the mail waits.
+        """
+        self.pin(rcode=2)
+        self.assertEqual(MX2, self.deliver("m1").host)
+        self.network.pass_time(60, 10)
+        self.pin(host=MX2, silent=True)
+        self.assertIn(f"the TLSA records of {MX2} cannot be looked up", self.delayed("m2"))
+        outcome = self.queue.settled["m2", 0].outcome
+        self.assertEqual((0, "4.4.3", Fault.DNS), (self.hosts[MX1].connections, outcome.status, outcome.fault))
+
+    def test_no_record(self) -> None:
+        """
+        Without one, or with an answer that the DNS does not vouch for, it is as ever.
+        """
+        for number, said in enumerate(({}, {"authenticated": False}, {"rcode": 3})):
+            self.pin(*([tlsa(3, 1, 1, AUTHORITY.root)] if number == 1 else []), **said)
+            self.assertEqual((MX1, False, "opportunistic"), self.ruled(self.deliver(f"m{number}")))
+
+    def test_way_that_nobody_vouches_for(self) -> None:
+        """
+        Where MX or address are not authenticated records are not even asked for.
+        """
+        self.pin(tlsa(3, 1, 1, AUTHORITY.root))
+        self.zone.addresses(MX1, IP1)
+        self.assertEqual((MX1, False, "opportunistic"), self.ruled(self.deliver("m1")))
+        self.zone.addresses(MX1, IP1, authenticated=True).exchanges("d.example", (10, MX1))
+        self.assertEqual((MX1, False, "opportunistic"), self.ruled(self.deliver("m2", domain="d.example")))
+        self.assertNotIn(TLSA, [type for _, type in self.resolver.asked])
+
+    def test_connection_of_a_way_that_nobody_vouches_for(self) -> None:
+        """
+        A connection for which no record was looked up does not serve mail that goes by one.
+        """
+        self.zone.exchanges("d.example", (10, MX1), (20, MX2))
+        self.pin(tlsa(3, 1, 1, AUTHORITY.root))
+        self.assertEqual((MX1, False, "opportunistic"), self.ruled(self.deliver("m1", domain="d.example")))
+        self.assertEqual(MX2, self.deliver("m2").host)
+
+    def test_switched_off(self) -> None:
+        """
+        C{off} asks for no record.
+        """
+        self.configure(dane=Switch.OFF)
+        self.pin(tlsa(3, 1, 1, AUTHORITY.root))
+        self.assertEqual((MX1, False, "opportunistic"), self.ruled(self.deliver("m1")))
+        self.assertNotIn(TLSA, [type for _, type in self.resolver.asked])
+
+    def test_other_port(self) -> None:
+        """
+        The records are those of the port that is connected to.
+        """
+        self.configure(port=2525)
+        self.pin(tlsa(3, 1, 1, self.pinned), port=2525)
+        self.assertEqual((MX1, True, "dane"), self.ruled(self.deliver("m1")))
+
+    def test_alias(self) -> None:
+        """
+        Of an MX host that is an alias the records of its target come first, then its own; SNI is the name they are of.
+        """
+        self.zone.exchanges("b.example", (10, "alias.b.example"), authenticated=True)
+        self.zone.alias("alias.b.example", "real.example").addresses("real.example", IP1, authenticated=True)
+        certificate = FOREIGN.issue("real.example")
+        self.hosts[MX1].tls = asked = SniContext(certificate.server_context(FOREIGN.root))
+        self.pin(tlsa(2, 0, 1, FOREIGN.root), host="real.example")
+        self.pin(tlsa(3, 1, 1, AUTHORITY.root), host="alias.b.example")
+        self.assertEqual(("alias.b.example", True, "dane"), self.ruled(self.deliver("m1")))
+        self.assertEqual([b"real.example"], asked.names)
+        self.network.pass_time(60, 10)
+        self.pin(host="real.example")
+        self.pin(tlsa(3, 1, 1, certificate), host="alias.b.example")
+        self.assertEqual(("alias.b.example", True, "dane"), self.ruled(self.deliver("m2")))
+        self.assertEqual([b"real.example", b"alias.b.example"], asked.names)
+
+    def test_configuration_comes_first(self) -> None:
+        """
+        None asks for no record; enforced is satisfied by a record as by a CA, and not by one where the other fails.
+        """
+        self.pin(tlsa(3, 1, 1, self.pinned))
+        self.pin(tlsa(3, 1, 1, self.pinned), host=MX2)
+        self.configure(tls=TlsPolicy.NONE)
+        self.assertIsNone(self.deliver("m1").tls)
+        self.assertNotIn(TLSA, [type for _, type in self.resolver.asked])
+        self.configure(tls=TlsPolicy.ENFORCED)
+        self.assertEqual((MX1, True, "dane"), self.ruled(self.deliver("m2")))
+        self.network.pass_time(60, 10)
+        self.hosts = {MX1: self.serve(MX1, IP1), MX2: self.serve(MX2, IP2)}
+        self.assertIn("TLS is required (dane)", self.delayed("m3"))
+        self.zone.names.pop(f"_25._tcp.{MX1}")
+        self.network.pass_time(60, 10)
+        self.assertEqual((MX1, True, "enforced"), self.ruled(self.deliver("m4")))
+
+    def test_beside_mta_sts(self) -> None:
+        """
+        With both, both hold: neither a CA's word nor a record makes up for the failure of the other.
+        """
+        self.publish(MX1)
+        self.pin(tlsa(3, 1, 1, self.pinned))
+        self.assertIn("TLS is required (mta-sts)", self.reason_at(MX1, "m1"))
+        self.hosts[MX1] = self.serve(MX1, IP1)
+        self.assertIn("TLS is required (dane)", self.reason_at(MX1, "m2"))
+        both = AUTHORITY.issue(MX1)
+        self.hosts[MX1] = self.serve(MX1, IP1, both)
+        self.pin(tlsa(3, 1, 1, both))
+        self.assertEqual((MX1, True, "dane"), self.ruled(self.deliver("m3")))
+
+    def reason_at(self, host: str, message: str) -> str:
+        """
+        Why the only host of the site was not good enough.
+        """
+        self.zone.exchanges("b.example", (10, host), authenticated=True)
+        self.courier.try_anew()
+        reason = self.delayed(message)
+        self.network.pass_time(60, 10)
+        return reason
+
+
+@implementer(IOpenSSLContextFactory)
+class SniContext:
+    """
+    A server's context that remembers which names it was asked for.
+    """
+
+    def __init__(self, options: ssl.CertificateOptions) -> None:
+        self.names: list[bytes | None] = []
+        self._context = options.getContext()
+        self._context.set_tlsext_servername_callback(lambda connection: self.names.append(connection.get_servername()))
+
+    def getContext(self) -> SSL.Context:
+        return self._context
