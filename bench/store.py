@@ -20,7 +20,7 @@ from lmrelay.mail.outcome import Attempt, Delivered
 from lmrelay.queue.acceptance import Accept, write_messages
 from lmrelay.queue.keys import Use
 from lmrelay.queue.quotas import WHOLE, Limit
-from lmrelay.queue.rows import describe_row, event_row, message_row, recipient_rows
+from lmrelay.queue.rows import event_row, message_row, recipient_rows
 from lmrelay.queue.settle import Settle, Settler
 from lmrelay.queue.store import find_url, make_engine, migrate
 from lmrelay.smtp.reply import reply
@@ -55,14 +55,12 @@ def _accept(key: bool, limits: bool) -> Accept:
     one = Submission("acme", "outgoing", Kind.TRANSACTIONAL, envelope, b"Subject: x\r\n" * 40, time.time(), id_)
     body = b"\r\n" + b"x" * 4094
     chunk = {"body": id_, "number": 0, "size": len(body), "octets": body}
-    said = describe_row(id_, "", "[]", "{}", redact=False)
     created = event_row(
         os.urandom,
         "message.created",
         0.0,
         ("acme", "outgoing"),
         (id_, None),
-        said,
     )
     use = Use(("acme", id_), id_, "0" * 64) if key else None
     rows = message_row(one, 4500, id_), recipient_rows(one, {"b.example": "w"}), created, [chunk]

@@ -20,9 +20,11 @@ from lmrelay.config.load import load
 from lmrelay.config.values import Config
 from lmrelay.descriptors import raise_limit
 from lmrelay.errors import ConfigError, LmrelayError, Problem
+from lmrelay.gathered import GatheredLines
 from lmrelay.logs import LogObserver, install, open_log
 from lmrelay.notify import Supervisor
 from lmrelay.service import Relay
+from lmrelay.writes import GatheredWrites
 
 GARBAGE = 10_000
 """
@@ -141,12 +143,14 @@ def build(path: Path, reactor: Any, *, logfile: str | None, daemon: bool, syslog
     """
     config = load(path)
     observer = open_log(config.log, logfile=logfile, daemon=daemon, syslog=syslog)
+    lines = observer.sink = GatheredLines(observer.sink, reactor)
+    reactor.addSystemEventTrigger("after", "shutdown", lines.flush)
 
     def adopted(config: Config) -> None:
         observer.change(config.log)
 
     return Daemon(
-        Relay(config, reactor, descriptors=raise_limit(), adopted=adopted),
+        Relay(config, GatheredWrites(reactor), descriptors=raise_limit(), adopted=adopted),
         reactor,
         Supervisor.from_environment(os.environ, os.getpid()),
         observer,

@@ -302,17 +302,25 @@ class IContent(Interface):
         It fails with L{lmrelay.errors.StoreError}.
         """
 
+    def read_head() -> Deferred[bytes]:
+        """
+        The head alone, as it was accepted; L{read} goes on as if it had not been asked for.
+
+        It fails with L{lmrelay.errors.StoreError}.
+        """
+
 
 class IQueue(Interface):
     """
     The queue, as delivery sees it.
     """
 
-    def open_content(message_id: str, fields: bytes = b"") -> IContent:
+    def open_content(message_id: str, fields: bytes = b"", above: bytes = b"") -> IContent:
         """
         For reading the content; nothing needs closing.
 
         @param fields: header fields, with their line endings, that come behind those of the head
+        @param above: others, that come before them
         """
 
     def settle(message_id: str, attempts: Mapping[int, Attempt]) -> Deferred[None]:

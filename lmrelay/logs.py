@@ -116,7 +116,7 @@ def format_text(event: LogEvent) -> str:
     """
     (_, when), (_, level), (_, fact), *pairs = _pairs(event)
     line = f"{when} {level} {escape(str(fact))}"
-    lines = [" ".join([line, *[f"{key}={quote(_plain(value))}" for key, value in pairs]])]
+    lines = [" ".join([line, *[f"{key}={_quoted(value)}" for key, value in pairs]])]
     if "log_failure" in event:
         lines += ["    " + escape(line) for line in _traceback(event).splitlines()]
     return redact("\n".join(lines))
@@ -183,10 +183,25 @@ def _plain(value: object) -> str:
     if isinstance(value, enum.Enum):
         return _plain(value.value)
     if isinstance(value, Mapping):
-        return ",".join(f"{_plain(key)}:{_plain(item)}" for key, item in value.items())
+        return _shorten(",".join(f"{_plain(key)}:{_plain(item)}" for key, item in value.items()))
     if isinstance(value, (list, tuple, set, frozenset)):
-        return ",".join(map(_plain, value))
+        return _shorten(",".join(map(_plain, value)))
     return _shorten(_describe(value))
+
+
+def _quoted(value: object) -> str:
+    # Nearly all are one or the other, and a busy relay writes tens of thousands a second.
+    if type(value) is str and _SIMPLE.fullmatch(value):
+        return value
+    if type(value) is int:
+        return str(value)
+    return quote(_plain(value))
+
+
+_SIMPLE = re.compile(r"[\w.:@/+,;<>*!?#%&()\[\]{}~^$|'`-]{1,256}", re.ASCII)
+"""
+What needs neither quotes nor shortening.
+"""
 
 
 def _describe(value: object) -> str:
@@ -207,10 +222,17 @@ def _jsonable(value: object) -> object:
     if isinstance(value, enum.Enum):
         return _jsonable(value.value)
     if isinstance(value, Mapping):
-        return {_plain(key): _jsonable(item) for key, item in value.items()}
+        return _bounded({_plain(key): _jsonable(item) for key, item in value.items()}, value)
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [_jsonable(item) for item in value]
+        return _bounded([_jsonable(item) for item in value], value)
     return _plain(value)
+
+
+def _bounded(converted: object, value: object) -> object:
+    """
+    A collection as it is; as shortened text where it would fill the log.
+    """
+    return converted if len(str(converted)) <= 2 * MAX_VALUE else _plain(value)
 
 
 def _shorten(text: str) -> str:

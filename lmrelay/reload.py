@@ -77,7 +77,6 @@ class Reload:
 
 
 _FIXED: tuple[tuple[str, Callable[[Config], object]], ...] = (
-    ("server.state_dir", lambda config: config.server.state_dir),
     ("server.workers", lambda config: config.server.workers),
     ("queue.url", lambda config: config.queue.url),
 )
@@ -85,6 +84,6 @@ _FIXED: tuple[tuple[str, Callable[[Config], object]], ...] = (
 
 def needs_restart(old: Config, new: Config) -> list[str]:
     """
-    The keys whose change a running process cannot follow.
+    The keys whose change a running process cannot follow. (The state folder is one more: C{read} keeps to the old.)
     """
     return [key for key, read in _FIXED if read(old) != read(new)]

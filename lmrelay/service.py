@@ -11,7 +11,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any, cast
 
@@ -60,6 +59,7 @@ class Relay(Service):
     C{resolver} stands in for the DNS. C{descriptors} is how many the process may have, of files and sockets.
     C{adopted} is told of each configuration that takes force, for what lies outside of the relay (the log).
     C{policy_port} is where the policy hosts of MTA-STS listen.
+    C{fit} makes of each that is read again what is to hold, where not the files alone say it (quickstart).
     """
 
     def __init__(
@@ -74,9 +74,10 @@ class Relay(Service):
         descriptors: int = sys.maxsize,
         adopted: Callable[[Config], None] = lambda _: None,
         policy_port: int = 443,
+        fit: Callable[[Config], Config] = lambda config: config,
     ) -> None:
         self.settings = settings = Settings(config)
-        self.reactor, self._adopted = reactor, adopted
+        self.reactor, self._adopted, self._fit = reactor, adopted, fit
         random = random or SystemRandom()
         self._descriptors, self._room = descriptors, divide(descriptors)
         self._context: CertificateOptions | None = None
@@ -182,7 +183,7 @@ class Relay(Service):
         return first == 0
 
     def _read(self) -> Deferred[Config]:
-        return Deferred.fromCoroutine(_read(self.settings.config.path))
+        return Deferred.fromCoroutine(_read(self.settings.config)).addCallback(self._fit)
 
     def _adopt(self, config: Config) -> Deferred[None]:
         old = self.settings.config
@@ -224,22 +225,25 @@ class Relay(Service):
         return [Problem(str(config.path), "listeners", error) for error in self.listeners.change(config.listeners)]
 
 
-async def _read(path: Path) -> Config:
-    return await _with_link_key(await deferToThread(load, path))
+async def _read(old: Config) -> Config:
+    """
+    The files as they are now, but for the state folder: queue and key are in use there.
+    """
+    return await _with_link_key(await deferToThread(load, old.path, old))
 
 
 async def _with_link_key(config: Config) -> Config:
     """
-    The configuration with the key that unsubscribe links are signed with, where a route has some. It is made by the
-    daemon, which is to read it, and not by whoever runs the operator's command.
+    The configuration with the key that unsubscribe links and return paths are signed with, where a route has some. It
+    is made by the daemon, which is to read it, and not by whoever runs the operator's command.
 
     @raise ConfigError: it cannot be made
     """
     routes = (route for project in config.projects.values() for route in project.routes.values())
-    if config.token_key or not any(route.unsubscribe_url for route in routes):
+    if config.token_key or not any(route.unsubscribe_url or route.return_path for route in routes):
         return config
     # The configuration warned of what is mended now.
-    kept = tuple(one for one in config.warnings if not one.key.endswith(".unsubscribe_url"))
+    kept = tuple(one for one in config.warnings if not one.key.endswith((".unsubscribe_url", ".return_path")))
     key = await deferToThread(ensure_token_key, config.server.state_dir)
     if not key:
         # Something has its name, and leads to no file.

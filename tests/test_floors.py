@@ -16,7 +16,19 @@ PACKAGE = Path(lmrelay.__file__).resolve().parent
 
 GROUND = {"smtp", "mail", "config", "interfaces", "errors", "ids", "shares", "tasks"}
 ROOMS = {"projects", "inbound", "queue", "outbound", "events", "dns"}
-ROOF = {"tap", "service", "daemon", "reload", "descriptors", "server_tls", "cli", "logs", "notify"}
+ROOF = {
+    "tap",
+    "service",
+    "daemon",
+    "gathered",
+    "writes",
+    "reload",
+    "descriptors",
+    "server_tls",
+    "cli",
+    "logs",
+    "notify",
+}
 
 PURE = {"smtp", "mail", "config", "errors", "ids", "shares"}
 

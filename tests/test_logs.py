@@ -146,6 +146,10 @@ def test_long_values_are_cut() -> None:
     One value cannot fill the disk.
     """
     assert len(format_text(event("f", x="y" * 1_000_000))) < 5000
+    many = {f"key{number}": "y" * 1000 for number in range(50)}
+    for value in (many, list(many.values())):
+        assert len(format_text(event("f", x=value))) < 5000
+        assert len(format_json(event("f", x=value))) < 5000
 
 
 @pytest.mark.parametrize(

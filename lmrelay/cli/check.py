@@ -77,6 +77,9 @@ def _read(invocation: Invocation, report: Report) -> Config | None:
         return None
     tokens = sum(len(one.tokens) for one in config.projects.values())
     report.passed.append(f"configuration {config.path}: {len(config.projects)} projects, {tokens} tokens")
+    keys = [key.active for of_domain in config.dkim.values() for key in of_domain]
+    if keys:
+        report.passed.append(f"DKIM: {sum(keys)} of {len(keys)} keys active, {len(config.dkim)} domains")
     report.warnings += map(str, config.warnings)
     return config
 

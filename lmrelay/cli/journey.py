@@ -20,11 +20,17 @@ Of an id its end is shown, once it was told whole: the beginning is the time, th
 """
 
 
+TOLD = frozenset({"login failed", "login refused", "command refused", "reloaded"})
+"""
+Facts that are about no message, and yet what somebody who tries is waiting for.
+"""
+
+
 @implementer(ILogObserver)
 @define(eq=False)
 class Journey:
     """
-    An observer that tells the facts about messages, and what went wrong with anything.
+    An observer that tells the facts about messages, what clients were refused, and what went wrong with anything.
 
     C{say} prints a line; C{zone} None: the machine's time zone.
     """
@@ -33,7 +39,7 @@ class Journey:
 
     def __call__(self, event: LogEvent) -> None:
         """
-        Tell it, if it is about a message, or a warning.
+        Tell it, if it is about a message, a warning, or one of L{TOLD}.
         """
         level = event.get("log_level") or LogLevel.info
         if level < LogLevel.info or not (event.get("log_namespace") or "").startswith("lmrelay"):
@@ -42,12 +48,12 @@ class Journey:
             return
         fields = {key: value for key, value in event.items() if not key.startswith("log_")}
         message = str(fields.pop("message", "") or "")
-        if not message and level < LogLevel.warn:
+        fact = event.get("log_format") or ""
+        if not message and level < LogLevel.warn and fact not in TOLD:
             return
         failure = event.get("log_failure")
         if failure is not None:
             fields["error"] = f"{failure.type.__name__}: {failure.value}"
-        fact = event.get("log_format") or ""
         text = _join(fields)
         if fact == "message accepted":
             text = f"id={message}  {text}"

@@ -38,6 +38,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "project": ("lmrelay.cli.project:project", "List, add, enable and disable projects."),
     "route": ("lmrelay.cli.route:route", "List and add routes, and show the keys of their links."),
     "token": ("lmrelay.cli.token:token", "Create, import, list and revoke API tokens."),
+    "dkim": ("lmrelay.cli.dkim:dkim", "Make, publish, check and rotate the keys that sign mail."),
+    "domain": ("lmrelay.cli.domain:domain", "Check what the DNS says of a sending domain, and what to add."),
     "queue": ("lmrelay.cli.queue:queue", "See and change what waits for delivery."),
     "explain": ("lmrelay.cli.explain:explain", "Tell the whole story of a message."),
 }

@@ -11,10 +11,12 @@ import contextlib
 import io
 import json
 import shlex
+import shutil
+import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,10 +70,13 @@ def quickstart(invocation: Invocation, folder: Path, ports: tuple[int, ...], liv
     """
     listeners = find_listeners(ports)
     trial, token = prepare(folder, _make_token)
-    config = evolve(Invocation(trial.config).load(), listeners=listeners)
-    if live:
-        config = evolve(config, server=evolve(config.server, hostname=_own_name(config.server.hostname)))
-    sys.exit(perform(config, trial, token, invocation.output, live))
+
+    def fit(config: Config) -> Config:
+        name = _own_name(config.server.hostname) if live else config.server.hostname
+        return evolve(config, listeners=listeners, server=evolve(config.server, hostname=name))
+
+    config = Invocation(trial.config).load()
+    sys.exit(perform(config, fit, trial, token, invocation.output, live))
 
 
 def _make_token(config: Path) -> str:
@@ -136,14 +141,23 @@ def guide(trial: Trial, token: str, listeners: Sequence[Listener], live: bool) -
         f"  python3 -c {shlex.quote(script)}",
         "",
         f"User name {USERNAME}, password (the token of the project {PROJECT}): {token}",
-        f"Then, with a message's id:  lmrelay --config {shlex.quote(str(trial.config))} explain ID",
+        f"Then, with a message's id:  {_program()} --config {shlex.quote(str(trial.config))} explain ID",
         "",
         "Ctrl-C ends it. What happens:",
         "",
     ]
 
 
-def perform(config: Config, trial: Trial, token: str, output: Output, live: bool) -> int:
+def _program() -> str:
+    """
+    The operator's command as a shell finds it: by its name, or beside this Python (an environment that is not active).
+    """
+    return "lmrelay" if shutil.which("lmrelay") else shlex.quote(str(Path(sys.executable).with_name("lmrelay")))
+
+
+def perform(
+    config: Config, fit: Callable[[Config], Config], trial: Trial, token: str, output: Output, live: bool
+) -> int:
     """
     Run until Ctrl-C; the answer is the exit code.
     """
@@ -153,7 +167,7 @@ def perform(config: Config, trial: Trial, token: str, output: Output, live: bool
 
     from lmrelay.daemon import mind_signals
 
-    stage = Stage(config, trial, token, output, live, reactor)
+    stage = Stage(config, fit, trial, token, output, live, reactor)
     running: Any = reactor
     running.callWhenRunning(mind_signals, reactor)
     running.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(stage.stop()))
@@ -165,10 +179,11 @@ def perform(config: Config, trial: Trial, token: str, output: Output, live: bool
 @define(eq=False)
 class Stage:
     """
-    The relay and the stand-in, while they run.
+    The relay and the stand-in, while they run. C{fit} sets in a configuration what is quickstart's and not the files'.
     """
 
     config: Config
+    fit: Callable[[Config], Config]
     trial: Trial
     token: str
     output: Output
@@ -192,11 +207,14 @@ class Stage:
         globalLogBeginner.beginLoggingTo([journey], redirectStandardIO=False, discardBuffer=True)
         try:
             resolver = None if self.live else await self._raise_stand_in(journey)
-            self.relay = Relay(self.config, self.reactor, resolver=resolver)
+            self.config = self._fit(self.config)
+            self.relay = Relay(self.config, self.reactor, resolver=resolver, fit=self._fit)
             await maybeDeferred(self.relay.startService)
         except (ConfigError, OSError) as error:
             self._give_up(str(error))
             return
+        # What the operator's commands say after a change: by itself the signal would end the process.
+        signal.signal(signal.SIGHUP, lambda *_: self.reactor.callFromThread(self.relay.reload))
         for line in guide(self.trial, self.token, self.config.listeners, self.live):
             self.output.line(line)
 
@@ -217,20 +235,27 @@ class Stage:
 
     async def _raise_stand_in(self, journey: Journey) -> IResolver:
         """
-        Start the stand-in, point the configuration at it, and answer the resolver that leads there.
+        Start the stand-in, and answer the resolver that leads there.
         """
         from twisted.internet.endpoints import TCP4ServerEndpoint
         from twisted.internet.ssl import PrivateCertificate
 
-        from lmrelay.cli.stand_in import ADDRESS, HOST, NETWORK, StandIn, StandInResolver
+        from lmrelay.cli.stand_in import ADDRESS, HOST, StandIn, StandInResolver
 
         certificate, key = self_signed(HOST)
         options = PrivateCertificate.loadPEM(certificate + key).options()
         factory = StandIn(options, lambda arrival: journey.arrived(time.time(), arrival))
         self.stand_in = await TCP4ServerEndpoint(self.reactor, 0, interface=ADDRESS).listen(factory)
-        port = self.stand_in.getHost().port
-        self.config = evolve(self.config, delivery=evolve(self.config.delivery, port=port, allow_networks=(NETWORK,)))
         return StandInResolver()
+
+    def _fit(self, config: Config) -> Config:
+        from lmrelay.cli.stand_in import NETWORK
+
+        config = self.fit(config)
+        if self.stand_in is None:
+            return config
+        port = self.stand_in.getHost().port
+        return evolve(config, delivery=evolve(config.delivery, port=port, allow_networks=(NETWORK,)))
 
     def _give_up(self, reason: str) -> None:
         self.exit_code = 1

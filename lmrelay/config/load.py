@@ -21,6 +21,7 @@ from typing import Any
 from attrs import evolve
 
 from lmrelay.config.checks import SLUG, SLUG_FORM, check_slug
+from lmrelay.config.dkim_keys import read_dkim_keys
 from lmrelay.config.reader import Reader
 from lmrelay.config.seals import break_seals
 from lmrelay.config.values import (
@@ -48,18 +49,23 @@ Keys that are meant for a route and are none of its keys, and what to do about e
 """
 
 
-def load(path: Path) -> Config:
+def load(path: Path, running: Config | None = None) -> Config:
     """
-    The configuration at C{path}, with its projects and the key that unseals their tokens.
+    The configuration at C{path}, with its projects, the key that unseals their tokens and those that sign.
 
+    @param running: that of a relay which runs: its state folder stays in use, its projects' folder cannot just be gone
     @raise ConfigError: all that is wrong
     """
     path = path.absolute()
     reader = Reader(str(path), path.parent)
     config = _read_main(reader, path)
+    moves = _warn_of_move(config, running.server.state_dir) if config and running else []
+    if config is not None and running is not None:
+        config = evolve(config, server=evolve(config.server, state_dir=running.server.state_dir))
     problems = list(reader.problems)
     folder = config.server.read_projects if config else path.parent / "projects.d"
-    projects, more = _read_projects(folder, needed=config is not None and _is_set(path, "read_projects"))
+    had = running is not None and bool(running.projects)
+    projects, more = _read_projects(folder, needed=had or (config is not None and _is_set(path, "read_projects")))
     problems += more
     if config is not None:
         problems += _check(config)
@@ -67,10 +73,14 @@ def load(path: Path) -> Config:
             config = evolve(config, projects=projects, token_key=read_token_key(config.server.state_dir))
         except ConfigError as error:
             problems += error.problems
+        try:
+            config = evolve(config, dkim=read_dkim_keys(config.server.state_dir))
+        except ConfigError as error:
+            problems += error.problems
     if problems or config is None:
         raise ConfigError(*problems)
     kept, broken = break_seals(config.projects, config.token_key)
-    return evolve(config, projects=kept, warnings=(*_warn(config), *_warn_of_seals(config, broken)))
+    return evolve(config, projects=kept, warnings=(*moves, *_warn(config), *_warn_of_seals(config, broken)))
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -270,6 +280,11 @@ def _need_certificate(tls: ServerTls, file: str) -> list[Problem]:
     ]
 
 
+def _warn_of_move(config: Config, used: Path) -> list[Problem]:
+    problem = Problem(str(config.path), "server.state_dir", f"takes a restart: until then {used} stays in use")
+    return [problem] if config.server.state_dir != used else []
+
+
 def _warn(config: Config) -> list[Problem]:
     warnings = []
     if config.http.listen:
@@ -308,12 +323,16 @@ def _warn_of_links(config: Config, project: Project, file: str) -> list[Problem]
     return [
         Problem(
             file,
-            f"routes.{slug}.unsubscribe_url",
-            f"its links cannot be signed, so its messages wait: there is no {key};"
+            f"routes.{slug}.{name}",
+            f"its {what} cannot be signed, so its messages wait: there is no {key};"
             f" `lmrelay route key {project.slug} {slug}` makes it, for the next reload to take over",
         )
         for slug, route in project.routes.items()
-        if route.unsubscribe_url
+        for name, what, value in (
+            ("unsubscribe_url", "links", route.unsubscribe_url),
+            ("return_path", "return paths", route.return_path),
+        )
+        if value
     ]
 
 

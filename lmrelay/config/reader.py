@@ -117,7 +117,7 @@ class Reader:
         if set(kinds) == {IPv4Network, IPv6Network}:
             return _network(value)
         if set(kinds) == {datetime.date, datetime.datetime}:
-            return _date(value)
+            return _moment(value)
         return self._read(value, kinds[0], key, place)
 
     def _list(self, value: object, kind: Any, key: str, place: tuple[type, str]) -> Any:
@@ -194,6 +194,13 @@ def _date(value: object) -> datetime.date:
     if not isinstance(value, datetime.date):
         raise ValueError(f"expected a date such as 2027-01-01, not {_kind(value)}")
     return value
+
+
+def _moment(value: object) -> datetime.date:
+    if isinstance(value, datetime.datetime) and value.tzinfo is None:
+        # Whose noon is meant? A guess may let a token live for hours longer.
+        raise ValueError("expected a time with its zone: 2027-01-01T12:00:00Z or …+02:00, or a date")
+    return _date(value)
 
 
 _SIMPLE: Mapping[Any, Callable[[object], Any]] = {

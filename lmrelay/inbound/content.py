@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from lmrelay.config.values import BareNewlines
 from lmrelay.errors import Refused
 from lmrelay.interfaces import IBody
+from lmrelay.mail.dkim import BodyHash
 from lmrelay.mail.head import Head, HeadReader
 from lmrelay.mail.prepare import Prepared
 from lmrelay.smtp import replies
@@ -41,8 +42,9 @@ class SizeLimit:
 @define(eq=False)
 class Content:
     """
-    C{prepare} checks and completes a head, or raises Refused. C{size} counts content octets.
-    C{refusal} is the first thing that was wrong.
+    C{prepare} checks and completes a head, or raises Refused; C{is_signed} tells of a prepared one whether the body's
+    hash is wanted. C{size} counts content octets. C{refusal} is the first thing that was wrong. C{body_eight_bit}: the
+    body has octets beyond ASCII.
     """
 
     reader: DataReader | ChunkReader
@@ -50,18 +52,23 @@ class Content:
     bare_newlines: BareNewlines
     prepare: Callable[[Head], Prepared]
     open_body: Callable[[], IBody]
+    is_signed: Callable[[Prepared], bool] = lambda prepared: False
     size: int = 0
     refusal: Reply | None = None
     prepared: Prepared | None = None
     body: IBody | None = None
+    body_eight_bit: bool = False
     _head: HeadReader = field(factory=HeadReader)
+    _hash: BodyHash | None = None
+    # The empty line that ends the head is stored with the body, and no part of what is signed.
+    _between: int = len(b"\r\n")
 
     @property
-    def body_eight_bit(self) -> bool:
+    def body_hash(self) -> bytes:
         """
-        Has the body octets beyond ASCII? (Or, where both are in one block, the head.)
+        The relaxed hash of the body so far (RFC 6376 §3.4.4); empty where it is not wanted.
         """
-        return self.reader.eight_bit
+        return b"" if self._hash is None else self._hash.digest()
 
     @property
     def is_excessive(self) -> bool:
@@ -117,7 +124,7 @@ class Content:
 
     def _keep(self, octets: bytes) -> Deferred[None] | None:
         if self.body is not None:
-            return self.body.write(octets)
+            return self._write(self.body, octets)
         waits: list[Deferred[None] | None] = []
         self._guard(lambda: self._read_head(self._head.feed(octets), waits))
         return waits[0] if waits else None
@@ -127,8 +134,19 @@ class Content:
             return
         self.prepared = self.prepare(Head.parse(self._head.head))
         self.body = self.open_body()
+        if self.is_signed(self.prepared):
+            self._hash = BodyHash()
         if rest:
-            waits.append(self.body.write(rest))
+            waits.append(self._write(self.body, rest))
+
+    def _write(self, body: IBody, octets: bytes) -> Deferred[None] | None:
+        # The reader's flag is of the head too, of which fields may have been removed since.
+        if self.reader.eight_bit and not self.body_eight_bit:
+            self.body_eight_bit = not octets.isascii()
+        if self._hash is not None:
+            self._hash.update(octets[self._between :])
+            self._between = 0
+        return body.write(octets)
 
     def _guard(self, step: Callable[[], None]) -> None:
         try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from math import isfinite
 from typing import Any, NoReturn
 
 from lmrelay.errors import Refused
@@ -18,6 +19,11 @@ MAX_TAG = 255
 MAX_KEY, MAX_VALUE = 128, 1024
 MAX_IDEMPOTENCY_KEY = 255
 MAX_URI = 900
+NAME_SHOWN = 150
+"""
+Characters of a field's name that its refusal repeats: longer than any that is valid, and short enough that the rule
+still has room in a reply line.
+"""
 RAW_LIMIT = 32 * 1024
 """
 Characters of a field as it was written: room for the longest value in encoded words of one character each.
@@ -33,7 +39,8 @@ def refuse(name: str, rule: str) -> NoReturn:
     """
     @raise Refused: always
     """
-    raise Refused(replies.bad_header(name, rule))
+    shown = name if len(name) <= NAME_SHOWN else f"{name[:NAME_SHOWN]}..."
+    raise Refused(replies.bad_header(shown, rule))
 
 
 def read_word(field: Field) -> Sequence[str]:
@@ -89,7 +96,9 @@ def read_variables(field: Field) -> Sequence[tuple[str, str]]:
     The members of a JSON object; values that are no strings become JSON again, as short as it gets.
     """
     try:
-        found = json.loads(_decode(field), object_pairs_hook=_members, parse_constant=_refuse_constant)
+        found = json.loads(
+            _decode(field), object_pairs_hook=_members, parse_constant=_refuse_constant, parse_float=_read_float
+        )
     except (ValueError, RecursionError):
         refuse(field.name, "expected a JSON object whose keys differ")
     if not isinstance(found, dict):
@@ -106,6 +115,12 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
+
+
+def _read_float(text: str) -> float:
+    value = float(text)
+    # Written again, an infinity is no JSON.
+    return value if isfinite(value) else _refuse_constant(text)
 
 
 def _write(value: Any) -> str:

@@ -174,7 +174,7 @@ class Login:
         return True
 
     def _fail(self, refusal: Reply) -> Reply:
-        if refusal.code != 535:
+        if refusal != replies.AUTH_INVALID:
             # The token is right: nothing was guessed, so nothing is owed.
             self.log.info("login refused", peer=self.address, reply=str(refusal))
             return refusal

@@ -17,6 +17,7 @@ from twisted.internet.task import deferLater
 from lmrelay.config.values import Config, Security
 from lmrelay.inbound.limits import ConnectionLimits, LoginFailures
 from lmrelay.interfaces import IAcceptance, ISettings
+from lmrelay.mail.signing import Signers
 from lmrelay.smtp.reply import Reply
 
 Step = Union[Reply, Awaitable[Union[Reply, None]], None]
@@ -46,6 +47,7 @@ class Services:
     most_connections: int = sys.maxsize
     connections: ConnectionLimits = field()
     failures: LoginFailures = field()
+    signers: Signers = field()
 
     @connections.default
     def _make_connections(self) -> ConnectionLimits:
@@ -54,6 +56,10 @@ class Services:
     @failures.default
     def _make_failures(self) -> LoginFailures:
         return LoginFailures(self.reactor.seconds)
+
+    @signers.default
+    def _make_signers(self) -> Signers:
+        return Signers(lambda: self.settings.config.dkim)
 
     @property
     def config(self) -> Config:

@@ -62,6 +62,7 @@ def open_content(
         config.submission.bare_newlines,
         check_head,
         services.acceptance.open_body,
+        lambda prepared: bool(services.signers.find(prepared.domain)),
     )
 
 
@@ -74,11 +75,16 @@ def make_submission(
     prepared: Prepared,
 ) -> Submission:
     """
-    The message as the queue takes it, its Received field on top.
+    The message as the queue takes it, its signatures and its Received field on top.
     """
     project, envelope = transaction.project, transaction.envelope()
     controls, route = transaction.controls, transaction.route or project.route()
-    head = prepared.head.prepend(_trace(services, client, transaction)).to_bytes()
+    unsubscribe, given = _choose_link(route, prepared.head)
+    whole, body_hash = given.prepend(_trace(services, client, transaction)), content.body_hash
+    # What each recipient gets of its own is to be signed with the rest, and so when it is sent.
+    if body_hash and not unsubscribe:
+        whole, body_hash = services.signers.sign(whole, prepared.domain, body_hash, transaction.received_at), b""
+    head = whole.to_bytes()
     return Submission(
         project=project.slug,
         route=route.slug,
@@ -99,8 +105,11 @@ def make_submission(
         token_id=submitter.token_id,
         key=controls.key,
         fingerprint=_fingerprint(envelope, route, prepared.head) if controls.key else "",
-        unsubscribe=_choose_link(route, prepared.head),
+        unsubscribe=unsubscribe,
         redact=route.redact,
+        body_hash=body_hash,
+        # What is itself an answer must stay one, else two relays could answer each other for ever (RFC 5321 §4.5.5).
+        return_path="" if envelope.reverse_path is None else route.return_path,
     )
 
 
@@ -120,13 +129,13 @@ def _tell(text: str) -> str:
     return text[:SHOWN].encode("ascii", "replace").decode("ascii")
 
 
-def _choose_link(route: Route, head: Head) -> str:
+def _choose_link(route: Route, head: Head) -> tuple[str, Head]:
     """
-    The template of the link to unsubscribe, unless the message brings its own.
+    The template of the link to unsubscribe, unless the message brings its own, and the head that the link fits.
     """
-    if route.kind is not Kind.BROADCAST or head.first("List-Unsubscribe") is not None:
-        return ""
-    return route.unsubscribe_url
+    link = "" if route.kind is not Kind.BROADCAST or head.first("List-Unsubscribe") else route.unsubscribe_url
+    # The link brings one of its own, and there is to be exactly one (RFC 8058 §3.1).
+    return link, head.remove(["List-Unsubscribe-Post"]) if link else head
 
 
 def _fingerprint(envelope: Envelope, route: Route, head: Head) -> str:
@@ -135,7 +144,11 @@ def _fingerprint(envelope: Envelope, route: Route, head: Head) -> str:
     boundaries of its parts anew.
     """
     recipients = sorted(one.address.key for one in envelope.recipients)
-    shown = [[field.value for field in head.all(name)] for name in ("From", "To", "Subject")]
+    # Octets that are no UTF-8 all read the same, so two messages would be one, and the second lost.
+    shown = [
+        [field.unfolded.decode("utf-8", "surrogateescape") for field in head.all(name)]
+        for name in ("From", "To", "Subject")
+    ]
     sender = "" if envelope.reverse_path is None else envelope.reverse_path.key
     # JSON keeps apart what stands side by side.
     return sha256(json.dumps([sender, recipients, route.slug, *shown]).encode("ascii")).hexdigest()

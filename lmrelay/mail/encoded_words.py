@@ -1,5 +1,5 @@
 """
-Encoded words for people to read (RFC 2047). Decoding never fails, and its cost is bounded.
+Encoded words and charsets, for people to read (RFC 2047). Decoding never fails, and its cost is bounded.
 """
 
 from __future__ import annotations
@@ -60,6 +60,13 @@ def decode_exactly(text: str) -> str:
     which the caller bounds.
     """
     return _WORD.sub(_decode_word, _BETWEEN.sub(r"\1", text)) if "=?" in text else text
+
+
+def decode_charset(octets: bytes, charset: str) -> str:
+    """
+    The text that the octets are in that charset of MIME; in UTF-8 where it is no known one. Never fails.
+    """
+    return octets.decode(_CODECS.get(charset.lower(), "utf-8"), "replace")
 
 
 def make_printable(text: str) -> str:

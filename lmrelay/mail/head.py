@@ -91,12 +91,18 @@ class Field:
     octets: bytes
 
     @property
+    def unfolded(self) -> bytes:
+        """
+        The value, unfolded, without the spaces around.
+        """
+        return self.octets.partition(b":")[2].replace(b"\r\n", b"").strip(b" \t")
+
+    @property
     def value(self) -> str:
         """
         Unfolded, without the spaces around; octets that are not UTF-8 become U+FFFD.
         """
-        octets = self.octets.partition(b":")[2].replace(b"\r\n", b"")
-        return octets.decode("utf-8", "replace").strip(" \t")
+        return self.unfolded.decode("utf-8", "replace")
 
     @property
     def text(self) -> str:

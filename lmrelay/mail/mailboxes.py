@@ -21,9 +21,12 @@ _TOKEN = re.compile(
     r'|(?P<encoded>=\?[^?\s<>@"()]+\?[BbQq]\?[^?\s<>@"()]*\?=)'
     r"|(?P<literal>\[[^\[\]\\\s<>@()]*\])"
     r"|(?P<special>[<>@,;:.])"
-    r'|(?P<atom>[^\s<>@,;:."()\[\]\\]+)'
-    r"|(?P<space>\s+)"
+    # Of the white space that Unicode knows none but these two parts words (RFC 5322 §3.2.2), and readers do not agree
+    # what control characters do.
+    r'|(?P<atom>[^\x00-\x20\x7f<>@,;:."()\[\]\\]+)'
+    r"|(?P<space>[ \t]+)"
 )
+_ENCODED_WORD = re.compile(r"=\?[^?]+\?[BbQq]\?[^?]*\?=")
 _COMMENT_PART = re.compile(r"[^()\\]+|\\.")
 
 
@@ -177,6 +180,9 @@ def _address(tokens: _Tokens) -> Address:
     _check_dots(local)
     _check_dots(domain)
     text = "".join(texts)
+    # Not allowed there (RFC 2047 §5), and readers that decode first find another address in it.
+    if _ENCODED_WORD.search(text):
+        raise SyntaxRefused("an encoded word within an address")
     if "\ufffd" in text:
         raise SyntaxRefused("an address that is not valid UTF-8")
     return parse_address(text)

@@ -27,7 +27,7 @@ class Prepared:
     """
     A head that may go on, less the Received field, with what others want to know of it.
 
-    C{senders}: every address in the From and Sender fields, for the policy check.
+    C{senders}: every address in the From and Sender fields, the first in From first, for the policy check.
     C{subject}, C{sender}, C{to}: for people who look. C{message_id}: with its brackets.
     """
 
@@ -37,6 +37,13 @@ class Prepared:
     subject: str
     sender: str
     to: str
+
+    @property
+    def domain(self) -> str:
+        """
+        The domain of the first address in From, in A-labels: whose mail it is.
+        """
+        return self.senders[0].ascii_domain
 
 
 def prepare(

@@ -15,13 +15,15 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from lmrelay.errors import StoreError
 from lmrelay.interfaces import IQueue, ISettings
 from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Fault
+from lmrelay.mail.signing import Signers
 from lmrelay.outbound.client import Connection
 from lmrelay.outbound.connect import Connector, HostFailure, Target
 from lmrelay.outbound.dane import Dane
 from lmrelay.outbound.dispatch import Dispatch
-from lmrelay.outbound.personal import render_fields
+from lmrelay.outbound.personal import Own, render, sign_own
 from lmrelay.outbound.pool import Pool
 from lmrelay.outbound.route import Addresses, Router, Site, nowhere
 from lmrelay.outbound.sites import SiteQueue, Work
@@ -104,8 +106,13 @@ class Carrier:
     dane: Dane
     pool: Pool
     draining: bool = False
+    _signers: Signers = field(init=False)
     _openings: set[Deferred[Any]] = field(factory=set, init=False)
     _ipv6_last_until: float = field(default=0.0, init=False)
+
+    @_signers.default
+    def _make_signers(self) -> Signers:
+        return Signers(lambda: self.office.settings.config.dkim)
 
     def try_anew(self) -> None:
         """
@@ -141,12 +148,12 @@ class Carrier:
         self.office.settle(trip.walk, dict.fromkeys(trip.walk.left, attempt), trip.site.name)
 
     async def _walk(self, trip: Trip) -> None:
-        fields = render_fields(self.office.settings.config.token_key, trip.work)
-        if isinstance(fields, Delayed):
-            self._end_all(trip, fields)
+        own = await self._make_own(trip.work)
+        if isinstance(own, Delayed):
+            self._end_all(trip, own)
             return
         site, walk = trip.site, trip.walk
-        walk.fields = fields
+        walk.own = own
         kept = self.pool.take(site, trip.load, site.groups[0])
         for host in self._hosts(site, kept):
             if self.draining or not walk.left or walk.missed >= MAX_MISSES:
@@ -160,6 +167,17 @@ class Carrier:
             kept = None
         if walk.left:
             self._end(trip)
+
+    async def _make_own(self, work: Work) -> Own | Delayed:
+        leased, config = work.leased, self.office.settings.config
+        own = render(config.token_key, work)
+        if isinstance(own, Delayed) or not (leased.body_hash and config.dkim):
+            return own
+        try:
+            head = await self.office.queue.open_content(leased.message_id).read_head()
+        except StoreError:
+            return Delayed("4.3.0", "the relay could not read the message", Fault.OURS)
+        return sign_own(self._signers, own, head, leased)
 
     def _hosts(self, site: Site, kept: Connection | None) -> Iterator[str]:
         """
@@ -272,9 +290,10 @@ class Carrier:
         """
         work, walk = trip.work, trip.walk
         recipients: Any = [held.recipient for held in walk.left.values()]
-        leased = evolve(work.leased, recipients=recipients, size=work.leased.size + len(walk.fields))
+        leased = walk.own.apply(evolve(work.leased, recipients=recipients))
+        content = self.office.queue.open_content(leased.message_id, walk.own.fields, walk.own.above)
         try:
-            verdicts = await connection.deliver(leased, self.office.queue.open_content(leased.message_id, walk.fields))
+            verdicts = await connection.deliver(leased, content)
         except Exception:
             # Nobody knows what it has said by now.
             connection.abort(Trouble(Cause.OURS, "the relay had an internal error"))

@@ -8,15 +8,11 @@ a reply means is decided elsewhere; whatever is out of order ends the connection
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Union
+from typing import Any, Union
 
+from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import (
-    IDelayedCall,
-    IHandshakeListener,
-    IPushProducer,
-    IReactorTime,
-)
+from twisted.internet.interfaces import IHandshakeListener, IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -26,8 +22,10 @@ from lmrelay.config.values import DeliveryTimeouts, TlsPolicy
 from lmrelay.errors import SyntaxRefused
 from lmrelay.interfaces import IContent, Leased
 from lmrelay.mail.outcome import Tls
+from lmrelay.outbound.chunk import Whole, read_whole, takes_chunk
 from lmrelay.outbound.exchange import Exchange, IClientTransport
 from lmrelay.outbound.handshake import Handshake, tell_loss
+from lmrelay.outbound.patience import Patience
 from lmrelay.outbound.steps import Step
 from lmrelay.outbound.tls import Demand, Shown, configured
 from lmrelay.outbound.transaction import Transaction
@@ -44,6 +42,11 @@ Seconds that a receiver has to take leave; then the connection is dropped.
 
 
 Dialogue = Union[Transaction, Exchange]
+
+Read = Callable[[], Deferred[bytes]]
+"""
+Gives a content block by block, and at last nothing.
+"""
 
 _CLOSED = Trouble(Cause.LOST, "the connection had been closed")
 
@@ -71,7 +74,6 @@ class Connection(Protocol):
         self.tls_failure = ""
         self.extensions: Extensions = {}
         self.transactions = 0
-        self._clock = clock
         self._timeouts = timeouts
         self._reader = ReplyReader()
         self._dialogue: Dialogue | None = None
@@ -84,8 +86,7 @@ class Connection(Protocol):
         self._producing = False
         self._turn: Deferred[None] | None = None
         self._drained: Deferred[None] | None = None
-        self._deadline = 0.0
-        self._timer: IDelayedCall | None = None
+        self._patience = Patience(clock, self._time_out)
         self._lost: Callable[[Connection], None] | None = None
 
     @property
@@ -110,26 +111,49 @@ class Connection(Protocol):
         afterwards only if C{is_usable}; what is not usable has closed itself.
         """
         reused = self.transactions > 0
+        try:
+            chunk = await read_whole(content) if takes_chunk(leased, self.extensions) else None
+            transaction = await self._transact(leased, content.read, reused, chunk)
+            if chunk is None or not transaction.refused_chunk:
+                return transaction.verdicts
+            # It does not know what it offered: by DATA, then, and so from now on.
+            self.extensions = {word: how for word, how in self.extensions.items() if word != "CHUNKING"}
+            left: Any = [one for one in leased.recipients if one.number not in transaction.verdicts]
+            again = await self._transact(evolve(leased, recipients=left), Whole(chunk).read, False, None)
+            return transaction.verdicts | again.verdicts
+        except CancelledError:
+            trouble = Trouble(Cause.OURS, "the delivery was cancelled")
+        except Exception:  # noqa: BLE001 - whatever it is, the message must not leave cut short
+            self.log.failure("content could not be read", host=self.host)
+            trouble = Trouble(Cause.OURS, "the content could not be read")
+        untried = Transaction(leased, self.extensions)
+        untried.end(trouble)
+        return untried.verdicts
+
+    async def _transact(self, leased: Leased, read: Read, reused: bool, chunk: bytes | None) -> Transaction:
+        """
+        One transaction, from beginning to end. Never raises.
+        """
         transaction = Transaction(
-            leased, self.extensions, reset=self._needs_reset, reused=reused, tls_failure=self.tls_failure
+            leased, self.extensions, reset=self._needs_reset, reused=reused, tls_failure=self.tls_failure, chunk=chunk
         )
         if transaction.is_over:
-            return transaction.verdicts
+            return transaction
         if not self.is_usable:
             transaction.end(_CLOSED)
-            return transaction.verdicts
+            return transaction
         self.transactions += 1
         self._begin(transaction)
         try:
             await self._until_turn(transaction)
             if transaction.wants_content:
-                await self._send_content(transaction, content)
+                await self._send_content(transaction, read)
                 await self._until_turn(transaction)
         except CancelledError:
             self.abort(Trouble(Cause.OURS, "the delivery was cancelled"))
         self._stop_producing()
         self._needs_reset = transaction.needs_reset
-        return transaction.verdicts
+        return transaction
 
     def notify_lost(self, lost: Callable[[Connection], None]) -> None:
         """
@@ -249,7 +273,7 @@ class Connection(Protocol):
         if turn is not None:
             turn.callback(None)
 
-    async def _send_content(self, transaction: Transaction, content: IContent) -> None:
+    async def _send_content(self, transaction: Transaction, read: Read) -> None:
         """
         One block ahead, so that the end of a small message leaves with its content.
 
@@ -257,8 +281,8 @@ class Connection(Protocol):
         """
         stuffer = Stuffer()
         try:
-            octets = stuffer.stuff(await content.read())
-            while block := await content.read():
+            octets = stuffer.stuff(await read())
+            while block := await read():
                 await self._write_content(octets)
                 if transaction.is_over:
                     return
@@ -282,13 +306,13 @@ class Connection(Protocol):
             self.transport.registerProducer(self, True)
         self.transport.write(octets)
         if self._paused and not self._over:
-            self._patience(self._timeouts.command)
+            self._patience.have(self._timeouts.command)
             self._drained = Deferred()
             try:
                 await self._drained
             finally:
                 self._drained = None
-            self._patience(None)
+            self._patience.have(None)
 
     def pauseProducing(self) -> None:
         self._paused = True
@@ -312,42 +336,15 @@ class Connection(Protocol):
 
     def _await_progress(self, dialogue: Dialogue) -> None:
         if dialogue.step is Step.CONTENT:
-            self._patience(None)
+            self._patience.have(None)
         else:
-            self._patience(dialogue.step.timeout(self._timeouts))
-
-    def _patience(self, seconds: float | None) -> None:
-        """
-        From now so long; None: as long as it takes.
-
-        The timer is moved when it fires, not at each reply: that is many times cheaper.
-        """
-        if seconds is None:
-            self._deadline = float("inf")
-            return
-        now = self._clock.seconds()
-        self._deadline = now + seconds
-        if self._timer is not None and self._timer.getTime() > self._deadline:
-            self._timer.cancel()
-            self._timer = None
-        if self._timer is None:
-            self._timer = self._clock.callLater(seconds, self._time_out)
+            self._patience.have(dialogue.step.timeout(self._timeouts))
 
     def _time_out(self) -> None:
-        self._timer = None
         if self._leaving:
             self.transport.abortConnection()
-        elif self._dialogue is not None and self._deadline != float("inf"):
-            left = self._deadline - self._clock.seconds()
-            if left > 0:
-                self._timer = self._clock.callLater(left, self._time_out)
-            else:
-                self._drop(Trouble(Cause.SILENT, "the server was silent for too long"))
-
-    def _stop_timer(self) -> None:
-        timer, self._timer = self._timer, None
-        if timer is not None:
-            timer.cancel()
+        elif self._dialogue is not None:
+            self._drop(Trouble(Cause.SILENT, "the server was silent for too long"))
 
     def connectionMade(self) -> None:
         self._connected = True
@@ -368,7 +365,7 @@ class Connection(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._connected = False
         self._finish(Trouble(Cause.LOST, tell_loss(reason.value)))
-        self._stop_timer()
+        self._patience.stop()
 
     def _leave(self) -> None:
         """
@@ -376,14 +373,13 @@ class Connection(Protocol):
         """
         self._leaving = True
         self._finish(Trouble(Cause.OURS, "the connection was closed"))
-        self._stop_timer()
-        self._timer = self._clock.callLater(FAREWELL, self._time_out)
+        self._patience.have(FAREWELL)
         self.transport.loseConnection()
 
     def _drop(self, trouble: Trouble) -> None:
         if not self._over:
             self._finish(trouble)
-            self._stop_timer()
+            self._patience.stop()
             self.transport.abortConnection()
 
     def _finish(self, trouble: Trouble) -> None:

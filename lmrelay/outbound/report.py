@@ -28,7 +28,10 @@ def report(held: Iterable[Held], attempts: Mapping[int, Attempt], site: str) -> 
         tls_failure = attempt.tls_failure
         if leased.redact:
             known = (address, leased.reverse_path)
-            reply, reason, tls_failure = (redact(text, known) for text in (reply, reason, tls_failure))
+            reason, tls_failure = (redact(text, known) for text in (reason, tls_failure))
+            if outcome.reply is not None:
+                # Nobody can say what else the receiver's words tell.
+                reply, reason = " ".join(filter(None, (str(outcome.reply.code), outcome.reply.enhanced))), ""
         log.info(
             "attempt ended",
             outcome=type(outcome).__name__.lower(),

@@ -24,6 +24,10 @@ class Step(enum.Enum):
     RCPT = ("in reply to RCPT TO", "waiting for the reply to RCPT TO")
     DATA = ("in reply to DATA", "waiting for the reply to DATA")
     CONTENT = ("while the content was being sent", "sending the content")
+    CHUNK = (
+        "in reply to the content",
+        "waiting for the reply to the content (the message may be sent more than once)",
+    )
     END_OF_DATA = (
         "in reply to the end of data",
         "waiting for the reply to the end of data (the message may be sent more than once)",
@@ -47,7 +51,7 @@ class Step(enum.Enum):
         """
         Seconds of patience (RFC 5321 §4.5.3.2).
         """
-        return timeouts.data if self is Step.END_OF_DATA else timeouts.command
+        return timeouts.data if self in ENDS else timeouts.command
 
     def is_answered_by(self, code: int) -> bool:
         """
@@ -60,7 +64,12 @@ class Step(enum.Enum):
         return 200 <= code < 300
 
 
-IN_TRANSACTION = frozenset({Step.MAIL, Step.RCPT, Step.DATA, Step.CONTENT, Step.END_OF_DATA})
+ENDS = frozenset({Step.CHUNK, Step.END_OF_DATA})
+"""
+What is answered once the whole message was sent; without that answer it may have arrived or not.
+"""
+
+IN_TRANSACTION = frozenset({Step.MAIL, Step.RCPT, Step.DATA, Step.CONTENT}) | ENDS
 """
 Where a 421 says something of the mail that is being sent, not of a connection that idled.
 """

@@ -16,11 +16,16 @@ from lmrelay.interfaces import Leased, LeasedRecipient
 from lmrelay.mail.address import Address
 from lmrelay.outbound.steps import Step
 from lmrelay.outbound.verdicts import Cause, Trouble, Verdict, judge, judge_trouble, lacks
-from lmrelay.smtp.client_commands import build_mail, build_rcpt
+from lmrelay.smtp.client_commands import build_bdat, build_mail, build_rcpt
 from lmrelay.smtp.extensions import Extensions, size_limit
 from lmrelay.smtp.reply import Reply
 
 LONE_DOT = b".\r\n"
+
+UNKNOWN = frozenset({500, 501, 502, 503, 504})
+"""
+What a server says to a command that it does not know, or not here.
+"""
 
 
 @frozen
@@ -37,6 +42,9 @@ class Transaction:
     C{is_broken}: the connection is not to be used again. C{wants_content}: 354 came, and
     somebody is to get it. C{needs_reset}: the next transaction must begin with RSET.
     C{tls_failure}: why the connection does not use the TLS that the server offered.
+
+    With a C{chunk}, the whole content, it goes out right behind the recipients, in one BDAT (RFC 3030): that spares the
+    wait for 354. C{refused_chunk}: the server does not know what it offered, and nobody has got the message.
     """
 
     def __init__(
@@ -47,24 +55,27 @@ class Transaction:
         reset: bool = False,
         reused: bool = False,
         tls_failure: str = "",
+        chunk: bytes | None = None,
     ) -> None:
         self.verdicts: dict[int, Verdict] = {}
         self.is_over = False
         self.is_broken = False
         self.wants_content = False
         self.needs_reset = reset
+        self.refused_chunk = False
         self._reused = reused
         self._tls_failure = tls_failure
         self._pipelining = "PIPELINING" in extensions
-        self._relayed = "DSN" not in extensions
+        # Where the sender is signed, what later servers tell comes to the relay: the client hears no more of it.
+        self._relayed = "DSN" not in extensions or bool(leased.return_path)
         self._accepted: list[int] = []
         self._sent = self._answered = 0
         self._numbers = [leased_recipient.number for leased_recipient in leased.recipients]
-        self._commands = self._plan(leased, extensions, reset)
+        self._commands = self._plan(leased, extensions, reset, chunk)
         if not self._commands:
             self.is_over = True
 
-    def _plan(self, leased: Leased, extensions: Extensions, reset: bool) -> list[_Command]:
+    def _plan(self, leased: Leased, extensions: Extensions, reset: bool, chunk: bytes | None) -> list[_Command]:
         if not (message_lacks := unfit_message(leased, extensions)):
             smtputf8 = "SMTPUTF8" in extensions and _uses_utf8(leased)
             try:
@@ -86,7 +97,10 @@ class Transaction:
         if not recipients:
             return []
         first = [_Command(Step.RSET, b"RSET\r\n")] if reset else []
-        return [*first, _Command(Step.MAIL, mail), *recipients, _Command(Step.DATA, b"DATA\r\n")]
+        last = _Command(Step.DATA, b"DATA\r\n")
+        if chunk is not None:
+            last = _Command(Step.CHUNK, build_bdat(len(chunk), last=True) + chunk)
+        return [*first, _Command(Step.MAIL, mail), *recipients, last]
 
     def _rcpt(self, leased: LeasedRecipient, extensions: Extensions, smtputf8: bool) -> _Command | None:
         address = leased.recipient.address
@@ -162,9 +176,13 @@ class Transaction:
         The dialogue broke off: everybody without an answer gets what that means.
         """
         if not self.is_over:
-            step = self.step
+            # What went out in one stroke may have been taken, whichever answer is the one that did not come.
+            step = Step.CHUNK if self._has_sent_chunk() else self.step
             verdict = judge_trouble(step, trouble)
             self._break(lambda: evolve(verdict, stale=self._is_stale(trouble.cause is Cause.LOST)))
+
+    def _has_sent_chunk(self) -> bool:
+        return bool(self._sent) and self._commands[self._sent - 1].step is Step.CHUNK
 
     def _is_stale(self, closed: bool) -> bool:
         return closed and self._reused and self._answered == 0
@@ -223,6 +241,13 @@ class Transaction:
         self.needs_reset = False
         self._finish(judge(Step.END_OF_DATA, reply, relayed=self._relayed))
 
+    def _answer_chunk(self, command: _Command, reply: Reply) -> None:
+        self.needs_reset = not reply.is_positive()
+        if reply.code in UNKNOWN and self._accepted:
+            self.refused_chunk = self.is_over = True
+        else:
+            self._finish(judge(Step.CHUNK, reply, relayed=self._relayed))
+
     def _answer_early(self, reply: Reply) -> None:
         """
         A reply while the content goes out: nothing more is sent, for what came next would be taken as content.
@@ -247,6 +272,7 @@ _ANSWERS: dict[Step, Callable[[Transaction, _Command, Reply], None]] = {
     Step.MAIL: Transaction._answer_mail,
     Step.RCPT: Transaction._answer_rcpt,
     Step.DATA: Transaction._answer_data,
+    Step.CHUNK: Transaction._answer_chunk,
     Step.END_OF_DATA: Transaction._answer_end,
 }
 

@@ -10,8 +10,9 @@ import enum
 
 from attrs import frozen
 
+from lmrelay.mail.classify import Reason, classify
 from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault, Outcome
-from lmrelay.outbound.steps import IN_TRANSACTION, Step
+from lmrelay.outbound.steps import ENDS, IN_TRANSACTION, Step
 from lmrelay.smtp.reply import Reply
 
 
@@ -112,7 +113,7 @@ def judge(step: Step, reply: Reply, *, relayed: bool = False, tls_failure: str =
     @param relayed: a delivery is to a server without DSN
     @param tls_failure: why the TLS that the server offered is not used
     """
-    if step is Step.END_OF_DATA and step.is_answered_by(reply.code):
+    if step in ENDS and step.is_answered_by(reply.code):
         return Verdict(Delivered(reply, relayed))
     if not 400 <= reply.code < 600:
         return judge_trouble(step, Trouble(Cause.NONSENSE, f"it answered {reply.code}"))
@@ -137,7 +138,7 @@ def judge_trouble(step: Step, trouble: Trouble) -> Verdict:
     """
     status, fault = _TROUBLES[trouble.cause]
     delayed = Delayed(status, f"{trouble.text} while {step.doing}", fault)
-    final = step is Step.END_OF_DATA or trouble.cause is Cause.OURS
+    final = step in ENDS or trouble.cause is Cause.OURS
     return Verdict(delayed, Reach.RECIPIENT if final else Reach.HOST)
 
 
@@ -194,6 +195,13 @@ def _reach(step: Step, reply: Reply, slow_down: bool) -> Reach:
 
 
 def _fault(step: Step, reply: Reply) -> Fault:
-    if status_of(reply, 5).startswith("5.7."):
+    """
+    Only a reply to RCPT speaks of the recipient; and that something was our fault is the receiver's opinion.
+    """
+    reason = classify(status_of(reply, 5), reply.text)
+    if reason.fault is Fault.POLICY:
         return Fault.POLICY
-    return Fault.RECIPIENT if step is Step.RCPT and reply.code != 421 else Fault.RECEIVER
+    speaks_of_recipient = step is Step.RCPT and reply.code != 421
+    if speaks_of_recipient and (reason.fault is Fault.RECIPIENT or reason is Reason.UNKNOWN):
+        return Fault.RECIPIENT
+    return Fault.RECEIVER

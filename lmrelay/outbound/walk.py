@@ -14,6 +14,7 @@ from attrs import define, evolve, field
 from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Failed, Fault, Outcome
 from lmrelay.outbound.client import Connection
 from lmrelay.outbound.connect import HostFailure
+from lmrelay.outbound.personal import NOTHING, Own
 from lmrelay.outbound.route import Addresses
 from lmrelay.outbound.sites import Held
 from lmrelay.outbound.verdicts import Reach, Verdict
@@ -24,12 +25,12 @@ class Walk:
     """
     C{left} are the recipients that still need a host, by number; C{missed} counts the
     addresses that gave no connection. C{was_refused}: nothing was tried but connections, and a
-    host wants less of them. C{fields} are what the recipient gets of its own behind the head.
+    host wants less of them. C{own} is what the recipient gets of its own.
     """
 
     started_at: float
     left: dict[int, Held]
-    fields: bytes = field(default=b"", init=False)
+    own: Own = field(default=NOTHING, init=False)
     missed: int = field(default=0, init=False)
     was_refused: bool = field(default=False, init=False)
     _was_tried: bool = field(default=False, init=False)

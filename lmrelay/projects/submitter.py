@@ -18,18 +18,8 @@ from lmrelay.interfaces import ISubmitter, ITokenUse
 from lmrelay.mail.address import ascii_domain
 from lmrelay.projects.checkers import Identity
 from lmrelay.projects.directory import Directories, Entry
+from lmrelay.projects.senders import is_allowed
 from lmrelay.smtp import replies
-
-
-def is_allowed(domain: str, allowed: tuple[str, ...]) -> bool:
-    """
-    Is C{domain} (A-labels, lower case) one of those allowed? An entry that begins with a dot
-    allows the subdomains and not the domain itself; C{*} allows any.
-    """
-    return any(
-        entry == "*" or domain == entry or (entry.startswith(".") and domain.endswith(entry) and domain != entry[1:])
-        for entry in allowed
-    )
 
 
 @implementer(ISubmitter, IMessageDelivery)

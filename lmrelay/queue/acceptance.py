@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Union
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from sqlalchemy import Connection, delete, func, select
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -21,7 +21,7 @@ from lmrelay.queue.bodies import Body, Budget
 from lmrelay.queue.contents import Cache
 from lmrelay.queue.keys import Key, Keys, Use
 from lmrelay.queue.quotas import Count, KnownOver, Limit, Over, find_limits
-from lmrelay.queue.rows import Entropy, Row, describe, event_row, make_leased, message_row, recipient_rows
+from lmrelay.queue.rows import Entropy, Row, event_row, make_leased, message_row, recipient_rows
 from lmrelay.queue.schema import CHUNK, chunk, event, message, recipient, upload
 from lmrelay.queue.statements import insert_rows
 from lmrelay.queue.writer import IWriter
@@ -78,6 +78,8 @@ def _judge(connection: Connection, items: Sequence[Accept], now: float) -> list[
     verdicts: list[Verdict] = []
     for one in items:
         verdict: Verdict = (one.use and keys.find(one.use.key)) or count.find_over(one.limits)
+        if isinstance(verdict, Over):
+            verdict = evolve(verdict, has_keys=keys.are_known_of(verdict.limit.party[0]))
         if verdict is None:
             count.add(one.limits)
             if one.use:
@@ -261,13 +263,10 @@ class Acceptance:
             for number, block in enumerate(blocks, body.chunks)
         ]
         context = (submission.project, submission.route)
-        document = describe(submission)
         return Accept(
             message_row(submission, len(submission.head) + body.size, name, tls=tls),
             recipient_rows(submission, {lane.domain: self._worker for lane in reserved}),
-            event_row(
-                self._entropy, "message.created", submission.received_at, context, (submission.id, None), document
-            ),
+            event_row(self._entropy, "message.created", submission.received_at, context, (submission.id, None)),
             chunks,
             (body.chunks, body.size - len(rest)) if body.name else None,
             Use((submission.project, submission.key), submission.id, submission.fingerprint)

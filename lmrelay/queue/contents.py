@@ -163,6 +163,7 @@ class Content:
     _cache: Cache
     _message: str
     _fields: bytes = b""
+    _above: bytes = b""
     _left: list[bytes] | None = field(default=None, init=False)
     _body: str = field(default="", init=False)
     _number: int = field(default=0, init=False)
@@ -174,14 +175,27 @@ class Content:
         """
         return Deferred.fromCoroutine(self._next())
 
+    def read_head(self) -> Deferred[bytes]:
+        """
+        See L{IContent}.
+        """
+        return Deferred.fromCoroutine(self._head())
+
+    async def _head(self) -> bytes:
+        kept = self._cache.get(self._message)
+        if kept is not None:
+            return kept[0]
+        head, _, _ = await self._reader.run(self._open)
+        return head
+
     async def _next(self) -> bytes:
         if self._left is None:
             kept = self._cache.get(self._message)
             if kept is not None:
-                self._left = _split(self._fields.join(kept))
+                self._left = _split(self._above + self._fields.join(kept))
             else:
                 head, self._body, size = await self._reader.run(self._open)
-                self._left, self._missing = _split(head + self._fields), size - len(head)
+                self._left, self._missing = _split(self._above + head + self._fields), size - len(head)
         if self._left:
             return self._left.pop(0)
         if not self._missing:

@@ -81,6 +81,13 @@ class Keys:
             for row in self._connection.execute(query):
                 self._known[row.project, row.key] = Use((row.project, row.key), row.message, row.fingerprint)
 
+    def are_known_of(self, project: str) -> bool:
+        """
+        Does any key of this project mean a message?
+        """
+        query = select(idempotency.c.key).where(idempotency.c.project == project, idempotency.c.expires_at > self._now)
+        return self._connection.execute(query.limit(1)).first() is not None
+
     def find(self, key: Key) -> Use | None:
         """
         Whose it is, as far as is known.

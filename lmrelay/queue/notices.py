@@ -7,17 +7,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from attrs import define
+from attrs import define, field
 from sqlalchemy import Connection, func, select
 from twisted.logger import Logger
 
 from lmrelay.config.values import Config
 from lmrelay.ids import make_id
 from lmrelay.interfaces import ISettings, Submission
-from lmrelay.mail.address import Address
+from lmrelay.mail.address import Address, ascii_domain
+from lmrelay.mail.dkim import hash_body
 from lmrelay.mail.dsn import Action, Original, Subject, carries_body, compose
 from lmrelay.mail.envelope import Envelope, Notify, Recipient, Ret
+from lmrelay.mail.head import Head
 from lmrelay.mail.outcome import Delivered, Outcome
+from lmrelay.mail.signing import Signers
 from lmrelay.queue.rows import Entropy, message_row, read_address, read_kind, read_tls, recipient_rows
 from lmrelay.queue.schema import CHUNK, chunk, message, recipient
 from lmrelay.queue.statements import insert_rows
@@ -52,6 +55,11 @@ class Notices:
     _settings: ISettings
     _wall: Callable[[], float]
     _entropy: Entropy
+    _signers: Signers = field(init=False)
+
+    @_signers.default
+    def _make_signers(self) -> Signers:
+        return Signers(lambda: self._settings.config.dkim)
 
     def write(self, connection: Connection, id_: str, action: Action, subjects: Sequence[Subject]) -> None:
         """
@@ -112,10 +120,11 @@ class Notices:
             subjects,
             id=id_,
             hostname=config.server.hostname,
-            bounce_from=config.delivery.bounce_from or f"MAILER-DAEMON@{config.server.hostname}",
+            bounce_from=_author(config),
             now=now,
             retry_until=about.received_at + held + config.delivery.expire,
         )
+        head = self._sign(head, text, _author(config), now)
         utf8 = not (head.isascii() and sender.is_ascii)
         to = (Recipient(sender, frozenset({Notify.NEVER})),)
         submission = Submission(
@@ -133,6 +142,17 @@ class Notices:
             redact=bool(about.redact),
         )
         return submission, text
+
+    def _sign(self, head: bytes, text: bytes, author: str, now: float) -> bytes:
+        domain = ascii_domain(author.rpartition("@")[2])
+        if not self._signers.find(domain):
+            return head
+        body = text.removeprefix(b"\r\n")
+        return self._signers.sign(Head.parse(head), domain, hash_body(body), now).to_bytes()
+
+
+def _author(config: Config) -> str:
+    return config.delivery.bounce_from or f"MAILER-DAEMON@{config.server.hostname}"
 
 
 def _ret(about: Any) -> Ret | None:

@@ -70,11 +70,12 @@ class Limit:
 @frozen
 class Over:
     """
-    A limit is reached, until then.
+    A limit is reached, until then. C{has_keys}: messages of the project were stored under idempotency keys that hold.
     """
 
     limit: Limit
     until: float
+    has_keys: bool = False
 
     def refusal(self) -> Refused:
         """
@@ -208,9 +209,11 @@ class KnownOver:
     def learn(self, over: Over) -> None:
         """
         A message was refused for this.
+
+        Where there are keys only the content tells whether the next one is a duplicate, which is free.
         """
         project, route = over.limit.party
-        if route == WHOLE:
+        if route == WHOLE and not over.has_keys:
             self._over[project] = over
 
     def check(self, project: str) -> None:

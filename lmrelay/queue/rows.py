@@ -208,10 +208,11 @@ def make_leased(
 
 
 def event_row(
-    entropy: Entropy, type_: str, at: float, context: tuple[str, str], key: tuple[str, int | None], document: str
+    entropy: Entropy, type_: str, at: float, context: tuple[str, str], key: tuple[str, int | None], document: str = "{}"
 ) -> Row:
     """
-    An event; C{context} is project and route, C{key} message and recipient number, C{document} its data as JSON.
+    An event; C{context} is project and route, C{key} message and recipient number; C{document} is, as JSON, what
+    is new with it.
     """
     digits = entropy(16).hex()
     return {
@@ -228,31 +229,6 @@ def event_row(
 
 
 _VARIANT = {digit: "89ab"[number & 3] for number, digit in enumerate("0123456789abcdef")}
-
-
-def describe(submission: Submission) -> str:
-    """
-    What every event of a message says of it, as JSON.
-    """
-    tags = _encode(submission.tags) if submission.tags else "[]"
-    metadata = _encode(dict(submission.metadata)) if submission.metadata else "{}"
-    return describe_row(submission.id, submission.subject, tags, metadata, redact=submission.redact)
-
-
-def describe_row(id: str, subject: str, tags: str, metadata: str, *, redact: bool) -> str:
-    """
-    The same, of tags and metadata as they stand in the message's row; with C{redact} the subject is null.
-    """
-    about = "null" if redact else quote(subject)
-    tag = "null" if tags == "[]" else quote(json.loads(tags)[0])
-    return f'{{"message_id":{quote(id)},"subject":{about},"tag":{tag},"tags":{tags},"metadata":{metadata}}}'
-
-
-def extend(document: str, more: str) -> str:
-    """
-    A JSON object with more members, given as they stand in JSON.
-    """
-    return f"{document[:-1]},{more}}}"
 
 
 def quote(text: str | None) -> str:

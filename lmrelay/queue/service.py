@@ -4,7 +4,6 @@ The queue as a service: all of it put together, started and stopped.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -42,6 +41,7 @@ from lmrelay.queue.ballast import FILE as BALLAST
 from lmrelay.queue.ballast import SIZE, Ballast
 from lmrelay.queue.commands import Obedience
 from lmrelay.queue.contents import Cache, Content, InlineReader, IReader, ThreadedReader
+from lmrelay.queue.disk import Disk
 from lmrelay.queue.leases import DOUBTED_AFTER, Lease, delete_orphans
 from lmrelay.queue.policies import find_policy, keep_policies
 from lmrelay.queue.privacy import make_folder
@@ -100,6 +100,7 @@ class QueueService:
     _upkeep: Upkeep = field(init=False)
     _token_use: TokenUse = field(init=False)
     _checkpoints: Checkpoints = field(init=False)
+    _disk: Disk = field(init=False)
     _cache: Cache = field(factory=Cache, init=False)
     _tasks: Tasks = field(factory=Tasks, init=False)
     _loops: list[LoopingCall] = field(factory=list, init=False)
@@ -137,7 +138,7 @@ class QueueService:
             (POLL, self._obey),
             (TOUCH, self._touch),
             (CHECKPOINT, self._checkpoint),
-            (UPKEEP, self._keep_up),
+            (UPKEEP, lambda: self._try(self._keep_up())),
             (TOKEN_USE, self._write_token_use),
         ):
             self._loop(interval, work)
@@ -151,6 +152,7 @@ class QueueService:
         await deferToThreadPool(threads, threads.getThreadPool(), work, url)
 
     def _assemble(self, url: URL, state_dir: Path) -> None:
+        self._disk = Disk(state_dir, self._reactor)
         self.worker = make_id(self._wall(), self._entropy)
         writing, reading = make_engine(url), make_reading_engine(url)
         if self._inline:
@@ -193,13 +195,10 @@ class QueueService:
             self._writer, self._reader, self._dispatch, self.worker, self._wall, self._taker.wake, self._free_leases
         )
         self._token_use = TokenUse(self._writer, self._wall)
-        self._upkeep = Upkeep(self._writer, self._reader, self._settings, self._wall, self._sleep)
+        self._upkeep = Upkeep(self._writer, self._reader, self._settings, self._wall, self._sleep, self._have_parted)
 
     def _free_octets(self) -> int:
-        if self._free is not None:
-            return self._free()
-        found = os.statvfs(self._settings.config.server.state_dir)
-        return found.f_bavail * found.f_frsize
+        return self._disk.free() if self._free is None else self._free()
 
     def _take_ballast(self) -> None:
         # Above the reserve only: taking it from there would keep new mail out for longer.
@@ -285,19 +284,19 @@ class QueueService:
         """
         return self._acceptance.accept(submission, body)
 
-    def open_content(self, message_id: str, fields: bytes = b"") -> IContent:
+    def open_content(self, message_id: str, fields: bytes = b"", above: bytes = b"") -> IContent:
         """
         See L{IQueue}.
         """
-        return Content(self._reader, self._cache, message_id, fields)
+        return Content(self._reader, self._cache, message_id, fields, above)
 
     def settle(self, message_id: str, attempts: Mapping[int, Attempt]) -> Deferred[None]:
         """
         See L{IQueue}.
         """
-        return self._recorder.record(Settle(message_id, dict(attempts), self._have_clocks_parted()))
+        return self._recorder.record(Settle(message_id, dict(attempts), self._have_parted()))
 
-    def _have_clocks_parted(self) -> bool:
+    def _have_parted(self) -> bool:
         before = self._drift.parted
         parted = self._drift.observe(self._wall(), self._reactor.seconds())
         if parted and not before:
@@ -351,7 +350,7 @@ class QueueService:
         return self._try(self._live())
 
     async def _live(self) -> None:
-        self._have_clocks_parted()
+        self._have_parted()
         now = self._reactor.seconds()
         await self._writer.submit(self._lease.touch, None)
         self._touched_at = now
@@ -374,9 +373,9 @@ class QueueService:
                 return
             await self._sleep(BREATH)
 
-    def _keep_up(self) -> Deferred[None]:
+    async def _keep_up(self) -> None:
         self._take_ballast()
-        return self._try(self._upkeep.keep_up())
+        await self._upkeep.keep_up()
 
     def _write_token_use(self) -> Deferred[None]:
         return self._try(self._token_use.write())

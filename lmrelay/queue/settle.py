@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
 from attrs import define, field, frozen
-from sqlalchemy import Connection, bindparam, delete, func, null, select, update
+from sqlalchemy import Connection, delete, func, select
 from twisted.logger import Logger
 
 from lmrelay.interfaces import ISettings
@@ -19,10 +19,8 @@ from lmrelay.queue.notices import WANTS, Notices, due_notice
 from lmrelay.queue.rows import (
     Entropy,
     Row,
-    describe_row,
     dump,
     event_row,
-    extend,
     format_time,
     quote,
     read_address,
@@ -30,24 +28,11 @@ from lmrelay.queue.rows import (
 )
 from lmrelay.queue.schedule import delay_after, event_at_expiry, has_expired, may_expire
 from lmrelay.queue.schema import DEFERRED, DELIVERED, FAILED, attempt, chunk, event, is_open, message, recipient
-from lmrelay.queue.statements import Open, find_open, find_over, insert_rows, run_each
+from lmrelay.queue.statements import Open, delete_rows, find_open, find_over, insert_rows, update_rows
 
 log = Logger()
 
 _NAMES = {Delivered: "delivered", Delayed: "delayed", Failed: "failed"}
-
-_UPDATE = (
-    update(recipient)
-    .where(recipient.c.message == bindparam("of"), recipient.c.number == bindparam("which"))
-    .values(
-        owner=null(),
-        **{
-            name: bindparam(name)
-            for name in ("state", "attempts", "next_attempt", "due", "ended_at", "last", "delay_told")
-        },
-    )
-)
-_DROP = delete(chunk).where(chunk.c.body == bindparam("of"))
 
 
 @frozen
@@ -85,6 +70,11 @@ class Settler:
     _wall: Callable[[], float]
     _entropy: Entropy
     _random: Random
+    _notices: Notices = field(init=False)
+
+    @_notices.default
+    def _make_notices(self) -> Notices:
+        return Notices(self._settings, self._wall, self._entropy)
 
     def write(self, connection: Connection, items: Sequence[Settle]) -> list[bool]:
         """
@@ -101,13 +91,12 @@ class Settler:
                     continue
                 self._record(row, made, one.parted, rows)
         insert_rows(connection, attempt, rows.attempts)
-        run_each(connection, _UPDATE, rows.states)
+        update_rows(connection, recipient, rows.states)
         insert_rows(connection, event, rows.events)
-        notices = Notices(self._settings, self._wall, self._entropy)
         for (id_, action), subjects in rows.told.items():
-            notices.write(connection, id_, action, subjects)
+            self._notices.write(connection, id_, action, subjects)
         over = find_over(connection, list(rows.final)) if rows.final else set()
-        run_each(connection, _DROP, [{"of": rows.final[id_]} for id_ in over])
+        delete_rows(connection, chunk.c.body, [rows.final[id_] for id_ in over])
         return [one.message in over for one in items]
 
     def _record(self, row: Open, made: Attempt, parted: bool, rows: _Rows) -> None:
@@ -130,8 +119,9 @@ class Settler:
         rows.attempts.append(_attempt_row(row, count, made, words))
         rows.states.append(
             {
-                "of": row.message,
-                "which": row.number,
+                "message": row.message,
+                "number": row.number,
+                "owner": None,
                 "state": DEFERRED if waits else DELIVERED if isinstance(outcome, Delivered) else FAILED,
                 "attempts": count,
                 "next_attempt": next_attempt,
@@ -151,17 +141,15 @@ class Settler:
             rows.told.setdefault((row.message, action), []).append(subject)
 
     def _add_events(self, row: Open, made: Attempt, type_: str, next_attempt: float | None, rows: _Rows) -> None:
-        said = describe_row(row.message, row.subject, row.tags, row.metadata, redact=row.redact)
-        said = extend(said, f'"recipient":{quote(None if row.redact else row.address)}')
         context, key, first = (row.project, row.route), (row.message, row.number), not row.attempts
         if first:
-            rows.events.append(event_row(self._entropy, "message.sent", made.started_at, context, key, said))
+            rows.events.append(event_row(self._entropy, "message.sent", made.started_at, context, key))
         tls = "null" if made.tls is None else dump(_tls(made.tls))
         response = _response(made.outcome, row)
-        more = f'"response":{response},"mx":{quote(made.host)},"tls":{tls},"attempt":{row.attempts + 1}'
+        said = f'"response":{response},"mx":{quote(made.host)},"tls":{tls},"attempt":{row.attempts + 1}'
         if next_attempt is not None:
-            more += f',"next_attempt":"{format_time(next_attempt)}"'
-        rows.events.append(event_row(self._entropy, type_, made.ended_at, context, key, extend(said, more)))
+            said += f',"next_attempt":"{format_time(next_attempt)}"'
+        rows.events.append(event_row(self._entropy, type_, made.ended_at, context, key, f"{{{said}}}"))
 
 
 def _event_type(outcome: Outcome, expired: bool) -> str:
@@ -181,13 +169,14 @@ def _words(outcome: Outcome) -> str:
 def _response(outcome: Outcome, row: Open) -> str:
     reply = outcome.reply
     if reply is not None:
-        code, enhanced, text = str(reply.code), reply.enhanced, reply.text
+        # Where addresses are to stay out, nobody can say what else the receiver's words tell.
+        code, enhanced, text = str(reply.code), reply.enhanced, None if row.redact else reply.text
     elif isinstance(outcome, Delivered):
         return "{}"
     else:
         code, enhanced, text = "null", outcome.status, outcome.text
-    if row.redact:
-        text = redact(text, (read_address(row.address), read_address(row.reverse_path)))
+        if row.redact:
+            text = redact(text, (read_address(row.address), read_address(row.reverse_path)))
     return f'{{"status_code":{code},"enhanced_status_code":{quote(enhanced)},"content":{quote(text)}}}'
 
 

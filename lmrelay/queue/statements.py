@@ -17,17 +17,21 @@ from attrs import frozen
 from sqlalchemy import (
     BindParameter,
     ClauseElement,
+    Column,
     Connection,
     Delete,
     Dialect,
     Insert,
     Select,
     Table,
-    Update,
     bindparam,
+    column,
+    delete,
     insert,
     select,
     tuple_,
+    update,
+    values,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import psycopg
@@ -46,13 +50,18 @@ How many keys one read looks for: few sizes, so few texts.
 """
 
 
+WRITE_SIZES = (32, 8, 4, 2, 1)
+"""
+How many rows one statement writes, likewise.
+"""
+
 PLAIN = "plain_text"
 """
 The option of a connection that makes all text storable. Almost all is, so that is found out by trying.
 """
 
 
-@frozen
+@frozen(eq=False)
 class _Text:
     """
     A statement for the driver; C{pick} takes its parameters, in order, out of a row.
@@ -83,7 +92,14 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str
     Insert rows that have all columns, but for the number that the database gives.
     """
     if rows:
-        _run(connection, _compile_insert(connection.dialect.name, table), rows)
+        how = _compile_insert(connection.dialect.name, table)
+        _run(connection, how, rows, lambda size: _repeat_insert(how, size))
+
+
+@cache
+def _repeat_insert(how: _Text, size: int) -> str:
+    head, values, row = how.text.partition(" VALUES ")
+    return f"{head}{values}{', '.join([row] * size)}"
 
 
 def make_insert(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
@@ -93,7 +109,48 @@ def make_insert(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert
     return sqlite.insert(table) if dialect == sqlite.dialect.name else postgresql.insert(table)
 
 
-def run_each(connection: Connection, statement: Insert | Update | Delete, rows: Sequence[Mapping[str, Any]]) -> None:
+def update_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """
+    Change the rows that have the primary keys of these to what else these have: the same columns, each of them.
+    """
+    if rows:
+        columns = tuple(rows[0])
+        how = _compile_update(connection.dialect.name, table, columns)
+        _run(connection, how, rows, lambda size: _compile_updates(table, columns, size))
+
+
+@cache
+def _compile_update(dialect: str, table: Table, columns: tuple[str, ...]) -> _Text:
+    keys = [column.name for column in table.primary_key]
+    # SQLAlchemy keeps the columns' own names for itself.
+    given = {name: bindparam(f"given_{name}", type_=table.c[name].type) for name in columns}
+    where = [table.c[name] == given[name] for name in keys]
+    text = _compile(dialect, update(table).where(*where).values({n: given[n] for n in columns if n not in keys}))
+    names = tuple(name.removeprefix("given_") for name in text.names)
+    return _Text(text.text, names, itemgetter(*names))
+
+
+@cache
+def _compile_updates(table: Table, columns: tuple[str, ...], size: int) -> str:
+    keys = [column.name for column in table.primary_key]
+    ordered = _compile_update(sqlite.dialect.name, table, columns).names
+    rows: list[tuple[Any, ...]] = [tuple(bindparam(f"{name}_{number}") for name in ordered) for number in range(size)]
+    given = values(*map(column, ordered), name="given").data(rows).cte("given")
+    where = [table.c[name] == given.c[name] for name in keys]
+    change = {name: given.c[name] for name in columns if name not in keys}
+    return _compile(sqlite.dialect.name, update(table).where(*where).values(change)).text
+
+
+def delete_rows(connection: Connection, chosen: Column[Any], keys: Sequence[Any]) -> None:
+    """
+    Delete the rows of a table with one of these in that column.
+    """
+    for part in _parts(keys):
+        text = _compile(connection.dialect.name, _delete(chosen, len(part))).text
+        connection.exec_driver_sql(text, tuple(part))
+
+
+def run_each(connection: Connection, statement: Insert, rows: Sequence[Mapping[str, Any]]) -> None:
     """
     Run one statement, which lives as long as the process, for each of the rows.
     """
@@ -101,11 +158,36 @@ def run_each(connection: Connection, statement: Insert | Update | Delete, rows: 
         _run(connection, _compile(connection.dialect.name, statement), rows)
 
 
-def _run(connection: Connection, how: _Text, rows: Sequence[Mapping[str, Any]]) -> None:
+@cache
+def _delete(chosen: Column[Any], size: int) -> Delete:
+    given: BindParameter[Any] = bindparam("key", [""] * size, expanding=True)
+    return delete(chosen.table).where(chosen.in_(given))
+
+
+def _run(
+    connection: Connection,
+    how: _Text,
+    rows: Sequence[Mapping[str, Any]],
+    together: Callable[[int], str] | None = None,
+) -> None:
+    """
+    Run a statement for each of the rows; C{together} is its text for so many of them at once.
+
+    SQLite's driver lets the interpreter's other threads go first at each run of a statement, and waits long for its own
+    next turn where they are busy; so one run takes many rows.
+    """
     given = list(map(how.pick, rows))
     if connection.get_execution_options().get(PLAIN):
         given = [tuple(map(_make_plain, one)) for one in given]
-    connection.exec_driver_sql(how.text, given)
+    if together is None or connection.dialect.name != sqlite.dialect.name:
+        connection.exec_driver_sql(how.text, given)
+        return
+    start = 0
+    for size in WRITE_SIZES:
+        while len(given) - start >= size:
+            flat = tuple(chain.from_iterable(given[start : start + size]))
+            connection.exec_driver_sql(together(size) if size > 1 else how.text, flat)
+            start += size
 
 
 def _make_plain(value: Any) -> Any:
@@ -119,7 +201,7 @@ def _make_plain(value: Any) -> Any:
 
 class Open(NamedTuple):
     """
-    A recipient that is not final, with what events say of its message.
+    A recipient that is not final, with what is asked of its message when an attempt is over.
     """
 
     message: str
@@ -136,9 +218,6 @@ class Open(NamedTuple):
     route: str
     notification: bool
     received_at: float
-    subject: str
-    tags: str
-    metadata: str
     body: str
     redact: bool
     reverse_path: str | None
@@ -159,9 +238,6 @@ _OPEN = (
     message.c.route,
     message.c.notification,
     message.c.received_at,
-    message.c.subject,
-    message.c.tags,
-    message.c.metadata,
     message.c.body,
     message.c.redact,
     message.c.reverse_path,

@@ -118,14 +118,21 @@ def forget_expired(connection: Connection, items: Sequence[float]) -> list[bool]
     Delete, as of that time, orders long carried out, and keys, counts and policies that mean nothing any more. Is there
     more?
 
-    What a clock that was ahead would keep for too long is brought near.
+    Keys that a clock which was ahead would keep for too long are brought near.
     """
     now = max(items)
     cap_keys(connection, now)
-    cap_counts(connection, now)
     connection.execute(delete(command).where(command.c.done_at < now - ANSWERED_FOR))
     gone = [forget(connection, now, STEP_EXPIRED) for forget in (forget_keys, forget_counts, forget_policies)]
     return [STEP_EXPIRED in gone] * len(items)
+
+
+def bring_counts_near(connection: Connection, items: Sequence[float]) -> list[None]:
+    """
+    Let nothing count for longer than what is counted then, for a clock that was set back may have been wrong before.
+    """
+    cap_counts(connection, max(items))
+    return [None] * len(items)
 
 
 def cap_due(connection: Connection, items: Sequence[float]) -> list[None]:
@@ -164,7 +171,9 @@ def give_back(connection: Connection, items: Sequence[None]) -> list[None]:
 @define(eq=False)
 class Upkeep:
     """
-    Forgets what is older than the retention, and gives space back. C{sleep} fires after some seconds.
+    Forgets what is older than the retention, and gives space back. C{sleep} fires after some seconds. C{have_parted}:
+    has the wall clock been set lately, so that it may be wrong? Nothing is forgotten then: when the clock is set right
+    again keys and counts must be there, else mail is sent twice and limits are lifted.
     """
 
     _writer: IWriter
@@ -172,6 +181,7 @@ class Upkeep:
     _settings: ISettings
     _wall: Callable[[], float]
     _sleep: Callable[[float], Deferred[None]]
+    _have_parted: Callable[[], bool]
     _stopped: bool = field(default=False, init=False)
 
     def stop(self) -> None:
@@ -187,8 +197,9 @@ class Upkeep:
         @raise StoreError: not now
         """
         await self.bring_near()
+        await self._writer.submit(bring_counts_near, self._wall())
         await self._forget()
-        while await self._writer.submit(forget_expired, self._wall()) and not self._stopped:
+        while self._may_forget() and await self._writer.submit(forget_expired, self._wall()):
             await self._sleep(BREATH)
         while not self._stopped and await self._reader.run(has_slack):
             await self._writer.submit(give_back, None)
@@ -202,11 +213,14 @@ class Upkeep:
         """
         await self._writer.submit(cap_due, latest_retry(self._wall(), self._settings.config.delivery.retry))
 
+    def _may_forget(self) -> bool:
+        return not self._stopped and not self._have_parted()
+
     async def _forget(self) -> None:
         before = self._wall() - self._settings.config.queue.retention
         after: Place | None = (0.0, "")
         forgotten = 0
-        while after is not None and not self._stopped:
+        while after is not None and self._may_forget():
             ids, after = await self._reader.run(partial(find_over, before=before, after=after))
             if ids:
                 await self._writer.submit(forget_messages, ids)

@@ -174,6 +174,8 @@ class Session(Protocol):
         self.is_lost = False
         self._buffer = b""
         self._content: list[bytes] | None = None
+        self._chunk: tuple[int, bool] | None = None
+        self._chunks = b""
         self._early_said = False
         self._waiting = False
         self._broken = False
@@ -212,6 +214,11 @@ class Session(Protocol):
                 if rest:
                     self._take_content(rest)
                 return
+            if self._chunk is not None:
+                if len(self._buffer) < self._chunk[0]:
+                    return
+                self._take_chunk(*self._chunk)
+                continue
             line, ending, rest = self._buffer.partition(b"\r\n")
             if not ending:
                 return
@@ -281,6 +288,30 @@ class Session(Protocol):
             self._content = [b"\r\n"]
             self._tail = b"\r\n"
         self._say(answer)
+
+    def _do_bdat(self, argument: str) -> None:
+        if "CHUNKING" not in self.mx.extensions:
+            self._say(say("500 5.5.1 Unknown command"))
+            return
+        size, _, last = argument.partition(" ")
+        self._chunk = int(size), last.upper() == "LAST"
+
+    def _take_chunk(self, size: int, last: bool) -> None:
+        """
+        RFC 3030 §2: the octets come whatever the answer will be.
+        """
+        chunk, self._buffer = self._buffer[:size], self._buffer[size:]
+        self._chunk = None
+        self.data_octets += size
+        refusal = self.mx.answers.get("BDAT")
+        if refusal is not None or not self._recipients:
+            self._say(self.mx.choose(refusal, "") if refusal else say("503 5.5.1 RCPT first"))
+            return
+        self._chunks += chunk
+        if last:
+            self._end(self._chunks)
+        else:
+            self._say(say("250 2.0.0 OK"))
 
     def _do_rset(self, argument: str) -> None:
         self._forget()
@@ -362,6 +393,7 @@ class Session(Protocol):
         self._recipients: list[tuple[str, Mapping[str, str]]] = []
         self._begun = False
         self._tail = b""
+        self._chunks = b""
 
 
 def _path(argument: str) -> tuple[str, Mapping[str, str]]:

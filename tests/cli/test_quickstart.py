@@ -5,6 +5,7 @@ What the quickstart prints: the guide, and the journey of each message.
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,19 @@ def test_what_is_printed_can_be_pasted(folder: str) -> None:
     assert f"{folder}/certificate.pem" in script.co_consts
 
 
+def test_the_command_that_explains_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    It is named as the shell finds it: by its name where that is on the path, else by where it is.
+    """
+    (tmp_path / "lmrelay").touch(0o755)
+    found = []
+    for path in (tmp_path, tmp_path / "empty"):
+        monkeypatch.setenv("PATH", str(path))
+        (line,) = [line for line in guide(Trial(Path("/x")), "lmr_a_b", LISTENERS, live=False) if "explain ID" in line]
+        found.append(shlex.split(line.partition("id:  ")[2])[0])
+    assert ["lmrelay", str(Path(sys.executable).with_name("lmrelay"))] == found
+
+
 def test_live_is_said() -> None:
     """
     Delivery to the real world is said in so many words, and only then.
@@ -54,12 +68,14 @@ def test_the_journey() -> None:
     log.info("session opened", address="127.0.0.1")
     log.debug("step", message=MESSAGE)
     log.warn("disk nearly full")
+    log.info("login failed", peer="127.0.0.1", reply="535 5.7.8 Authentication credentials invalid")
     Logger("twisted.internet", observer=journey).info("Starting factory")
     journey.arrived(0.0, Arrival("a@b.example", ("c@d.example", "e@d.example"), "TLSv1.3 X", 2048, "Hello"))
     journey.arrived(0.0, Arrival("", ("c@d.example",), None, 10, ""))
     assert [line[14:] for line in said] == [
         rf"00000abc  message accepted   id={MESSAGE}  project=demo  subject=x\x1b[2J",
         "          disk nearly full   ",
+        "          login failed       peer=127.0.0.1  reply=535 5.7.8 Authentication credentials invalid",
         '          arrived            to c@d.example, e@d.example over TLSv1.3 X, 2 KiB, "Hello"',
         '          arrived            to c@d.example in plaintext, 10 B, ""',
     ]

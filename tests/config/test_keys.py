@@ -354,6 +354,7 @@ BAD_PROJECT: list[tuple[str, object, str]] = [
     ("tokens", [token(created="2026-01-01")], "tokens[0].created: expected a date such as 2027-01-01, not a string"),
     ("tokens", [token(expires=5)], "tokens[0].expires: expected a date such as 2027-01-01, not a number"),
     ("tokens", [token(expires=datetime.time(5))], "tokens[0].expires: expected a date such as 2027-01-01"),
+    ("tokens", [token(expires=datetime.datetime(2027, 1, 1, 12))], "tokens[0].expires: expected a time with its zone"),
     ("tokens", [token(networks="192.0.2.0/24")], "tokens[0].networks: expected a list"),
     ("tokens", [token(networks=["192.0.2.1/24"])], "tokens[0].networks[0]: expected a network such as"),
     ("tokens", [token(secret="x")], "tokens[0].secret: unknown key"),

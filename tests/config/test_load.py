@@ -312,6 +312,17 @@ def test_links_without_key(tmp_path: Path) -> None:
     assert [] == warned(read(tmp_path, complete(tmp_path), aa=project))
 
 
+def test_return_paths_without_key(tmp_path: Path) -> None:
+    """
+    So with envelope senders for recipients.
+    """
+    project = {"domains": ["*"], "routes": {"outgoing": {"return_path": "bounce.a.example"}}}
+    (found,) = warned(read(tmp_path, complete(tmp_path), aa=project))
+    assert found.startswith("aa.toml: routes.outgoing.return_path: its return paths cannot be signed")
+    place_key(tmp_path)
+    assert [] == warned(read(tmp_path, complete(tmp_path), aa=project))
+
+
 def place_key(folder: Path, key: bytes = KEY) -> None:
     (folder / "state").mkdir(exist_ok=True)
     (folder / "state" / TOKEN_KEY).write_bytes(key)

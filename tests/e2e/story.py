@@ -4,13 +4,15 @@ What C{lmrelay explain} tells of a message, boiled down to what the tests ask.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from typing import Any
 
+from sqlalchemy import URL, create_engine
+
+from lmrelay.queue.documents import tell_events
 from tests.e2e.daemon import PATIENCE, Relay, pause
 
 
@@ -70,10 +72,16 @@ def query(relay: Relay, statement: str, *values: object) -> list[tuple[Any, ...]
 
 def events(relay: Relay, message: str) -> list[tuple[str, str, dict[str, Any]]]:
     """
-    Type, route and document of each event of a message, in their order.
+    Type, route and data of each event of a message, in their order, as they are told.
     """
-    rows = query(relay, "SELECT type, route, document FROM event WHERE message = ? ORDER BY sequence", message)
-    return [(type_, route, json.loads(document)) for type_, route, document in rows]
+    rows = query(relay, "SELECT sequence FROM event WHERE message = ?", message)
+    engine = create_engine(URL.create("sqlite", database=str(relay.folder / "state" / "queue.sqlite")))
+    try:
+        with engine.connect() as connection:
+            told = tell_events(connection, [sequence for (sequence,) in rows])
+    finally:
+        engine.dispose()
+    return [(one["event"], one["context"]["route"], one["data"]) for one in told]
 
 
 def stored(relay: Relay, subject: str) -> list[str]:

@@ -120,6 +120,7 @@ def made_replies() -> Iterator[Reply]:
     yield replies.sender_not_allowed("D", "acme")
     yield replies.bad_sender("x")
     yield replies.bad_recipient("x")
+    yield replies.key_reused("x")
     yield replies.over_quota(1, "hour", "project acme", "2026-11-20T20:31:00Z")
 
 

@@ -129,6 +129,34 @@ def test_a_message_is_seen_to_arrive(tmp_path: Path) -> None:
         assert terminal.interrupt() == 0
 
 
+def test_a_reload(tmp_path: Path) -> None:
+    """
+    After the operator's commands a SIGHUP has their changes taken over, as they say, and a configuration that is
+    wrong is refused with its errors; ports and stand-in stay, and the message's way is shown as before.
+    """
+    folder = tmp_path / "try"
+    with quickstart(folder, "--ports", "0,0,0") as terminal:
+        by_python = terminal.wait_for("  python3 -c")
+        by_route = by_python.replace("X-LM-Tag: quickstart", "X-Lettermint-Route: receipts")
+        terminal.wait_for("Ctrl-C")
+        with pytest.raises(subprocess.CalledProcessError):
+            paste(by_route)
+        terminal.wait_for("content refused", 'Route "receipts" does not exist')
+        command = [*COMMAND[:-1], "--config", str(folder / "lmrelay.toml"), "route", "add", "demo", "receipts"]
+        subprocess.run(command, check=True, timeout=PATIENCE, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        terminal.process.send_signal(signal.SIGHUP)
+        terminal.wait_for("reloaded")
+        paste(by_route)
+        terminal.wait_for("message accepted", "route=receipts")
+        terminal.wait_for("arrived", "you@anywhere.example")
+        (folder / "projects.d" / "demo.toml").write_text("colour = 1")
+        terminal.process.send_signal(signal.SIGHUP)
+        terminal.wait_for("configuration refused", "demo.toml", "colour")
+        paste(by_python)
+        terminal.wait_for("delivered")
+        assert terminal.interrupt() == 0
+
+
 def test_a_port_in_use_is_said(tmp_path: Path) -> None:
     """
     A line for each port that is taken, exit code 1, and nothing was made.

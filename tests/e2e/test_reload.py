@@ -141,3 +141,38 @@ def test_a_token_key_that_was_exchanged(own: Relay) -> None:
     assert "were sealed under another key" in own.await_fact("configuration warning", since)["reason"]
     with login(own) as client:
         assert "CRAM-MD5" not in client.esmtp_features["auth"]
+
+
+def test_another_state_folder_takes_a_restart(world: World, own: Relay) -> None:
+    """
+    A reload that names another state folder, even one that is not there, says that it takes a restart; queue and key
+    of tokens stay those that are in use, mail is accepted and delivered on, and nothing is made in the new place.
+    """
+    mx = world.receiver()
+    own.settings["server"]["state_dir"] = "elsewhere"
+    own.write()
+    since = len(own.log())
+    assert own.reload()
+    warning = own.await_fact("configuration warning", since)
+    assert ("server.state_dir", True) == (warning["key"], warning["reason"].startswith("takes a restart"))
+    with connect(own) as client:
+        client.ehlo()
+        assert "CRAM-MD5" in client.esmtp_features["auth"]
+    send(own, f"someone@{world.domain(mx)}")
+    mx.wait()
+    assert not (own.folder / "elsewhere").exists()
+
+
+def test_a_folder_of_projects_that_is_gone(own: Relay) -> None:
+    """
+    Every tenant vanishing at once is a mount that is missing or a move half done: such a reload is refused, and
+    sessions and logins go on.
+    """
+    folder = own.folder / "projects.d"
+    session = login(own)
+    folder.rename(own.folder / "moved")
+    assert not own.reload()
+    assert "there is no such folder" in own.log()
+    assert session.mail("app@acme.example")[0] == 250
+    session.close()
+    login(own).quit()

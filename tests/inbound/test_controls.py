@@ -29,6 +29,7 @@ class ControlsTests(SynchronousTestCase):
         routes = {
             "outgoing": Route("outgoing"),
             "news": Route("news", Kind.BROADCAST, unsubscribe_url=LINK, redact=True),
+            "shop": Route("shop", return_path="bounce.acme.example"),
         }
         self.relay.realm.submitter.configured = Project("acme", routes=routes)
         self.peer = MemoryPeer(self.relay)
@@ -41,6 +42,15 @@ class ControlsTests(SynchronousTestCase):
         recipients = [f"RCPT TO:<{one}>" for one in to]
         self.peer.say(f"MAIL FROM:<{sender}>", *recipients, "DATA")
         return self.peer.say("From: a@acme.example", *lines, "", "X-LM-Tag: body", ".")[-1]
+
+    def send_octets(self, *content: bytes) -> None:
+        """
+        The same with content of these segments, which is to be accepted.
+        """
+        self.peer.say("MAIL FROM:<a@acme.example>", "RCPT TO:<b@b.example>", "DATA")
+        for block in (*content, b".\r\n"):
+            self.peer.send(block)
+        self.assertEqual(f"250 2.0.0 OK id={self.last().id}", self.peer.heard()[-1])
 
     def last(self) -> Submission:
         return self.queue.accepted[-1][0]
@@ -78,6 +88,18 @@ class ControlsTests(SynchronousTestCase):
             submission.unsubscribe, submission.redact, submission.key, submission.fingerprint
         ))  # fmt: skip
 
+    def test_return_path(self) -> None:
+        """
+        Mail of a route with a return path goes out under it, unless it is an answer itself.
+        """
+        self.send("X-Lettermint-Route: shop")
+        self.assertEqual("bounce.acme.example", self.last().return_path)
+        self.assertEqual("a@acme.example", str(self.last().envelope.reverse_path))
+        self.send("X-Lettermint-Route: shop", sender="")
+        self.assertEqual(("", None), (self.last().return_path, self.last().envelope.reverse_path))
+        self.send()
+        self.assertEqual("", self.last().return_path)
+
     def test_unknown_route(self) -> None:
         """
         A route that is not there is named, in characters that any client may hear, and nothing is kept.
@@ -113,6 +135,20 @@ class ControlsTests(SynchronousTestCase):
             self.assertEqual("", self.last().unsubscribe)
             self.assertIn(b"\r\nList-Unsubscribe: <mailto:a@acme.example>\r\n", self.last().head)
 
+    def test_one_click_is_said_once(self) -> None:
+        """
+        Where a link is added, what the message says of a link that it does not bring goes: RFC 8058 §3.1 wants one
+        List-Unsubscribe-Post. Everywhere else it stays.
+        """
+        post = "List-Unsubscribe-Post: List-Unsubscribe=One-Click"
+        self.send("X-Lettermint-Route: news", post)
+        self.assertEqual(LINK, self.last().unsubscribe)
+        self.assertNotIn(post.encode(), self.last().head)
+        for lines in ((post,), ("X-Lettermint-Route: news", post, "List-Unsubscribe: <https://acme.example/off>")):
+            self.send(*lines)
+            self.assertEqual("", self.last().unsubscribe)
+            self.assertIn(post.encode(), self.last().head)
+
     def test_fingerprint(self) -> None:
         """
         What a client writes anew when it sends a message again changes nothing; what makes it another message does.
@@ -138,6 +174,37 @@ class ControlsTests(SynchronousTestCase):
         ):
             self.send(key, *lines, sender=sender, to=to)
             self.assertNotEqual(first, self.last().fingerprint)
+
+    def test_fingerprint_of_octets_that_are_no_utf8(self) -> None:
+        """
+        Subjects in another charset, written as they are, differ by their octets, though all read the same.
+        """
+        fingerprints = set()
+        for subject in (
+            b"Gr\xfc\xdfe",
+            b"Gr\xe4\xdfe",
+            "Gr\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}e".encode(),
+        ):
+            self.send_octets(b"From: a@acme.example\r\nIdempotency-Key: k\r\nSubject: " + subject + b"\r\n\r\n")
+            fingerprints.add(self.last().fingerprint)
+        self.assertEqual(3, len(fingerprints))
+
+    def test_eight_bit_is_what_goes_on(self) -> None:
+        """
+        Only octets that recipients get count as 8-bit content: what was only said to the relay asks nothing of
+        receivers.
+        """
+        for removed, body, expected in (
+            ("X-LM-Metadata-name: Zoë", "plain", (False, False)),
+            ("Bcc: Zoë <zoe@b.example>", "plain", (False, False)),
+            ("X-LM-Metadata-name: Zoë", "Zoë", (True, False)),
+            ("Subject: Zoë", "plain", (False, True)),
+        ):
+            octets = f"From: a@acme.example\r\n{removed}\r\n\r\n{body}\r\n".encode()
+            for pieces in ([octets], [octets[at : at + 1] for at in range(len(octets))]):
+                self.send_octets(*pieces)
+                submission = self.last()
+                self.assertEqual(expected, (submission.eight_bit, submission.utf8_head))
 
     def test_duplicate(self) -> None:
         """

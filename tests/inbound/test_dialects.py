@@ -363,3 +363,21 @@ def test_any_octets(fields: list[bytes], dialects: tuple[Dialect, ...]) -> None:
         _, left = read_controls(head, dialects)
         assert plain == left.fields[: len(plain)]
         assert all(one.name == "List-Unsubscribe" for one in left.fields[len(plain) :])
+
+
+def test_the_rule_is_told_of_a_long_name() -> None:
+    """
+    A reply line has 512 octets: a name that would fill them is cut, not what is wrong with it.
+    """
+    name = "X-LM-Metadata-" + "k" * 600
+    expected = f"554 5.6.0 Bad {name[:150]}... header: a key of metadata is 1 to 128 characters long"
+    assert expected == refusal(f"{name}: v\r\n")
+
+
+@pytest.mark.parametrize("number", ["1e999", "[-1e999]"])
+def test_a_number_beyond_all_bounds(number: str) -> None:
+    """
+    No JSON would come of it again.
+    """
+    expected = "554 5.6.0 Bad X-Mailgun-Variables header: expected a JSON object whose keys differ"
+    assert expected == refusal(f'X-Mailgun-Variables: {{"a": {number}}}\r\n')

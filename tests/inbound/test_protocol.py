@@ -18,7 +18,7 @@ from lmrelay.inbound import limits
 from lmrelay.mail.envelope import Notify
 from lmrelay.smtp import replies
 from lmrelay.testing.wire import connect
-from tests.inbound.doubles import TOKEN, Relay
+from tests.inbound.doubles import OFF_TOKEN, TOKEN, Relay
 from tests.inbound.peers import Listening, MemoryPeer
 
 AUTH = "AUTH PLAIN " + base64.b64encode(b"\0lettermint\0" + TOKEN.encode()).decode()
@@ -174,6 +174,16 @@ class SessionTests(SynchronousTestCase):
         self.assertNotIn("235", other.say("EHLO x", AUTH)[-1])
         other.wait(limits.LONGEST_DELAY)
         self.assertEqual(["235 2.7.0 Authentication successful"], other.heard())
+
+    def test_right_token_owes_nothing(self) -> None:
+        """
+        Where SMTP is off for a project its application may try on: nothing is guessed, so nobody there waits for it.
+        """
+        off = base64.b64encode(b"\0lettermint\0" + OFF_TOKEN.encode()).decode()
+        for _ in range(6):
+            answer = MemoryPeer(self.relay).say("EHLO x", f"AUTH PLAIN {off}")[-1]
+            self.assertEqual("535 5.7.8 SMTP is not enabled for project acme", answer)
+        self.assertEqual(["235 2.7.0 Authentication successful"], MemoryPeer(self.relay).say("EHLO x", AUTH)[-1:])
 
     def test_gone_while_a_login_waits(self) -> None:
         """

@@ -72,7 +72,7 @@ class MemoryQueue:
     broken: bool = False
     pending: list[Deferred[None]] = field(factory=list)
 
-    def open_content(self, message_id: str, fields: bytes = b"") -> IContent:
+    def open_content(self, message_id: str, fields: bytes = b"", above: bytes = b"") -> IContent:
         return message_id  # type: ignore[return-value]
 
     def settle(self, message_id: str, attempts: Mapping[int, Attempt]) -> Deferred[None]:

@@ -339,6 +339,13 @@ class ExtensionTests(ClientTests):
         self.assertTrue(relay.deliver(connection, message)[0].outcome.relayed)
         self.assertEqual(("", {}), (mx.messages[0].sender, dict(mx.messages[0].parameters)))
 
+    def test_signed_sender(self) -> None:
+        """
+        What a server with DSN would tell of success comes to the relay, so that is where the client's way ends.
+        """
+        _, relay, connection = self.start()
+        self.assertTrue(relay.deliver(connection, leased(return_path="bounce.acme.example"))[0].outcome.relayed)
+
 
 class IdleTests(ClientTests):
     def test_closed_by_the_receiver(self) -> None:

@@ -44,7 +44,7 @@ class Contents(MemoryQueue):
     A queue whose messages have a content.
     """
 
-    def open_content(self, message_id: str, fields: bytes = b"") -> IContent:
+    def open_content(self, message_id: str, fields: bytes = b"", above: bytes = b"") -> IContent:
         return Blocks([CONTENT])
 
 

@@ -6,7 +6,10 @@ from attrs import evolve
 from twisted.logger import globalLogPublisher
 
 from lmrelay.config.values import Kind
+from lmrelay.mail.address import Address
+from lmrelay.mail.envelope import Notify, Ret
 from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault
+from lmrelay.mail.return_path import Origin, read_return_path
 from lmrelay.mail.unsubscribe import derive_key, read_token
 from lmrelay.outbound.verdicts import Verdict
 from lmrelay.smtp.reply import reply
@@ -26,7 +29,7 @@ class ContentQueue(MemoryQueue):
         super().__init__()
         self.opened: list[tuple[str, bytes]] = []
 
-    def open_content(self, message_id: str, fields: bytes = b""):
+    def open_content(self, message_id: str, fields: bytes = b"", above: bytes = b""):
         self.opened.append((message_id, fields))
         return message_id
 
@@ -120,6 +123,91 @@ class TestPersonal(Deliveries):
         self.assertEqual(1, len(self.flushLoggedErrors()))
 
 
+ID = "0" * 26
+CLIENT = Address("shop", "acme.example")
+
+
+def returning(*numbers: int):
+    """
+    Mail of a route with a return path, whose client wants to hear of success and get everything back.
+    """
+    sent = leased(ID, *numbers)
+    asking = [
+        evolve(one, recipient=evolve(one.recipient, notify=frozenset({Notify.SUCCESS}))) for one in sent.recipients
+    ]
+    return evolve(
+        sent, recipients=asking, return_path="bounce.acme.example", reverse_path=CLIENT, ret=Ret.FULL, envid="x"
+    )
+
+
+class TestReturnPath(Deliveries):
+    def setUp(self) -> None:
+        super().setUp()
+        self.settings.config = config(token_key=KEY)
+
+    def carried(self):
+        return [one for connection in self.connector.opened for one in connection.carried]
+
+    def test_one_for_each(self) -> None:
+        """
+        Each recipient has a transaction and a signed sender of its own, which says whom it is about.
+        """
+        self.take(returning(0, 1, 2))
+        carried = self.carried()
+        self.assertEqual([[0], [1], [2]], sorted([r.number for r in one.recipients] for one in carried))
+        for one in carried:
+            self.assertEqual(Origin(ID, one.recipients[0].number), read_return_path(KEY, one.reverse_path))
+            self.assertEqual("bounce.acme.example", one.reverse_path.domain)
+
+    def test_notifications_are_for_the_relay(self) -> None:
+        """
+        What the client wanted to hear, and how much of it, is not asked of later servers.
+        """
+        self.take(returning())
+        (one,) = self.carried()
+        self.assertEqual((Ret.HDRS, None, None), (one.ret, one.envid, one.recipients[0].recipient.notify))
+
+    def test_same_at_every_attempt(self) -> None:
+        """
+        The next host, and the next attempt hours later, see the same sender: greylisting goes by it.
+        """
+        self.connector.script = dict.fromkeys(("mx1.b.example", "mx2.b.example"), lambda leased: BUSY)
+        self.take(returning())
+        self.queue.settled.clear()
+        self.clock.advance(7200)
+        self.connector.script = {}
+        self.take(returning())
+        self.assertEqual(3, len(self.carried()))
+        self.assertEqual(1, len({one.reverse_path for one in self.carried()}))
+        self.assertIsInstance(self.outcome(ID), Delivered)
+
+    def test_null_stays_null(self) -> None:
+        """
+        An answer is never given a sender that could be answered.
+        """
+        self.take(evolve(returning(), reverse_path=None))
+        self.assertEqual([None], [one.reverse_path for one in self.carried()])
+
+    def test_with_a_link(self) -> None:
+        """
+        A route may have both.
+        """
+        self.queue = self.courier.queue = ContentQueue()
+        self.take(evolve(returning(3), unsubscribe="https://acme.example/u/{token}"))
+        ((_, fields),) = self.queue.opened
+        self.assertTrue(LINK.fullmatch(fields))
+        self.assertEqual([Origin(ID, 3)], [read_return_path(KEY, one.reverse_path) for one in self.carried()])
+
+    def test_never_without(self) -> None:
+        """
+        Without a key nothing is sent, not even under the client's own sender: that was not promised.
+        """
+        self.settings.config = config()
+        self.take(returning())
+        self.assertEqual([], self.carried())
+        self.assertEqual(Fault.OURS, self.outcome(ID).fault)
+
+
 class TestReport(Deliveries):
     def lines(self, sent, verdict=OK):
         seen = []
@@ -131,14 +219,13 @@ class TestReport(Deliveries):
 
     def test_redacted(self) -> None:
         """
-        The line of a redacted message has a number for the recipient, and no address that the receiver wrote.
+        The line of a redacted message has a number for the recipient, and of what the receiver said the code alone.
         """
         words = "<U7@b.example> unknown, u7 never was"
         said = Verdict(Failed("5.1.1", words, Fault.RECIPIENT, reply(550, "5.1.1", words)))
         (line,) = self.lines(evolve(leased("m1", 7), redact=True), said)
         self.assertEqual(("", 7), (line["recipient"], line["number"]))
-        self.assertNotIn("u7", f"{line['reply']} {line['reason']}".lower())
-        self.assertEqual("550 5.1.1 <[redacted]> unknown, [redacted] never was", line["reply"])
+        self.assertEqual(("550 5.1.1", ""), (line["reply"], line["reason"]))
 
     def test_tells_tags_and_metadata(self) -> None:
         """

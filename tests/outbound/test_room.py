@@ -41,7 +41,7 @@ class Queue(MemoryQueue):
     With contents.
     """
 
-    def open_content(self, message_id: str, fields: bytes = b"") -> IContent:
+    def open_content(self, message_id: str, fields: bytes = b"", above: bytes = b"") -> IContent:
         return Blocks([CONTENT])  # type: ignore[return-value]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault
-from lmrelay.outbound.steps import Step
+from lmrelay.outbound.steps import ENDS, Step
 from lmrelay.outbound.verdicts import Cause, Reach, Trouble, judge, judge_trouble
 from lmrelay.smtp.reply import reply
 
@@ -96,20 +96,25 @@ def test_codes(step: Step, code: int, enhanced: str | None, kind: type, status: 
 
 
 @pytest.mark.parametrize(
-    ("step", "enhanced", "fault"),
+    ("step", "enhanced", "text", "fault"),
     [
-        (Step.RCPT, "5.1.1", Fault.RECIPIENT),
-        (Step.RCPT, "5.7.1", Fault.POLICY),
-        (Step.MAIL, "5.1.1", Fault.RECEIVER),
-        (Step.END_OF_DATA, "5.7.26", Fault.POLICY),
-        (Step.END_OF_DATA, None, Fault.RECEIVER),
+        (Step.RCPT, "5.1.1", "no", Fault.RECIPIENT),
+        (Step.RCPT, None, "no", Fault.RECIPIENT),
+        (Step.RCPT, None, "blocked using bl.b.example", Fault.POLICY),
+        (Step.RCPT, "5.3.4", "no", Fault.RECEIVER),
+        (Step.RCPT, "5.7.1", "user unknown", Fault.POLICY),
+        (Step.RCPT, "5.5.2", "Syntax error", Fault.RECEIVER),
+        (Step.MAIL, "5.1.1", "user unknown", Fault.RECEIVER),
+        (Step.END_OF_DATA, "5.7.26", "no", Fault.POLICY),
+        (Step.END_OF_DATA, "5.2.2", "no", Fault.RECEIVER),
+        (Step.END_OF_DATA, None, "no", Fault.RECEIVER),
     ],
 )
-def test_fault(step: Step, enhanced: str | None, fault: Fault) -> None:
+def test_fault(step: Step, enhanced: str | None, text: str, fault: Fault) -> None:
     """
-    Only a reply to RCPT speaks of the recipient.
+    Only a reply to RCPT speaks of the recipient, and what the receiver takes for our fault is not known to be.
     """
-    outcome = judge(step, reply(550, enhanced, "no")).outcome
+    outcome = judge(step, reply(550, enhanced, text)).outcome
     assert isinstance(outcome, Failed)
     assert fault == outcome.fault
 
@@ -121,7 +126,7 @@ def test_trouble_is_temporary(step: Step, cause: Cause) -> None:
     After the end of data nobody else is asked, for the message may have arrived.
     """
     verdict = judge_trouble(step, Trouble(cause, "gone"))
-    final = step is Step.END_OF_DATA or cause is Cause.OURS
+    final = step in ENDS or cause is Cause.OURS
     assert (Delayed, Reach.RECIPIENT if final else Reach.HOST) == (type(verdict.outcome), verdict.reach)
 
 

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from lmrelay.config.values import Project
 from lmrelay.errors import Refused
 from lmrelay.interfaces import ISubmitter
-from lmrelay.projects.submitter import is_allowed
+from lmrelay.projects.senders import is_allowed
 from tests.projects.tenants import NOW, Room, Settings, configure, mint, plain
 
 TEXT, TOKEN = mint("acme", "web")

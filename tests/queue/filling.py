@@ -17,7 +17,7 @@ from lmrelay.interfaces import RecipientKey, Submission
 from lmrelay.mail.address import parse_address
 from lmrelay.mail.envelope import Envelope, Recipient
 from lmrelay.queue.acceptance import Accept, write_messages
-from lmrelay.queue.rows import describe_row, dump, event_row, message_row, recipient_rows
+from lmrelay.queue.rows import event_row, message_row, recipient_rows
 from lmrelay.queue.schema import recipient
 from lmrelay.queue.store import find_url, make_engine
 
@@ -49,14 +49,12 @@ def make_rows(
     submission = Submission(
         project, route, Kind.TRANSACTIONAL, envelope, b"Subject: x\r\n", at, id_, subject="x", tags=tuple(tags)
     )
-    said = describe_row(id_, "x", dump(tags), "{}", redact=False)
     created = event_row(
         _random.randbytes,
         "message.created",
         at,
         (project, route),
         (id_, None),
-        said,
     )
     body = {"body": id_, "number": 0, "size": 4, "octets": b"\r\nx\n"}
     return Accept(message_row(submission, 16, id_), recipient_rows(submission, {}), created, [body])

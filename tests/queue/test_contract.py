@@ -10,17 +10,20 @@ from uuid import UUID
 
 import pytest
 from attrs import evolve
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from twisted.python.failure import Failure
 
-from lmrelay.config.values import Config, Project, Route, TlsPolicy
+from lmrelay.config.values import Config, DkimKey, Project, Route, TlsPolicy
 from lmrelay.errors import StoreError
+from lmrelay.interfaces import IContent
 from lmrelay.mail.envelope import Notify
 from lmrelay.mail.outcome import Delayed, Failed, Fault, Outcome
+from lmrelay.mail.signing import Signers
 from lmrelay.queue.leases import DOUBTED_AFTER
 from lmrelay.queue.schema import attempt, chunk, event, message, recipient, upload, worker
 from lmrelay.queue.service import TOUCH
 from lmrelay.smtp.reply import reply
+from tests.mail.test_dkim import private_key, verifies
 from tests.queue.filling import writing
 from tests.queue.world import FULL, LATER, NEVER, OK, RELAYED, World, failure_of, name, result_of, to
 
@@ -191,6 +194,26 @@ def test_content_that_is_not_whole(world: World, number: int, left: bytes | None
     failure_of(done, StoreError)
 
 
+def test_fields_around_the_head(world: World) -> None:
+    """
+    What is each recipient's own stands before and behind the head, fresh from memory and read back; the head alone
+    is as it was accepted.
+    """
+    result_of(world.accept())
+    for _ in range(2):
+        content = world.queue.open_content(name(1), b"Behind: b\r\n", b"Above: a\r\n")
+        assert b"Subject: Hi\r\n" == result_of(content.read_head())
+        assert b"Above: a\r\nSubject: Hi\r\nBehind: b\r\n\r\nhello\r\n" == b"".join(_blocks(content))
+        world.crash()
+        world.start()
+    failure_of(world.queue.open_content(name(2)).read_head(), StoreError)
+
+
+def _blocks(content: IContent) -> Iterator[bytes]:
+    while block := result_of(content.read()):
+        yield block
+
+
 def test_discarded_upload(world: World) -> None:
     """
     A body that was given up leaves nothing, whether it was large or small, once or twice discarded.
@@ -275,6 +298,20 @@ def test_events(world: World, outcome: Outcome, expired: bool, told: str) -> Non
     assert [about, {**about, "recipient": "a@b.example"}] == [document for _, document in events[:2]]
 
 
+def test_events_are_small(world: World) -> None:
+    """
+    Metadata is stored once a message, whoever of its recipients has an event: one message cannot fill the disk.
+    """
+    metadata = {f"key{number}": "x" * 1024 for number in range(50)}
+    result_of(world.accept(1, [f"u{number}@b.example" for number in range(20)], metadata=metadata))
+    world.settle(1, OK, range(20))
+    with writing(world.config) as connection:
+        sizes = connection.execute(select(func.length(event.c.document))).scalars().all()
+    assert 41 == len(sizes)
+    assert max(sizes) < 1000
+    assert [metadata] * 41 == [document["metadata"] for _, document in world.events()]
+
+
 def test_event_of_a_delay(world: World) -> None:
     """
     A delay says what the receiver said, and when it goes on, as all times are given.
@@ -352,6 +389,23 @@ def test_shared_notification(world: World) -> None:
     assert "s@acme.example" == receiver
     assert (True, True, False) == tuple(one in content for one in (b"a@b.example", b"c@b.example", b"d@b.example"))
     assert b"hello" not in content
+
+
+def test_signed_notification(world: World) -> None:
+    """
+    A notification is signed where the domain of its From field has a key, and its octets are those delivered.
+    """
+    key = DkimKey("relay.example", "s1", "ed25519", private_key("ed25519"))
+    result_of(world.accept(1))
+    result_of(world.accept(2))
+    world.settle(1, NEVER)
+    signed = evolve(world.config, dkim={"relay.example": (key,)})
+    world.queue._settings.config = signed  # type: ignore[misc]
+    world.settle(2, NEVER)
+    (_, _, plain), (_, _, content) = world.notices()
+    assert b"DKIM-Signature" not in plain
+    assert content.startswith(b"DKIM-Signature: v=1; a=ed25519-sha256;")
+    assert verifies(content, Signers(lambda: signed.dkim).find("relay.example"))
 
 
 def test_failed_with_body(world: World) -> None:

@@ -21,6 +21,7 @@ from lmrelay.queue.acceptance import RESERVE
 from lmrelay.queue.ballast import SIZE, Ballast
 from lmrelay.queue.bodies import Budget
 from lmrelay.queue.contents import Cache
+from lmrelay.queue.service import UPKEEP
 from lmrelay.queue.store import FILE, find_url, make_engine
 from lmrelay.queue.writer import ThreadedWriter, _Waiting, run_batch
 from tests.queue.conftest import make_config
@@ -52,6 +53,20 @@ def world(config: Config) -> Iterator[World]:
     world.start()
     yield world
     world.stop()
+
+
+def test_a_fault_of_the_upkeep(world: World) -> None:
+    """
+    A state folder that cannot be looked at for a moment ends no loop: upkeep goes on, and the queue can be stopped.
+    """
+
+    def gone() -> int:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    world.queue._free = gone  # type: ignore[attr-defined]
+    world.clock.advance(UPKEEP)
+    loops = world.queue._loops  # type: ignore[attr-defined]
+    assert [True] * len(loops) == [loop.running for loop in loops]
 
 
 def kill_at(world: World, commit: int, after: bool) -> Callable[[], bool]:

@@ -16,6 +16,7 @@ from lmrelay.config.values import Config
 from lmrelay.errors import Refused, StoreError
 from lmrelay.queue.acceptance import Accept, Verdict, write_messages
 from lmrelay.queue.keys import LIFETIME, Keys, Use
+from lmrelay.queue.schedule import SETTLED_AFTER
 from lmrelay.queue.schema import idempotency
 from lmrelay.queue.upkeep import STEP_EXPIRED, forget_expired
 from lmrelay.smtp import replies
@@ -315,12 +316,25 @@ def test_sweep(config: Config) -> None:
 
 def test_clock_was_ahead(world: World) -> None:
     """
-    A key that was used while the clock was a year ahead is free a day after it was set right.
+    A key that was used while the clock was a year ahead is free a day after the clock, set right, is trusted again.
     """
     world.skew = 365 * LIFETIME
     result_of(accept(world, 1))
     world.skew = 0.0
-    world.run(61)
+    world.run(SETTLED_AFTER + 2 * 60)
     assert name(1) == result_of(accept(world, 2))
     world.skew = LIFETIME
     assert name(3) == result_of(accept(world, 3))
+
+
+@pytest.mark.parametrize("ahead", [2 * LIFETIME, -2 * LIFETIME])
+def test_clock_is_wrong_for_a_while(world: World, ahead: float) -> None:
+    """
+    A key that was used before the clock was set wrong means its message when the clock is right again.
+    """
+    result_of(accept(world, 1))
+    world.skew = ahead
+    world.run(2 * 60)
+    world.skew = 0.0
+    world.run(2 * 60)
+    assert name(1) == result_of(accept(world, 2))

@@ -221,6 +221,23 @@ def test_check(world: World) -> None:
     assert passes(world, 2)
 
 
+def test_check_leaves_duplicates_alone(world: World) -> None:
+    """
+    A project that has keys hears of its limit behind the content alone: what is sent again under one is a duplicate,
+    limit or not. Keys of others, and those that have expired, change nothing.
+    """
+    configure(world, max_messages_per_day=2)
+    key = {"key": "k", "fingerprint": "a" * 64}
+    assert name(1) == result_of(world.accept(1, **key))
+    assert [True, False] == [passes(world, 2), passes(world, 3)]
+    assert None is checked(world)
+    assert name(1) == result_of(world.accept(4, **key))
+    world.skew = DAY
+    assert name(5) == result_of(world.accept(5, project="other", **key))
+    assert [True, True, False] == [passes(world, number) for number in (6, 7, 8)]
+    assert None is not checked(world)
+
+
 @pytest.mark.parametrize("limits", [{}, {"max_messages_per_hour": 2}, {"max_messages_per_day": 1}])
 def test_check_under_other_limits(world: World, limits: dict[str, int]) -> None:
     """
@@ -248,6 +265,19 @@ def test_clock_set_back(world: World) -> None:
     assert not passes(world, 5)
     world.skew = HOUR + 61
     assert [True, True, False] == [passes(world, number) for number in (6, 7, 8)]
+
+
+def test_clock_is_ahead_for_a_while(world: World) -> None:
+    """
+    What was counted before the clock was set two days ahead counts when it is right again.
+    """
+    configure(world, max_messages_per_hour=2)
+    assert [True, True, False] == [passes(world, number) for number in (1, 2, 3)]
+    world.skew = 2 * DAY
+    world.run(2 * 60)
+    world.skew = 0.0
+    world.run(2 * 60)
+    assert not passes(world, 4)
 
 
 def make(project: str = "acme", route: str = "outgoing", config: Config | None = None) -> Accept:

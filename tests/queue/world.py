@@ -4,7 +4,6 @@ A queue with all around it under one clock: started, fed, crashed and looked int
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
@@ -20,6 +19,7 @@ from lmrelay.interfaces import Submission
 from lmrelay.mail.address import parse_address
 from lmrelay.mail.envelope import Envelope, Notify, Recipient, Ret
 from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Failed, Fault, Outcome
+from lmrelay.queue.documents import tell_events
 from lmrelay.queue.schema import attempt, chunk, event, message, recipient, upload
 from lmrelay.queue.service import QueueService
 from lmrelay.smtp.reply import reply
@@ -162,9 +162,15 @@ class World:
         """
         Type and document of all events, in order of their sequence.
         """
+        return [(one["event"], one["data"]) for one in self.told()]
+
+    def told(self) -> list[dict[str, Any]]:
+        """
+        All events in order of their sequence, as they are told.
+        """
         with writing(self.config) as connection:
-            rows = connection.execute(select(event).order_by(event.c.sequence)).all()
-        return [(row.type, json.loads(row.document)) for row in rows]
+            sequences = connection.execute(select(event.c.sequence)).scalars().all()
+            return tell_events(connection, sequences)
 
     def notices(self) -> list[tuple[str, str, bytes]]:
         """

@@ -1,0 +1,241 @@
+"""
+What came back by mail, understood: a bounce, a notice of delay, a complaint, or nothing of these.
+
+In goes the content, whatever it is; out comes a L{Report}, always. Delivery status notifications (RFC 3464, RFC 6533),
+feedback reports (RFC 5965), and the free forms of L{lmrelay.mail.free_forms}; an auto-reply (RFC 3834) is no bounce.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from attrs import frozen
+
+from lmrelay.mail.address import Address
+from lmrelay.mail.classify import Reason, classify
+from lmrelay.mail.encoded_words import decode_charset, decode_words
+from lmrelay.mail.free_forms import is_auto_reply, read_form, read_loosely, readable
+from lmrelay.mail.mime import Part, read_message
+
+TEXT_LIMIT = 500
+"""
+Characters of what is told of a report.
+"""
+
+_FIELDS_LIMIT = 64 * 1024
+_GROUPS_LIMIT = 100
+
+_STATUS_TYPES = ("message/delivery-status", "message/global-delivery-status")
+_FEEDBACK_TYPES = ("message/feedback-report",)
+_RECEIPT_TYPES = ("message/disposition-notification", "message/global-disposition-notification")
+
+_NO_COMPLAINTS = frozenset({"not-spam", "auth-failure", "dmarc"})
+"""
+Feedback that is no complaint: RFC 6430, RFC 6591.
+"""
+
+_CODE = re.compile(r"[ \t]*([245])\.([0-9]{1,3})\.([0-9]{1,3})(?![0-9])")
+_CODE_WITHIN = re.compile(r"(?<![0-9.])([45]\.[0-9]{1,3}\.[0-9]{1,3})(?!\.?[0-9])")
+_COMMENT = re.compile(r"\(([^()]*)\)")
+
+
+class Kind(enum.Enum):
+    """
+    What came back. C{NONE}: nothing that says how it went.
+    """
+
+    BOUNCE = "bounce"
+    DELAY = "delay"
+    COMPLAINT = "complaint"
+    NONE = "none"
+
+
+@frozen
+class Report:
+    """
+    C{status} is an enhanced status code, empty for complaints; C{text} is the remote's words in one line; C{by} is who
+    says so, as it names itself, or in whose form it is written. Of C{NONE} the text says what it seems to be.
+    """
+
+    kind: Kind
+    status: str = ""
+    text: str = ""
+    by: str = ""
+
+    @property
+    def reason(self) -> Reason:
+        """
+        What went wrong, by the table that replies go by too.
+        """
+        return classify(self.status, self.text)
+
+    @property
+    def is_final(self) -> bool:
+        """
+        Was it refused for good, and not given up after a time of trouble (RFC 3463 §3.1)?
+        """
+        return self.kind is Kind.BOUNCE and not self.status.startswith("4.")
+
+
+_KINDS = {"failed": Kind.BOUNCE, "delayed": Kind.DELAY}
+_GOOD = frozenset({"delivered", "relayed", "expanded"})
+_WEIGHT = {Kind.BOUNCE: 2, Kind.DELAY: 1}
+_STATUS = {Kind.BOUNCE: "5.0.0", Kind.DELAY: "4.0.0"}
+
+
+def understand(content: bytes, recipient: Address | None = None) -> Report:
+    """
+    What a message says of the mail to C{recipient}. Never fails.
+
+    @param recipient: whom the mail was for: where a report is about several, what it says of that one counts
+    """
+    message = read_message(content)
+    return (
+        _read_feedback(message)
+        or _read_status(message, recipient)
+        or _read_receipt(message)
+        or _read_words(message)
+        or Report(Kind.NONE, text=_say(f"nothing that is known: {_subject(message)}"))
+    )
+
+
+def _read_feedback(message: Part) -> Report | None:
+    part = message.find(*_FEEDBACK_TYPES)
+    if part is None:
+        return None
+    said = next(_groups(part), {})
+    kind = said.get("feedback-type", "").lower() or "abuse"
+    by = _say(said.get("user-agent", ""))
+    if kind in _NO_COMPLAINTS:
+        return Report(Kind.NONE, text=_say(f"feedback that is no complaint: {kind}"), by=by)
+    return Report(Kind.COMPLAINT, text=_say(kind), by=by)
+
+
+def _read_status(message: Part, recipient: Address | None) -> Report | None:
+    part = message.find(*_STATUS_TYPES)
+    if part is None:
+        return None
+    groups = list(_groups(part))
+    by = _say(_typed(groups[0].get("reporting-mta", ""))) if groups else ""
+    about = [group for group in groups if "action" in group or "final-recipient" in group]
+    chosen = _choose([group for group in about if _names(group, recipient)] or about)
+    if chosen is None:
+        return None
+    kind = _kind(chosen)
+    if kind is Kind.NONE:
+        return Report(Kind.NONE, text=_say(f"a notice of success: {chosen.get('action', '')}"), by=by)
+    status, text = _status(chosen, kind), _words(chosen)
+    if not text:
+        read = read_loosely(readable(message))
+        text = read.text if read is not None else ""
+    return Report(kind, status, _say(text), by)
+
+
+def _groups(part: Part) -> Iterator[Mapping[str, str]]:
+    """
+    The fields of the message, then of each recipient (RFC 3464 §2.1): by name in lower case, the first of a name.
+    """
+    text = decode_charset(part.content()[:_FIELDS_LIMIT], "utf-8").replace("\r\n", "\n")
+    # Blank lines with blanks in them are common; unfolding comes after the groups are apart.
+    for block in re.split(r"\n(?:[ \t]*\n)+", text.strip("\n"), maxsplit=_GROUPS_LIMIT)[:_GROUPS_LIMIT]:
+        fields: dict[str, str] = {}
+        for line in re.sub(r"\n[ \t]+", " ", block).split("\n"):
+            name, colon, value = line.partition(":")
+            if colon:
+                fields.setdefault(name.strip().lower(), value.strip())
+        yield fields
+
+
+def _typed(value: str) -> str:
+    """
+    The value behind its type: C{smtp; 550 no} is C{550 no}.
+    """
+    kind, semicolon, rest = value.partition(";")
+    return rest.strip() if semicolon and " " not in kind.strip() else value
+
+
+def _names(group: Mapping[str, str], recipient: Address | None) -> bool:
+    if recipient is None:
+        return False
+    wanted = recipient.key.lower()
+    named = (_typed(group.get(name, "")) for name in ("original-recipient", "final-recipient"))
+    return any(one.strip("<> ").lower() == wanted for one in named)
+
+
+def _kind(group: Mapping[str, str]) -> Kind:
+    action = group.get("action", "").lower().split(" ")[0]
+    if action in _KINDS:
+        return _KINDS[action]
+    if action in _GOOD:
+        return Kind.NONE
+    # Neither said nor known: the class of the status says it.
+    return {"5": Kind.BOUNCE, "4": Kind.DELAY}.get(group.get("status", "")[:1], Kind.NONE)
+
+
+def _choose(groups: Sequence[Mapping[str, str]]) -> Mapping[str, str] | None:
+    return max(groups, key=lambda group: _WEIGHT.get(_kind(group), 0), default=None)
+
+
+def _status(group: Mapping[str, str], kind: Kind) -> str:
+    match = _CODE.match(group.get("status", ""))
+    status = f"{match[1]}.{int(match[2])}.{int(match[3])}" if match and match[1] != "2" else _STATUS[kind]
+    if not status.endswith(".0"):
+        return status
+    # Many reports say 5.0.0 where the reply that they quote says more.
+    within = _CODE_WITHIN.search(_typed(group.get("diagnostic-code", ""))[:TEXT_LIMIT])
+    return within[1] if within and within[1][0] == status[0] else status
+
+
+def _words(group: Mapping[str, str]) -> str:
+    diagnostic = _typed(group.get("diagnostic-code", ""))
+    comment = _COMMENT.search(group.get("status", ""))
+    return decode_words(diagnostic) or (comment[1] if comment else "")
+
+
+def _read_receipt(message: Part) -> Report | None:
+    if message.find(*_RECEIPT_TYPES) is None:
+        return None
+    return Report(Kind.NONE, text="a receipt")
+
+
+def _read_words(message: Part) -> Report | None:
+    subject, words = _subject(message), readable(message)
+    read = read_form(message, words)
+    if read is None:
+        if is_auto_reply(message, subject):
+            return Report(Kind.NONE, text=_say(f"an auto-reply: {subject}"))
+        read = read_loosely(words) if _looks_like_a_notice(message, subject) else None
+    if read is None:
+        return None
+    kind = Kind.DELAY if read.is_delay else Kind.BOUNCE
+    return Report(kind, read.status or _STATUS[kind], _say(read.text or subject), read.form)
+
+
+def _looks_like_a_notice(message: Part, subject: str) -> bool:
+    """
+    From a mail system, by its sender or by its subject?
+    """
+    sender = decode_words(message.value("From")).lower()
+    return bool(_SENDERS.search(sender) or _SUBJECTS.search(subject.lower()))
+
+
+_SENDERS = re.compile(r"mailer.?daemon|mail delivery (?:sub)?system|postmaster@|mail administrator|mail system")
+_SUBJECTS = re.compile(
+    r"undeliver|delivery (?:status )?(?:notification|failure|failed|problem|error|report)|failure notice|"
+    r"returned mail|mail delivery|returned to sender|could not (?:be )?deliver|message undelivered|"
+    r"delayed mail|delivery delayed|unzustellbar|non remis|non distribu|no entregado|mancata consegna"
+)
+
+
+def _subject(message: Part) -> str:
+    return decode_words(message.value("Subject"))
+
+
+def _say(text: str) -> str:
+    """
+    One line for people, not too long.
+    """
+    words = " ".join("".join(c if c.isprintable() else " " for c in text[: 8 * TEXT_LIMIT]).split())
+    return words if len(words) <= TEXT_LIMIT else words[: TEXT_LIMIT - 1] + "\u2026"

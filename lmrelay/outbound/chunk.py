@@ -1,0 +1,54 @@
+"""
+Small contents in one piece, for servers that take them so (CHUNKING, RFC 3030).
+
+By DATA a message waits twice for the server: for 354 and for the end. In one stroke with its commands it waits once,
+and over a long way that is most of a delivery.
+"""
+
+from __future__ import annotations
+
+from attrs import define
+from twisted.internet.defer import Deferred, succeed
+
+from lmrelay.interfaces import IContent, Leased
+from lmrelay.smtp.extensions import Extensions
+
+MAX_CHUNK = 64 * 1024
+"""
+Octets. More would often be sent in vain, to servers that turn out to refuse the recipients.
+"""
+
+
+@define(eq=False)
+class Whole:
+    """
+    A content in one block, to be read as any.
+    """
+
+    octets: bytes
+
+    def read(self) -> Deferred[bytes]:
+        """
+        All of it, and then the end.
+        """
+        octets, self.octets = self.octets, b""
+        return succeed(octets)
+
+
+def takes_chunk(leased: Leased, extensions: Extensions) -> bool:
+    """
+    Is the message small, and does the server take it without waiting in between?
+    """
+    return leased.size <= MAX_CHUNK and {"CHUNKING", "PIPELINING"} <= extensions.keys()
+
+
+async def read_whole(content: IContent) -> bytes:
+    """
+    All of a content.
+
+    It fails with L{lmrelay.errors.StoreError}.
+    """
+    blocks = []
+    while block := await content.read():
+        blocks.append(block)
+    return b"".join(blocks)

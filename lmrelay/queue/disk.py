@@ -1,0 +1,40 @@
+"""
+How much room there is on the disk.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from attrs import define, field
+from twisted.internet.interfaces import IReactorTime
+
+FRESH = 0.05
+"""
+Seconds for which what was found is believed: in so short a time no disk takes the reserve that is kept of it.
+"""
+
+
+@define(eq=False)
+class Disk:
+    """
+    The disk that has the folder. Asked for each message, it is looked at a few times a second.
+    """
+
+    folder: Path
+    clock: IReactorTime
+    _free: int = field(default=0, init=False)
+    _until: float = field(default=float("-inf"), init=False)
+
+    def free(self) -> int:
+        """
+        Octets that we may still write.
+
+        @raise OSError: the folder cannot be looked at
+        """
+        now = self.clock.seconds()
+        if now >= self._until:
+            found = os.statvfs(self.folder)
+            self._free, self._until = found.f_bavail * found.f_frsize, now + FRESH
+        return self._free

@@ -1,0 +1,154 @@
+"""
+Small contents in one stroke with their envelope, for servers that offer CHUNKING (RFC 3030).
+"""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+
+from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault
+from lmrelay.outbound.chunk import MAX_CHUNK
+from lmrelay.outbound.verdicts import Reach
+from lmrelay.testing.scripted_mx import DROP, EXTENSIONS, SILENCE, say
+from tests.outbound.bench import CONTENT, Blocks, broken_store, leased
+from tests.outbound.test_client import TWO, ClientTests
+
+CHUNKING = (*EXTENSIONS, "CHUNKING")
+DOTS = b"Subject: x\r\n\r\n.\r\n..\r\n.x\r\nno line ending"
+
+
+class ChunkTests(ClientTests):
+    def test_one_stroke(self) -> None:
+        """
+        Envelope and content go out together, dots as they are, and the connection serves again without RSET.
+        """
+        mx, relay, connection = self.start(extensions=CHUNKING)
+        for content in (CONTENT, DOTS):
+            verdicts = relay.deliver(connection, leased(*TWO, size=len(content)), content[:5], content[5:])
+            self.assertEqual([Delivered, Delivered], self.kinds(verdicts))
+        self.assertEqual([CONTENT, DOTS], [message.content for message in mx.messages])
+        verbs = [line.split()[0] for line in mx.commands]
+        self.assertEqual(["EHLO", *["MAIL", "RCPT", "RCPT", "BDAT"] * 2], verbs)
+        self.assertEqual(f"BDAT {len(DOTS)} LAST", mx.commands[-1])
+
+    def test_waits_for_nothing(self) -> None:
+        """
+        All is on the wire before the server answers anything.
+        """
+        mx, relay, connection = self.start(extensions=CHUNKING, answers={"MAIL": say("250 OK", delay=9)})
+        deferred = relay.begin(connection.deliver(leased(), Blocks([CONTENT])))
+        self.assertNoResult(deferred)
+        self.assertIn(CONTENT, mx.sessions[0]._buffer)
+        relay.network.pass_time(10)
+        self.assertEqual([Delivered], self.kinds(self.successResultOf(deferred)))
+
+    def test_only_where_it_spares_a_wait(self) -> None:
+        """
+        What is large, and what a server without PIPELINING gets, goes by DATA.
+        """
+        without = tuple(name for name in CHUNKING if name != "PIPELINING")
+        for extensions, size in ((CHUNKING, MAX_CHUNK + 1), (without, 40), (EXTENSIONS, 40)):
+            mx, relay, connection = self.start(extensions=extensions)
+            self.assertEqual([Delivered], self.kinds(relay.deliver(connection, leased(size=size))))
+            self.assertIn("DATA", mx.commands)
+
+    def test_some_refused(self) -> None:
+        """
+        Each recipient has its own outcome, and the content counts for those who were taken.
+        """
+        mx, relay, connection = self.start(
+            extensions=CHUNKING, recipients={"b@b.example": say("550 5.1.1 No"), "c@b.example": say("450 4.2.0 Later")}
+        )
+        verdicts = relay.deliver(connection, leased(*TWO, "d@b.example"))
+        self.assertEqual([Failed, Delayed, Delivered], self.kinds(verdicts))
+        self.assertEqual([("d@b.example",)], [message.addresses for message in mx.messages])
+
+    def test_all_refused(self) -> None:
+        """
+        The content went in vain; each keeps the answer it got, and the connection serves again.
+        """
+        mx, relay, connection = self.start(extensions=CHUNKING, answers={"RCPT": say("550 5.1.1 No")})
+        verdicts = relay.deliver(connection, leased(*TWO))
+        self.assertEqual(["5.1.1", "5.1.1"], [verdict.outcome.status for verdict in verdicts.values()])
+        mx.answers.clear()
+        self.assertEqual([Delivered], self.kinds(relay.deliver(connection)))
+        self.assertIn("RSET", mx.commands)
+
+    def test_sender_refused(self) -> None:
+        """
+        A refused MAIL is the answer for all.
+        """
+        _, relay, connection = self.start(extensions=CHUNKING, answers={"MAIL": say("550 5.7.1 Not you")})
+        (verdict,) = relay.deliver(connection).values()
+        self.assertEqual((Failed, "5.7.1"), (type(verdict.outcome), verdict.outcome.status))
+
+    def test_content_refused(self) -> None:
+        """
+        A refusal of the content is that of the message, for now or for good.
+        """
+        for reply, kind in (("554 5.7.1 Spam", Failed), ("451 4.3.0 Later", Delayed)):
+            _, relay, connection = self.start(extensions=CHUNKING, answers={"CONTENT": say(reply)})
+            self.assertEqual([kind, kind], self.kinds(relay.deliver(connection, leased(*TWO))))
+            self.assertTrue(connection.is_usable)
+
+    def test_offered_and_not_known(self) -> None:
+        """
+        A server that does not know what it offered gets the message by DATA on the same connection, once, and so all
+        that follow.
+        """
+        for refusal in ("500 5.5.1 What?", "502 5.5.1 No", "503 5.5.1 Bad sequence", "504 5.5.4 No"):
+            mx, relay, connection = self.start(
+                extensions=CHUNKING, answers={"BDAT": say(refusal)}, recipients={"b@b.example": say("550 5.1.1 No")}
+            )
+            verdicts = relay.deliver(connection, leased(*TWO))
+            self.assertEqual([Failed, Delivered], self.kinds(verdicts))
+            self.assertEqual([Delivered], self.kinds(relay.deliver(connection, leased("d@b.example"))))
+            self.assertEqual([("c@b.example",), ("d@b.example",)], [message.addresses for message in mx.messages])
+            self.assertEqual([CONTENT] * 2, [message.content for message in mx.messages])
+            self.assertEqual(1, sum(line.startswith("BDAT") for line in mx.commands))
+
+    def test_lost_in_between(self) -> None:
+        """
+        From the first octet of the stroke on the message may have been taken: no other host is asked, whichever answer
+        it is that does not come.
+        """
+        for verb in ("MAIL", "RCPT", "BDAT", "CONTENT"):
+            for answer in (DROP, SILENCE):
+                _, relay, connection = self.start(extensions=CHUNKING, answers={verb: answer})
+                deferred = relay.begin(connection.deliver(leased(), Blocks([CONTENT])))
+                relay.network.pass_time(601, 50)
+                (verdict,) = self.successResultOf(deferred).values()
+                self.assertEqual((Delayed, Reach.RECIPIENT), (type(verdict.outcome), verdict.reach))
+                self.assertIn("may be sent more than once", verdict.outcome.text)
+                self.assertFalse(connection.is_usable)
+
+    def test_told_to_leave(self) -> None:
+        """
+        421 in place of an answer says that it was not taken: the next host is asked.
+        """
+        _, relay, connection = self.start(extensions=CHUNKING, answers={"RCPT": say("421 4.3.2 Bye", close=True)})
+        (verdict,) = relay.deliver(connection).values()
+        self.assertEqual((Delayed, Reach.HOST), (type(verdict.outcome), verdict.reach))
+
+    def test_connection_that_had_ended(self) -> None:
+        """
+        A kept connection that was closed in the meantime says nothing of the message: a fresh one is tried at once.
+        """
+        mx, relay, connection = self.start(extensions=CHUNKING)
+        relay.deliver(connection)
+        deferred = Deferred.fromCoroutine(connection.deliver(leased(), Blocks([CONTENT])))
+        mx.sessions[0].transport.loseConnection()
+        relay.network.settle()
+        (verdict,) = self.successResultOf(deferred).values()
+        self.assertTrue(verdict.stale)
+
+    def test_content_that_cannot_be_read(self) -> None:
+        """
+        Nothing is said to the server, and the connection is as good as before.
+        """
+        mx, relay, connection = self.start(extensions=CHUNKING)
+        verdicts = relay.deliver(connection, leased(*TWO), b"Subject: x\r\n", broken_store())
+        self.assertEqual([Fault.OURS, Fault.OURS], [verdict.outcome.fault for verdict in verdicts.values()])
+        self.assertEqual(1, len(mx.commands))
+        self.assertTrue(connection.is_usable)
+        self.assertEqual(1, len(self.flushLoggedErrors()))
