@@ -57,8 +57,8 @@ class Connection(Protocol):
     A connection to one MX host that greeted us and answered EHLO: ready for transactions.
 
     Made by L{lmrelay.outbound.connect.Connector}. C{host} is the MX's name, C{address} its IP
-    address, C{source} the one of ours that was chosen (empty: the system chose). C{shown} is what
-    it showed in the handshake, None for plaintext; C{demand} what the mail that it carries now asks of it.
+    address, C{source} the one of ours that was chosen (empty: the system chose). C{shown} is what it showed in the
+    handshake, and C{tls} that as the mail that it carries now has it, whose C{demand} it meets; both None for plaintext.
     C{tls_failure} says why TLS that was offered is not used. C{transactions} counts those begun.
     """
 
@@ -69,6 +69,7 @@ class Connection(Protocol):
         self.host = host
         self.address = address
         self.source = ""
+        self.tls: Tls | None = None
         self.shown: Shown | None = None
         self.demand: Demand = configured(TlsPolicy.NONE)
         self.tls_failure = ""
@@ -89,12 +90,12 @@ class Connection(Protocol):
         self._patience = Patience(clock, self._time_out)
         self._lost: Callable[[Connection], None] | None = None
 
-    @property
-    def tls(self) -> Tls | None:
+    def serve(self, demand: Demand) -> None:
         """
-        How the mail that it carries now is protected. None: it is in plaintext.
+        From now on it carries mail that asks for that, for which it is good enough.
         """
-        return self.demand.describe(self.shown) if self.shown is not None else None
+        self.demand = demand
+        self.tls = demand.describe(self.shown) if self.shown is not None else None
 
     @property
     def is_usable(self) -> bool:

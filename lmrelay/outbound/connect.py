@@ -99,7 +99,7 @@ class Connector:
         if isinstance(result, TlsFailed):
             return _unreachable(target, result.reason)
         if isinstance(result, Connection):
-            result.demand = demand
+            result.serve(demand)
             _watch(result, demand)
         return result
 

@@ -130,7 +130,7 @@ class Pool:
             if demand is not None:
                 self._drop(idle.connection)
                 self._used[idle.connection] = None
-                idle.connection.demand = demand
+                idle.connection.serve(demand)
                 return idle.connection
         return None
 

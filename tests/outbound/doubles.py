@@ -119,6 +119,7 @@ class FakeConnection:
     address: str
     shown: Shown | None = None
     demand: Demand = PLAIN
+    tls: Tls | None = None
     tls_failure: str = ""
     source: str = ""
     transactions: int = 0
@@ -129,9 +130,9 @@ class FakeConnection:
     at: Step = Step.MAIL
     lost: Callable[[object], None] | None = None
 
-    @property
-    def tls(self):
-        return self.demand.describe(self.shown) if self.shown else None
+    def serve(self, demand: Demand) -> None:
+        self.demand = demand
+        self.tls = demand.describe(self.shown) if self.shown else None
 
     async def deliver(self, leased, content):
         self.transactions += 1
@@ -197,7 +198,8 @@ class FakeConnector:
         outcome = self.down.get(target.host) or self.down.get(target.address)
         if outcome is not None:
             return HostFailure(target, outcome, self.of_host, self.slow_down)
-        connection = FakeConnection(self, target.host, target.address, self.shown, demand, source=target.source)
+        connection = FakeConnection(self, target.host, target.address, self.shown, source=target.source)
+        connection.serve(demand)
         self.opened.append(connection)
         return connection
 
