@@ -208,26 +208,12 @@ class Carrier:
         A connection to the first address of C{host} that gives one.
         """
         walk, egress = trip.walk, trip.work.terms.egress
-        demand = trip.load.demand_of(host)
-        if self._is_barred(host, demand, walk):
-            return None
-        delivery = self.office.settings.config.delivery
-        ipv6_last = self.reactor.seconds() < self._ipv6_last_until
-        found = await self.router.find_addresses(
-            host, delivery.allow_networks, trip.work.leased.lane.party, ipv6_last=ipv6_last
-        )
-        found = _reachable(found, egress)
-        walk.look(found)
-        if isinstance(found, Addresses) and found.addresses and demand.starttls:
-            rules = await self.dane.find(trip.site, host, found, delivery.port, trip.work.leased.lane.party)
-            demand = trip.load.demand_of(host, rules)
-        if self._is_barred(host, demand, walk):
-            return None
-        for address in found.addresses if isinstance(found, Addresses) else ():
+        addresses, demand = await self._look_up(host, trip)
+        for address in addresses:
             if self.draining:
                 break
             source = egress.choose_source(address, self.random)
-            target = Target(host, address, delivery.port, source, egress.name)
+            target = Target(host, address, self.office.settings.config.delivery.port, source, egress.name)
             dead = self.pool.find_dead(target, demand)
             if dead is not None:
                 walk.pass_over(dead.failure, self.wall(), dead.seconds)
@@ -242,14 +228,27 @@ class Carrier:
                 break
         return None
 
-    def _is_barred(self, host: str, demand: Demand, walk: Walk) -> bool:
+    async def _look_up(self, host: str, trip: Trip) -> tuple[tuple[str, ...], Demand]:
         """
-        Does a policy say that the host is not to be used, whatever it would show?
+        The addresses of C{host} to try, and what the mail asks of a connection there. None if a policy says that the
+        host is not to be used, whatever it would show.
         """
+        walk, whose = trip.walk, trip.work.leased.lane.party
+        delivery = self.office.settings.config.delivery
+        found: Addresses | Delayed = Addresses()
+        demand = trip.load.demand_of(host)
         if demand.barred is None:
-            return False
-        walk.miss(HostFailure(Target(host, ""), demand.barred, of_host=True), self.wall())
-        return True
+            ipv6_last = self.reactor.seconds() < self._ipv6_last_until
+            found = await self.router.find_addresses(host, delivery.allow_networks, whose, ipv6_last=ipv6_last)
+            found = _reachable(found, trip.work.terms.egress)
+            walk.look(found)
+        addresses = found.addresses if isinstance(found, Addresses) else ()
+        if isinstance(found, Addresses) and addresses and demand.starttls:
+            demand = trip.load.demand_of(host, await self.dane.find(trip.site, host, found, delivery.port, whose))
+        if demand.barred is not None:
+            walk.miss(HostFailure(Target(host, ""), demand.barred, of_host=True), self.wall())
+            return (), demand
+        return addresses, demand
 
     async def _open(self, target: Target, demand: Demand, trip: Trip) -> Connection | HostFailure | None:
         """

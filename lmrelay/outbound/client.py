@@ -58,7 +58,7 @@ class Connection(Protocol):
 
     Made by L{lmrelay.outbound.connect.Connector}. C{host} is the MX's name, C{address} its IP
     address, C{source} the one of ours that was chosen (empty: the system chose). C{shown} is what it showed in the
-    handshake, and C{tls} that as the mail that it carries now has it, whose C{demand} it meets; both None for plaintext.
+    handshake, C{tls} what that is to the mail that it carries now, whose C{demand} it meets; both None in clear.
     C{tls_failure} says why TLS that was offered is not used. C{transactions} counts those begun.
     """
 
