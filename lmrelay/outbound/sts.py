@@ -24,6 +24,11 @@ MAX_AGE = 31_557_600
 Of a policy file, and seconds for which it may be kept (RFC 8461 §3.2, §3.3).
 """
 
+MAX_PATTERNS = 100
+"""
+Hosts that a policy may name: policies of many domains are in memory, and held against each host.
+"""
+
 _VERSION = b"v=STSv1"
 _DELIMITER = re.compile(rb"[ \t]*;[ \t]*")
 _FIELD = re.compile(rb"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}=[\x21-\x3a\x3c\x3e-\x7e]+")
@@ -168,6 +173,8 @@ def _mode(value: str | None) -> StsMode:
 
 
 def _patterns(values: Sequence[str]) -> tuple[str, ...]:
+    if len(values) > MAX_PATTERNS:
+        raise SyntaxRefused(f"it names more than {MAX_PATTERNS} mx")
     for value in values:
         if len(value) > 255 or not _PATTERN.fullmatch(value):
             raise SyntaxRefused("one of its mx is not a domain in A-labels, nor one behind *.")

@@ -35,7 +35,7 @@ Seconds for which a policy host is not asked again under the same id (RFC 8461 Â
 """
 
 FRESH = 3600.0
-MAX_KNOWN = 20_000
+MAX_KNOWN = 10_000
 """
 Seconds for which the store is not asked again for a domain, and domains of which something is in memory.
 """

@@ -137,6 +137,7 @@ def test_policy(expected: Published, octets: bytes) -> None:
         ("line 2", GOOD.replace(b"enforce", b"enf\x00orce")),
         ("line 1", GOOD.replace(b"\n", b"\r")),
         ("line 1", b"<html></html>"),
+        ("more than 100 mx", GOOD + b"mx: a.example\n" * 100),
         ("UTF-8", GOOD + b"x: \xff\n"),
         ("octets", GOOD + b"x: " + b"y" * MAX_OCTETS),
     ],
