@@ -207,6 +207,24 @@ class IAcceptance(Interface):
         """
 
 
+# --- sites: delivery learns of them, the queue remembers, and tells which are suspended -----
+
+
+@frozen
+class SiteState:
+    """
+    What delivery learnt of a site. C{hosts} are its MX hosts in one word.
+
+    C{connections}: so few at a time since C{since} (seconds since the epoch), because the receiver said C{reason};
+    None: as many as are allowed.
+    """
+
+    hosts: str
+    connections: int | None = None
+    since: float | None = None
+    reason: str = ""
+
+
 # --- the queue and dispatch, as they see each other -----------------------------------------
 
 
@@ -342,6 +360,16 @@ class IQueue(Interface):
         End the lease without an attempt: they are due in so many seconds, for any worker.
         """
 
+    def note_site(state: SiteState) -> None:
+        """
+        This was learnt of a site now. Immediate: it reaches the store some seconds later, in a write of its own.
+        """
+
+    def note_domain(domain: str, hosts: str) -> None:
+        """
+        Mail for C{domain} goes to that site. Immediate, as L{note_site}; to say it again costs next to nothing.
+        """
+
 
 @frozen
 class StsRecord:
@@ -417,6 +445,22 @@ class IDispatch(Interface):
     def try_anew() -> None:
         """
         An operator wants mail tried now: forget which hosts and domains were lately in trouble.
+        """
+
+    def recall(states: Sequence[SiteState]) -> None:
+        """
+        This was known of sites when the relay last ran. Before the first L{take}.
+        """
+
+    def suspend(suspended: Collection[str]) -> bool:
+        """
+        The sites (by their hosts in one word) that an operator suspended, and no others: no transaction begins there
+        until one is named no more. What waits there goes back to the queue. Was any suspended that is no more?
+        """
+
+    def count_running(hosts: str) -> int:
+        """
+        How many transactions are under way at that site.
         """
 
 

@@ -118,6 +118,8 @@ def why_it_waits(recipient: Story, now: float, message: str) -> str:
         return f"held by the operator; goes on with: lmrelay queue release {message}"
     if recipient.get("in_flight"):
         return "a worker has it: the attempt is under way, or waits for its turn at the receiver"
+    if suspended := recipient.get("suspended"):
+        return _why_suspended(suspended, recipient["address"].rpartition("@")[2])
     due = recipient.get("next_attempt")
     if due is None:
         return "waits for a worker to take it"
@@ -127,6 +129,12 @@ def why_it_waits(recipient: Story, now: float, message: str) -> str:
     last = recipient["attempts"][-1] if recipient["attempts"] else None
     why = f", because the last attempt was {_outcome(last)}" if last else ""
     return f"goes on at {due} (in {human_duration(left)}){why}"
+
+
+def _why_suspended(suspended: Story, domain: str) -> str:
+    why = f": {suspended['reason']}" if suspended["reason"] else ""
+    since = f"its site, {suspended['site']}, is suspended since {suspended['since']}"
+    return f"{since}{why}; goes on with: lmrelay sites resume {domain}"
 
 
 def _when(iso: str, now: float) -> str:

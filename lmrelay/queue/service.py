@@ -4,14 +4,14 @@ The queue as a service: all of it put together, started and stopped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from attrs import define, field
-from sqlalchemy import URL, Connection
+from sqlalchemy import URL
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads, IReactorThreads, IReactorTime
 from twisted.internet.task import LoopingCall, deferLater
@@ -32,6 +32,7 @@ from lmrelay.interfaces import (
     ISettings,
     ITokenUse,
     RecipientKey,
+    SiteState,
     StsRecord,
     Submission,
 )
@@ -46,9 +47,12 @@ from lmrelay.queue.leases import DOUBTED_AFTER, Lease, delete_orphans
 from lmrelay.queue.policies import find_policy, keep_policies
 from lmrelay.queue.privacy import make_folder
 from lmrelay.queue.recorder import Recorder
+from lmrelay.queue.returns import Returns
 from lmrelay.queue.rows import Entropy
 from lmrelay.queue.schedule import Drift
 from lmrelay.queue.settle import Settle, Settler
+from lmrelay.queue.site_watch import SiteWatch
+from lmrelay.queue.sites import SiteMemory, read_states
 from lmrelay.queue.store import find_url, make_engine, make_private, make_reading_engine, migrate, name_database
 from lmrelay.queue.taker import Taker
 from lmrelay.queue.token_use import TokenUse
@@ -61,6 +65,7 @@ TOUCH = 15.0
 CHECKPOINT = 1.0
 UPKEEP = 60.0
 TOKEN_USE = 10.0
+SITES = 5.0
 
 LITTLE = 4 * MIB
 """
@@ -98,7 +103,10 @@ class QueueService:
     _drift: Drift = field(init=False)
     _obedience: Obedience = field(init=False)
     _upkeep: Upkeep = field(init=False)
+    _returns: Returns = field(init=False)
     _token_use: TokenUse = field(init=False)
+    _site_memory: SiteMemory = field(init=False)
+    _site_watch: SiteWatch = field(init=False)
     _checkpoints: Checkpoints = field(init=False)
     _disk: Disk = field(init=False)
     _cache: Cache = field(factory=Cache, init=False)
@@ -130,16 +138,20 @@ class QueueService:
         try:
             self._touched_at = self._reactor.seconds()
             await self._writer.submit(self._lease.enter, None)
+            self._dispatch.recall(await self._reader.run(read_states))
+            await self._site_watch.look()
         except StoreError as error:
             await self._close()
             raise StoreError(f"{name_database(url)}: {error}") from error
         self._taker.start()
         for interval, work in (
             (POLL, self._obey),
+            (POLL, self._watch_sites),
             (TOUCH, self._touch),
             (CHECKPOINT, self._checkpoint),
             (UPKEEP, lambda: self._try(self._keep_up())),
             (TOKEN_USE, self._write_token_use),
+            (SITES, self._write_sites),
         ):
             self._loop(interval, work)
         self._try(self._catch_up())
@@ -191,9 +203,15 @@ class QueueService:
             self._taker.wake,
             self.release,
         )
-        self._obedience = Obedience(
-            self._writer, self._reader, self._dispatch, self.worker, self._wall, self._taker.wake, self._free_leases
+        self._returns = Returns(
+            self._writer, self.worker, self._wall, self._taker.wake, lambda keys: self._obedience.strand(keys)
         )
+        self._obedience = Obedience(
+            self._writer, self._reader, self._dispatch, self.worker, self._wall, self._taker.wake, self._returns.free
+        )
+        self._site_memory = SiteMemory(self._writer, self._wall)
+        watched = self._writer, self._reader, self._dispatch, self.worker, self._wall, self._taker.wake
+        self._site_watch = SiteWatch(*watched)
         self._token_use = TokenUse(self._writer, self._wall)
         self._upkeep = Upkeep(self._writer, self._reader, self._settings, self._wall, self._sleep, self._have_parted)
 
@@ -229,7 +247,8 @@ class QueueService:
         self._upkeep.stop()
         self._recorder.end()
         await self._tasks.wait()
-        await _unless_out_of_order(self._token_use.write())
+        for noted in (self._token_use, self._site_memory):
+            await _unless_out_of_order(noted.write())
         try:
             await self._writer.submit(self._lease.leave, None)
         except StoreError as error:
@@ -316,35 +335,31 @@ class QueueService:
         """
         See L{IQueue}.
         """
-        return Deferred.fromCoroutine(self._release(tuple(keys)))
-
-    async def _release(self, keys: tuple[RecipientKey, ...]) -> None:
-        try:
-            await self._writer.submit(self._free_leases, keys)
-        except StoreError as error:
-            log.warn("leases end when the store can be written", recipients=len(keys), reason=str(error))
-            self._obedience.strand(keys)
-            return
-        self._taker.wake()
-
-    def _free_leases(self, connection: Connection, items: Sequence[tuple[RecipientKey, ...]]) -> list[None]:
-        now = self._wall()
-        return self._lease.set_due(connection, [(keys, now) for keys in items])
+        return Deferred.fromCoroutine(self._returns.release(tuple(keys)))
 
     def postpone(self, keys: Collection[RecipientKey], seconds: float) -> Deferred[None]:
         """
         See L{IQueue}.
         """
-        return Deferred.fromCoroutine(self._postpone(tuple(keys), self._wall() + seconds))
+        return Deferred.fromCoroutine(self._returns.postpone(tuple(keys), seconds))
 
-    async def _postpone(self, keys: tuple[RecipientKey, ...], until: float) -> None:
-        try:
-            await self._writer.submit(self._lease.set_due, (keys, until))
-        except StoreError:
-            await self._release(keys)
+    def note_site(self, state: SiteState) -> None:
+        """
+        See L{IQueue}.
+        """
+        self._site_memory.note_site(state)
+
+    def note_domain(self, domain: str, hosts: str) -> None:
+        """
+        See L{IQueue}.
+        """
+        self._site_memory.note_domain(domain, hosts)
 
     def _obey(self) -> Deferred[None]:
         return self._try(self._obedience.obey())
+
+    def _watch_sites(self) -> Deferred[None]:
+        return self._try(self._site_watch.look())
 
     def _touch(self) -> Deferred[None]:
         return self._try(self._live())
@@ -379,6 +394,9 @@ class QueueService:
 
     def _write_token_use(self) -> Deferred[None]:
         return self._try(self._token_use.write())
+
+    def _write_sites(self) -> Deferred[None]:
+        return self._try(self._site_memory.write())
 
     def _sleep(self, seconds: float) -> Deferred[None]:
         return deferLater(self._reactor, seconds)

@@ -23,6 +23,7 @@ from lmrelay.queue.policies import forget_policies
 from lmrelay.queue.quotas import cap_counts, forget_counts
 from lmrelay.queue.schedule import latest_retry
 from lmrelay.queue.schema import attempt, chunk, command, event, is_open, message, recipient, webhook_delivery
+from lmrelay.queue.sites import forget_sites
 from lmrelay.queue.store import explain
 from lmrelay.queue.writer import IWriter
 
@@ -40,7 +41,7 @@ Recipients forgotten in one transaction, but for the last message's.
 
 STEP_EXPIRED = 2000
 """
-Keys, counts, and policies, deleted in one transaction, at most.
+Keys, counts, policies and sites deleted in one transaction, at most.
 """
 
 BREATH = 0.05
@@ -115,15 +116,16 @@ def forget_messages(connection: Connection, items: Sequence[Sequence[str]]) -> l
 
 def forget_expired(connection: Connection, items: Sequence[float]) -> list[bool]:
     """
-    Delete, as of that time, orders long carried out, and keys, counts and policies that mean nothing any more. Is there
-    more?
+    Delete, as of that time, orders long carried out, keys, counts and policies that mean nothing any more, and sites of
+    which nothing was heard for long. Is there more?
 
     Keys that a clock which was ahead would keep for too long are brought near.
     """
     now = max(items)
     cap_keys(connection, now)
     connection.execute(delete(command).where(command.c.done_at < now - ANSWERED_FOR))
-    gone = [forget(connection, now, STEP_EXPIRED) for forget in (forget_keys, forget_counts, forget_policies)]
+    forgetting = (forget_keys, forget_counts, forget_policies, forget_sites)
+    gone = [forget(connection, now, STEP_EXPIRED) for forget in forgetting]
     return [STEP_EXPIRED in gone] * len(items)
 
 

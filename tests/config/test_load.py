@@ -32,7 +32,7 @@ def test_defaults(tmp_path: Path) -> None:
     tls = v.ServerTls(tmp_path / "relay.crt", tmp_path / "relay.key")
     server = v.Server("relay.example", read_projects=tmp_path / "projects.d")
     # The default state folder is the machine's own, and a relay that runs here has its key there.
-    assert v.Config(path, server, tls) == attrs.evolve(load(path), token_key=b"")
+    assert v.Config(path, server, tls) == attrs.evolve(load(path), token_key=b"", receivers=())
 
 
 def test_the_documented_listeners() -> None:

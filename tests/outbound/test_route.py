@@ -279,3 +279,34 @@ def test_authenticated_addresses(ipv4: Said, ipv6: Said, expected: bool) -> None
         found: list[Addresses | Delayed] = []
         Deferred.fromCoroutine(router.find_addresses(host, ())).addCallback(found.append)
         assert [(expected, name)] == [(one.authenticated, one.name) for one in found if isinstance(one, Addresses)]
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        ((("mx.b.example",),), "mx.b.example"),
+        ((("a.x", "b.x"), ("c.x",)), "a.x,b.x;c.x"),
+        ((("a.x,b.x",), ("c.x",)), "sha256:"),
+        ((("a.x",), ("b.x;c.x",)), "a.x;sha256:"),
+        ((("a.x",), ("b\x00.x",)), "a.x;sha256:"),
+        ((("a.x",), ("sha256:b",)), "a.x;sha256:"),
+        (tuple((f"mx{number}.{'d' * 60}.x",) for number in range(9)), f"mx0.{'d' * 60}.x;sha256:"),
+        ((("d" * 300,),), "sha256:"),
+    ],
+)
+def test_word_of_a_site(groups: tuple[tuple[str, ...], ...], expected: str) -> None:
+    """
+    The hosts in one word; a zone's owner makes none that is too long, or that is another site's.
+    """
+    word = Site(groups).hosts
+    assert expected == word[: len(expected)]
+    assert len(expected) + 64 * expected.endswith("sha256:") == len(word) <= 400
+    assert word == Site(groups, authenticated=True).hosts
+
+
+def test_words_differ() -> None:
+    """
+    Other hosts, or in another order of preference, are another site.
+    """
+    groups = [(("a.x", "b.x"),), (("a.x",), ("b.x",)), (("b.x",), ("a.x",)), (("a.x,b.x",),), (("a.x;b.x",),)]
+    assert len(groups) == len({Site(one).hosts for one in groups})
