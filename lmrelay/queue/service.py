@@ -5,7 +5,6 @@ The queue as a service: all of it put together, started and stopped.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Coroutine, Mapping
-from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -27,13 +26,11 @@ from lmrelay.interfaces import (
     IBody,
     IContent,
     IDispatch,
-    IPolicyStore,
     IQueue,
     ISettings,
     ITokenUse,
     RecipientKey,
     SiteState,
-    StsRecord,
     Submission,
 )
 from lmrelay.mail.outcome import Attempt, Delivered
@@ -44,7 +41,7 @@ from lmrelay.queue.commands import Obedience
 from lmrelay.queue.contents import Cache, Content, InlineReader, IReader, ThreadedReader
 from lmrelay.queue.disk import Disk
 from lmrelay.queue.leases import DOUBTED_AFTER, Lease, delete_orphans
-from lmrelay.queue.policies import find_policy, keep_policies
+from lmrelay.queue.policies import PolicyStore
 from lmrelay.queue.privacy import make_folder
 from lmrelay.queue.recorder import Recorder
 from lmrelay.queue.returns import Returns
@@ -75,7 +72,7 @@ Octets of disk below which a failed write is taken for one that found no room.
 log = Logger()
 
 
-@implementer(IAcceptance, IQueue, ITokenUse, IPolicyStore)
+@implementer(IAcceptance, IQueue, ITokenUse)
 @define(eq=False)
 class QueueService:
     """
@@ -105,6 +102,7 @@ class QueueService:
     _upkeep: Upkeep = field(init=False)
     _returns: Returns = field(init=False)
     _token_use: TokenUse = field(init=False)
+    policies: PolicyStore = field(init=False)
     _site_memory: SiteMemory = field(init=False)
     _site_watch: SiteWatch = field(init=False)
     _checkpoints: Checkpoints = field(init=False)
@@ -212,6 +210,7 @@ class QueueService:
         self._site_memory = SiteMemory(self._writer, self._wall)
         watched = self._writer, self._reader, self._dispatch, self.worker, self._wall, self._taker.wake
         self._site_watch = SiteWatch(*watched)
+        self.policies = PolicyStore(self._writer, self._reader)
         self._token_use = TokenUse(self._writer, self._wall)
         self._upkeep = Upkeep(self._writer, self._reader, self._settings, self._wall, self._sleep, self._have_parted)
 
@@ -278,18 +277,6 @@ class QueueService:
         See L{ITokenUse}.
         """
         self._token_use.note(token_id)
-
-    def find_policy(self, domain: str) -> Deferred[StsRecord | None]:
-        """
-        See L{IPolicyStore}.
-        """
-        return self._reader.run(partial(find_policy, domain=domain))
-
-    def keep_policy(self, policy: StsRecord) -> Deferred[None]:
-        """
-        See L{IPolicyStore}.
-        """
-        return self._writer.submit(keep_policies, policy)
 
     def open_body(self) -> IBody:
         """

@@ -41,7 +41,7 @@ class PublishedTests(Ladder):
         self.record("1")
         fetch = PolicyHosts(self.network, self.network, self.settings, Router(self.resolver, Random(1))).fetch
         self.sts = StsPolicies(
-            self.network, self.settings, self.resolver, fetch, lambda: 1e9 + self.network.seconds(), self.store
+            self.network, self.settings, self.resolver, fetch, lambda: 1e9 + self.network.seconds(), lambda: self.store
         )
 
     async def find_policy(self, domain: str, whose: object) -> StsPolicy | None:
