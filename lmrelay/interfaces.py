@@ -19,6 +19,7 @@ from lmrelay.config.values import Config, Kind, Project, TlsPolicy
 from lmrelay.mail.address import Address
 from lmrelay.mail.envelope import Envelope, Recipient, Ret
 from lmrelay.mail.outcome import Attempt
+from lmrelay.mail.reports import Report
 
 # --- configuration: the roof offers it, every room reads it --------------------------------
 
@@ -204,6 +205,43 @@ class IAcceptance(Interface):
 
         It fails with L{StoreFull} or L{StoreError}, or with L{Refused} where the key is another message's (554 5.5.0),
         or that of one being stored (451 4.5.0), or a limit of messages is reached (452 4.7.0); nothing is stored then.
+        """
+
+
+@frozen
+class Awaited:
+    """
+    A recipient that something may come back for: C{domain} is that of its signed envelope sender. C{redact}: its
+    address may not stand in a log.
+    """
+
+    message_id: str
+    number: int
+    address: Address
+    domain: str
+    project: str
+    route: str
+    redact: bool = False
+
+
+class IReturns(Interface):
+    """
+    What came back, remembered.
+    """
+
+    def find(message_id: str, number: int) -> Deferred[Awaited | None]:
+        """
+        The recipient of that number of a message, if it is remembered and got a signed envelope sender.
+
+        It fails with L{StoreError}.
+        """
+
+    def record(awaited: Awaited, report: Report) -> Deferred[bool]:
+        """
+        Fires when the report is on disk, in one commit with its event. The result: it was news. The same again is
+        none, and makes no event; nor is one of a message that was forgotten meanwhile.
+
+        It fails with L{StoreError}; nothing is stored then.
         """
 
 

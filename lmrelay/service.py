@@ -110,6 +110,7 @@ class Relay(Service):
                 entropy,
                 context=lambda: self._context,
                 offer_cram=lambda: cram_is_offered(directories, wall()),
+                returns=lambda: self.queue.returns,
                 most_connections=self._room.connections,
             ),
         )

@@ -71,6 +71,8 @@ def _tell_recipient(story: Story, recipient: Story, now: float) -> Iterator[str]
     for number, attempt in enumerate(attempts, 1):
         yield f"  {attempt['started']}  attempt {number}: {_attempt(attempt)}"
         yield f"  {'':{len(attempt['started'])}}    {_outcome(attempt)}"
+    for returned in recipient.get("returned") or ():
+        yield f"  {returned['received']}  came back: {_returned(returned)}"
     waiting = why_it_waits(recipient, now, story["message"])
     if waiting:
         yield f"  now: {waiting}"
@@ -105,6 +107,14 @@ def _outcome(attempt: Story) -> str:
     extra = attempt.get("text") or ""
     reason = f" ({extra})" if attempt.get("reply") and extra and extra not in words else ""
     return f"{attempt['outcome']}: {words}{reason}"
+
+
+def _returned(returned: Story) -> str:
+    words = f"{returned['status']} {returned['text']}".strip()
+    by = f" (by {returned['by']})" if returned["by"] else ""
+    # What says nothing of the delivery is shown all the same: an operator may know better.
+    kind = "nothing to go by" if returned["kind"] == "none" else f"a {returned['kind']}"
+    return f"{kind}: {words}{by}"
 
 
 def why_it_waits(recipient: Story, now: float, message: str) -> str:

@@ -34,6 +34,7 @@ from lmrelay.config.values import (
     ServerTls,
     Switch,
 )
+from lmrelay.config.warnings import warn_of_routes
 from lmrelay.errors import ConfigError, Problem, SyntaxRefused
 from lmrelay.mail.address import ascii_domain
 
@@ -292,7 +293,7 @@ def _warn(config: Config) -> list[Problem]:
         if not project.domains:
             warnings.append(Problem(file, "domains", "is empty: the project can send from no address"))
         warnings += _warn_of_limits(config, project, file)
-        warnings += _warn_of_links(config, project, file)
+        warnings += warn_of_routes(config, project, file, config.server.state_dir / TOKEN_KEY)
     return warnings
 
 
@@ -309,26 +310,6 @@ def _warn_of_limits(config: Config, project: Project, file: str) -> list[Problem
         Problem(file, key, f"is above the server's own limit, which holds: [limits] {theirs} = {ceiling}")
         for key, limit, theirs, ceiling in pairs
         if limit is not None and limit > ceiling
-    ]
-
-
-def _warn_of_links(config: Config, project: Project, file: str) -> list[Problem]:
-    if config.token_key:
-        return []
-    key = config.server.state_dir / TOKEN_KEY
-    return [
-        Problem(
-            file,
-            f"routes.{slug}.{name}",
-            f"its {what} cannot be signed, so its messages wait: there is no {key};"
-            f" `lmrelay route key {project.slug} {slug}` makes it, for the next reload to take over",
-        )
-        for slug, route in project.routes.items()
-        for name, what, value in (
-            ("unsubscribe_url", "links", route.unsubscribe_url),
-            ("return_path", "return paths", route.return_path),
-        )
-        if value
     ]
 
 

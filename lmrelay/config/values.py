@@ -137,12 +137,30 @@ class ServerTls:
     minimum: str = "TLSv1.2"
 
 
+RETURN_PORT = 25
+"""
+Where other mail servers bring what comes back.
+"""
+
+
 @frozen
 class Listener:
+    """
+    C{bounces}: what comes back to return paths is taken here, without login. None: on port 25.
+    """
+
     port: int
     security: Security = Security.STARTTLS
     interface: str = "::"
     enabled: bool = True
+    bounces: bool | None = None
+
+    @property
+    def takes_bounces(self) -> bool:
+        """
+        See C{bounces}.
+        """
+        return self.port == RETURN_PORT if self.bounces is None else self.bounces
 
 
 DEFAULT_LISTENERS = (

@@ -290,10 +290,11 @@ bounce = Table(
     Column("kind", Text, nullable=False),
     Column("status", Text, nullable=False),
     Column("text", Text, nullable=False),
+    Column("by", Text, nullable=False),
 )
 Index("ix_bounce_message", bounce.c.message)
 """
-What came back for a recipient by mail: a bounce, a delay, a complaint.
+What came back for a recipient by mail: a bounce, a delay, a complaint; C{by} is who said so.
 """
 
 worker = Table(

@@ -37,6 +37,7 @@ from lmrelay.mail.outcome import Attempt, Delivered
 from lmrelay.queue.acceptance import RESERVE, Acceptance
 from lmrelay.queue.ballast import FILE as BALLAST
 from lmrelay.queue.ballast import SIZE, Ballast
+from lmrelay.queue.bounces import Bounces
 from lmrelay.queue.commands import Obedience
 from lmrelay.queue.contents import Cache, Content, InlineReader, IReader, ThreadedReader
 from lmrelay.queue.disk import Disk
@@ -44,7 +45,7 @@ from lmrelay.queue.leases import DOUBTED_AFTER, Lease, delete_orphans
 from lmrelay.queue.policies import PolicyStore
 from lmrelay.queue.privacy import make_folder
 from lmrelay.queue.recorder import Recorder
-from lmrelay.queue.returns import Returns
+from lmrelay.queue.releases import Releases
 from lmrelay.queue.rows import Entropy
 from lmrelay.queue.schedule import Drift
 from lmrelay.queue.settle import Settle, Settler
@@ -53,7 +54,7 @@ from lmrelay.queue.sites import SiteMemory, read_states
 from lmrelay.queue.store import find_url, make_engine, make_private, make_reading_engine, migrate, name_database
 from lmrelay.queue.taker import Taker
 from lmrelay.queue.token_use import TokenUse
-from lmrelay.queue.upkeep import BREATH, Checkpoints, Upkeep
+from lmrelay.queue.upkeep import BREATH, Checkpoints, Upkeep, unless_out_of_order
 from lmrelay.queue.writer import InlineWriter, IWriter, ThreadedWriter
 from lmrelay.tasks import Tasks
 
@@ -76,8 +77,8 @@ log = Logger()
 @define(eq=False)
 class QueueService:
     """
-    The queue. Nothing is opened before L{start}. C{inline} does all writing and reading on
-    the caller's thread, for tests and simulations.
+    The queue. Nothing is opened before L{start}, and C{returns} is there from then on. C{inline} does all writing and
+    reading on the caller's thread, for tests and simulations.
     """
 
     _settings: ISettings
@@ -89,6 +90,7 @@ class QueueService:
     _inline: bool = False
     _free: Callable[[], int] | None = None
     worker: str = field(default="", init=False)
+    returns: Bounces = field(init=False)
     _writer: IWriter = field(init=False)
     _reader: IReader = field(init=False)
     _lease: Lease = field(init=False)
@@ -100,7 +102,7 @@ class QueueService:
     _drift: Drift = field(init=False)
     _obedience: Obedience = field(init=False)
     _upkeep: Upkeep = field(init=False)
-    _returns: Returns = field(init=False)
+    _releases: Releases = field(init=False)
     _token_use: TokenUse = field(init=False)
     policies: PolicyStore = field(init=False)
     _site_memory: SiteMemory = field(init=False)
@@ -201,17 +203,18 @@ class QueueService:
             self._taker.wake,
             self.release,
         )
-        self._returns = Returns(
+        self._releases = Releases(
             self._writer, self.worker, self._wall, self._taker.wake, lambda keys: self._obedience.strand(keys)
         )
         self._obedience = Obedience(
-            self._writer, self._reader, self._dispatch, self.worker, self._wall, self._taker.wake, self._returns.free
+            self._writer, self._reader, self._dispatch, self.worker, self._wall, self._taker.wake, self._releases.free
         )
         self._site_memory = SiteMemory(self._writer, self._wall)
         watched = self._writer, self._reader, self._dispatch, self.worker, self._wall, self._taker.wake
         self._site_watch = SiteWatch(*watched)
         self.policies = PolicyStore(self._writer, self._reader)
         self._token_use = TokenUse(self._writer, self._wall)
+        self.returns = Bounces(self._writer, self._reader, self._wall, self._entropy)
         self._upkeep = Upkeep(self._writer, self._reader, self._settings, self._wall, self._sleep, self._have_parted)
 
     def _free_octets(self) -> int:
@@ -247,7 +250,7 @@ class QueueService:
         self._recorder.end()
         await self._tasks.wait()
         for noted in (self._token_use, self._site_memory):
-            await _unless_out_of_order(noted.write())
+            await unless_out_of_order(noted.write())
         try:
             await self._writer.submit(self._lease.leave, None)
         except StoreError as error:
@@ -322,13 +325,13 @@ class QueueService:
         """
         See L{IQueue}.
         """
-        return Deferred.fromCoroutine(self._returns.release(tuple(keys)))
+        return Deferred.fromCoroutine(self._releases.release(tuple(keys)))
 
     def postpone(self, keys: Collection[RecipientKey], seconds: float) -> Deferred[None]:
         """
         See L{IQueue}.
         """
-        return Deferred.fromCoroutine(self._returns.postpone(tuple(keys), seconds))
+        return Deferred.fromCoroutine(self._releases.postpone(tuple(keys), seconds))
 
     def note_site(self, state: SiteState) -> None:
         """
@@ -392,11 +395,4 @@ class QueueService:
         return self._try(self._checkpoints.run())
 
     def _try(self, work: Coroutine[Deferred[Any], Any, None]) -> Deferred[None]:
-        return self._tasks.start(_unless_out_of_order(work))
-
-
-async def _unless_out_of_order(work: Coroutine[Deferred[Any], Any, None]) -> None:
-    try:
-        await work
-    except StoreError as error:
-        log.warn("the queue's upkeep has to wait", reason=str(error))
+        return self._tasks.start(unless_out_of_order(work))

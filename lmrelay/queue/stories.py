@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, func, select
 
 from lmrelay.errors import StoreError
 from lmrelay.interfaces import RecipientKey
+from lmrelay.queue.bounces import list_returned
 from lmrelay.queue.orders import Selector
 from lmrelay.queue.schema import WAITING, attempt, message, recipient
 from lmrelay.queue.selection import conditions, find_page, find_ranges, joined, within_ranges
@@ -104,7 +105,10 @@ def tell(connection: Connection, id_: str, living: Collection[str]) -> Mapping[s
         attempts[one.recipient].append(_tell_attempt(one))
     to = connection.execute(select(recipient).where(recipient.c.message == id_).order_by(recipient.c.number)).all()
     suspended = find_suspensions(connection, (one.domain for one in to if one.state in WAITING))
-    told = [_tell_recipient(one, attempts, living, suspended) for one in to]
+    returned = list_returned(connection, id_)
+    told = [
+        {**_tell_recipient(one, attempts, living, suspended), "returned": returned.get(one.number, [])} for one in to
+    ]
     return {**dict(_tell_message(row)), "recipients": told}
 
 

@@ -162,3 +162,18 @@ def test_what_is_waited_for(recipient: dict[str, Any], words: str) -> None:
     """
     told = why_it_waits({"attempts": [], "address": "b@b.example", **recipient}, NOON, "01")
     assert (words in told, bool(told)) == (True, bool(words))
+
+
+def test_what_came_back() -> None:
+    """
+    Reports stand behind the attempts, with their words and who said so.
+    """
+    bounce = {"received": "2026-11-21T11:59:30.000Z", "kind": "bounce", "status": "5.1.1", "text": "no such user"}
+    other = {"received": "2026-11-21T11:59:40.000Z", "kind": "none", "status": "", "text": "an auto-reply: Away"}
+    returned = [{**bounce, "by": "mx.b.example"}, {**other, "by": ""}]
+    recipient = {"address": "b@b.example", "state": "delivered", "attempts": [], "returned": returned}
+    lines = list(tell({**STORY, "recipients": [recipient]}, NOON))
+    assert lines[-2:] == [
+        "  2026-11-21T11:59:30.000Z  came back: a bounce: 5.1.1 no such user (by mx.b.example)",
+        "  2026-11-21T11:59:40.000Z  came back: nothing to go by: an auto-reply: Away",
+    ]

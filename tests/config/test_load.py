@@ -323,6 +323,18 @@ def test_return_paths_without_key(tmp_path: Path) -> None:
     assert [] == warned(read(tmp_path, complete(tmp_path), aa=project))
 
 
+def test_nobody_takes_bounces(tmp_path: Path) -> None:
+    """
+    A return path to which nothing can come back is a warning.
+    """
+    place_key(tmp_path)
+    project = {"domains": ["*"], "routes": {"outgoing": {"return_path": "bounce.a.example"}, "other": {}}}
+    (found,) = warned(read(tmp_path, complete(tmp_path, listeners=[{"port": 587}]), aa=project))
+    assert found.startswith("aa.toml: routes.outgoing: has a return_path, but no listener takes what comes back")
+    taking = [{"port": 587}, {"port": 2525, "bounces": True}]
+    assert [] == warned(read(tmp_path, complete(tmp_path, listeners=taking), aa=project))
+
+
 def place_key(folder: Path, key: bytes = KEY) -> None:
     (folder / "state").mkdir(exist_ok=True)
     (folder / "state" / TOKEN_KEY).write_bytes(key)

@@ -21,7 +21,7 @@ log = Logger()
 
 
 @define(eq=False)
-class Returns:
+class Releases:
     """
     Ends leases of C{worker}. C{wake} is called when mail may be due, C{strand} with what could not be given back yet.
     """
