@@ -24,9 +24,11 @@ MAX_AGE = 31_557_600
 Of a policy file, and seconds for which it may be kept (RFC 8461 §3.2, §3.3).
 """
 
+MAX_LINES = 500
 MAX_PATTERNS = 100
 """
-Hosts that a policy may name: policies of many domains are in memory, and held against each host.
+Lines of a policy file, so that nobody's takes longer to read than others can wait; hosts that it may name: policies of
+many domains are in memory, and held against each host.
 """
 
 _VERSION = b"v=STSv1"
@@ -158,7 +160,10 @@ def parse_policy(octets: bytes) -> Published:
 
 def _fields(text: str) -> Iterator[tuple[str, str]]:
     # Empty lines at the end are no part of the grammar, and many a file has some.
-    for number, line in enumerate(re.split("\r?\n", text.rstrip("\r\n")), 1):
+    text = text.rstrip("\r\n")
+    if text.count("\n") >= MAX_LINES:
+        raise SyntaxRefused(f"it has more than {MAX_LINES} lines")
+    for number, line in enumerate(re.split("\r?\n", text), 1):
         found = _LINE.fullmatch(line)
         if found is None:
             raise SyntaxRefused(f"its line {number} is not a field and its value")
