@@ -13,14 +13,14 @@ from twisted.internet.interfaces import IReactorTime
 FRESH = 0.05
 AMPLE = 1024 * 1024 * 1024
 """
-So many seconds is it believed that there was so much room: no disk takes that in so short a time. Less is looked at anew.
+For so many seconds so much room is believed in, which no disk takes in so short a time. Less is looked at anew.
 """
 
 
 @define(eq=False)
 class Disk:
     """
-    The disk that has the folder. Asked for each message, it is looked at a few times a second while there is plenty of room.
+    The disk that has the folder. Asked for each message; it is looked at a few times a second while there is plenty.
     """
 
     folder: Path
