@@ -56,6 +56,12 @@ class DnsError(LmrelayError):
     """
 
 
+class FetchError(LmrelayError):
+    """
+    What was to be fetched from a web server could not be had, or is not what it should be; the message says why.
+    """
+
+
 class SyntaxRefused(LmrelayError):
     """
     Octets that the grammar does not allow; the message says which rule.

@@ -409,6 +409,42 @@ class IQueue(Interface):
         """
 
 
+@frozen
+class StsRecord:
+    """
+    A policy that a domain (A-labels) published by MTA-STS (RFC 8461), as it was fetched under C{id}.
+
+    C{mode} and C{mx} are as in the policy; the times are seconds since the epoch.
+    """
+
+    domain: str
+    id: str
+    mode: str
+    mx: tuple[str, ...]
+    fetched_at: float
+    expires_at: float
+
+
+class IPolicyStore(Interface):
+    """
+    Remembers what domains published, for all who share the store. The queue offers it, delivery uses it.
+    """
+
+    def find_policy(domain: str) -> Deferred[StsRecord | None]:
+        """
+        The latest of that domain, if it is remembered.
+
+        It fails with L{lmrelay.errors.StoreError}.
+        """
+
+    def keep_policy(policy: StsRecord) -> Deferred[None]:
+        """
+        Remember it until it expires, in place of an earlier one.
+
+        It fails with L{lmrelay.errors.StoreError}.
+        """
+
+
 class IDispatch(Interface):
     """
     Delivery, as the queue sees it. All of it is immediate.
@@ -487,13 +523,14 @@ class Answer:
     C{records} are of the asked type at the end of any CNAME chain: L{MxRecord}s, IP addresses as text, or
     the raw RDATA octets of other types. Empty and C{exists}: the name has none of
     the type; not C{exists}: NXDOMAIN. C{authenticated} is the AD bit, where it may be believed.
-    C{ttl} is in seconds.
+    C{ttl} is in seconds. C{name} is where a CNAME chain ended; empty: there was none.
     """
 
     records: tuple[object, ...] = ()
     exists: bool = True
     authenticated: bool = False
     ttl: float = 0.0
+    name: str = ""
 
 
 class IResolver(Interface):

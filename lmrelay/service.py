@@ -35,6 +35,9 @@ from lmrelay.interfaces import IResolver
 from lmrelay.outbound.connect import Connector
 from lmrelay.outbound.courier import Courier
 from lmrelay.outbound.dispatch import LEAST_RUNNING, Dispatch
+from lmrelay.outbound.route import Router
+from lmrelay.outbound.sts_fetch import PolicyHosts
+from lmrelay.outbound.sts_policies import StsPolicies
 from lmrelay.projects.checkers import cram_is_offered
 from lmrelay.projects.directory import Directories
 from lmrelay.projects.portal import make_portal
@@ -55,8 +58,8 @@ class Relay(Service):
 
     C{resolver} stands in for the DNS, C{make_queue} for the queue's class. C{descriptors} is how many the process may
     have, of files and sockets. C{adopted} is told of each configuration that takes force, for what lies outside of
-    the relay (the log). C{fit} makes of each that is read again what is to hold, where not the files alone say it
-    (quickstart).
+    the relay (the log). C{policy_port} is where the policy hosts of MTA-STS listen.
+    C{fit} makes of each that is read again what is to hold, where not the files alone say it (quickstart).
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Relay(Service):
         random: Random | None = None,
         descriptors: int = sys.maxsize,
         adopted: Callable[[Config], None] = lambda _: None,
+        policy_port: int = 443,
         fit: Callable[[Config], Config] = lambda config: config,
         make_queue: Callable[..., QueueService] = QueueService,
     ) -> None:
@@ -78,16 +82,20 @@ class Relay(Service):
         random = random or SystemRandom()
         self._descriptors, self._room = descriptors, divide(descriptors)
         self._context: CertificateOptions | None = None
+        resolver = resolver or Resolver(reactor, settings, entropy)
+        fetch = PolicyHosts(reactor, reactor, settings, Router(resolver, random), policy_port).fetch
+        policies = StsPolicies(reactor, settings, resolver, fetch, wall, lambda: self.queue.policies)
         self.courier = Courier(
             reactor,
             settings,
-            resolver or Resolver(reactor, settings, entropy),
+            resolver,
             Connector(reactor, reactor, settings),
             wall,
             random,
             # Each needs the other; the queue takes this place below.
             queue=cast("IQueue", None),
             dispatch=Dispatch(running=Shares(self._room.deliveries, LEAST_RUNNING)),
+            find_policy=policies.find,
         )
         directories = Directories(settings)
         self.queue = make_queue(settings, reactor, wall, entropy, random, self.courier)

@@ -32,6 +32,7 @@ from lmrelay.config.values import (
     Route,
     Security,
     ServerTls,
+    Switch,
 )
 from lmrelay.config.warnings import warn_of_routes
 from lmrelay.errors import ConfigError, Problem, SyntaxRefused
@@ -262,6 +263,9 @@ def _check(config: Config) -> list[Problem]:
         seen.setdefault(place, number)
     if any(one.enabled and one.security is not Security.PLAIN for one in config.listeners):
         problems += _need_certificate(config.tls, str(config.path))
+    if config.delivery.dane is Switch.ON and not config.dns.validating:
+        # Promised and never carried out it would be worse than not promised.
+        complain("delivery.dane", 'is "on", and needs [dns] validating = true')
     return problems
 
 

@@ -136,7 +136,8 @@ def _read_answer(message: dns.Message, question: Question) -> Response:
         ttl = min(max(float(min(ttls)), MIN_TTL), MAX_TTL)
     else:
         ttl = _negative_ttl(message, ttls)
-    answer = Answer(tuple(map(_value, found)), exists, bool(message.authenticData), ttl)
+    name = end if end != question.name else ""
+    answer = Answer(tuple(map(_value, found)), exists, bool(message.authenticData), ttl, name)
     unsaid = end != question.name and exists and not found and not _soas(message)
     return Response(message.rCode, False, answer, end if unsaid else "", _is_lame(message))
 

@@ -155,17 +155,17 @@ class Resolver:
         Ask on where a server's answer ends at an alias.
         """
         response = await self._ask(question)
-        authenticated, ttl = True, response.answer.ttl
+        authenticated, ttl, name = True, response.answer.ttl, ""
         for _ in range(MAX_ALIASES):
             if not response.alias:
                 break
-            authenticated = authenticated and response.answer.authenticated
+            authenticated, name = authenticated and response.answer.authenticated, response.alias
             response = await self._ask(parse_question(response.alias, question.type))
             ttl = min(ttl, response.answer.ttl) if ttl else response.answer.ttl
         else:
             raise DnsError(f"the aliases of {question.name} go in a loop")
         answer = response.answer
-        return evolve(answer, authenticated=authenticated and answer.authenticated, ttl=ttl)
+        return evolve(answer, authenticated=authenticated and answer.authenticated, ttl=ttl, name=answer.name or name)
 
     async def _ask(self, question: Question) -> Response:
         """

@@ -22,13 +22,14 @@ from lmrelay.mail.redact import redact
 from lmrelay.mail.signing import Signers
 from lmrelay.outbound.client import Connection
 from lmrelay.outbound.connect import Connector, HostFailure, Target
+from lmrelay.outbound.dane import Dane
 from lmrelay.outbound.dispatch import Dispatch
 from lmrelay.outbound.personal import Own, render, sign_own
 from lmrelay.outbound.pool import Pool
 from lmrelay.outbound.route import Addresses, Router, Site, nowhere
 from lmrelay.outbound.sites import SiteQueue, Work
-from lmrelay.outbound.terms import Egress
-from lmrelay.outbound.tls import Demand, configured
+from lmrelay.outbound.terms import Egress, Load
+from lmrelay.outbound.tls import Demand
 from lmrelay.outbound.verdicts import Cause, Trouble
 from lmrelay.outbound.walk import Walk
 
@@ -91,7 +92,7 @@ class Trip:
     queue: SiteQueue
     work: Work
     walk: Walk
-    demand: Demand
+    load: Load
 
     @property
     def site(self) -> Site:
@@ -113,6 +114,7 @@ class Carrier:
     wall: Callable[[], float]
     random: Random
     router: Router
+    dane: Dane
     pool: Pool
     draining: bool = False
     _signers: Signers = field(init=False)
@@ -145,7 +147,7 @@ class Carrier:
         Make the transaction, whatever happens: of every recipient one outcome is settled, or it
         goes back to the queue, or waits at the site again.
         """
-        trip = Trip(queue, work, Walk(self.wall(), dict(work.held)), configured(work.terms.tls))
+        trip = Trip(queue, work, Walk(self.wall(), dict(work.held)), _load(work))
         try:
             await self._walk(trip)
         except Exception:  # noqa: BLE001 - our own fault, logged; it delays mail
@@ -161,13 +163,13 @@ class Carrier:
         if isinstance(own, Delayed):
             self._end_all(trip, own)
             return
-        site, walk, demand, egress = trip.site, trip.walk, trip.demand, trip.work.terms.egress
+        site, walk = trip.site, trip.walk
         walk.own = own
-        kept = self.pool.take(site, demand, egress, site.groups[0])
+        kept = self.pool.take(site, trip.load, site.groups[0])
         for host in self._hosts(site, kept):
             if self._is_over(trip) or not walk.left or walk.missed >= MAX_MISSES:
                 break
-            kept = kept or self.pool.take(site, demand, egress, [host])
+            kept = kept or self.pool.take(site, trip.load, [host])
             # One that had idled too long says nothing of its host, which is asked anew.
             if kept is None or await self._deliver(kept, trip):
                 fresh = await self._connect(host, trip)
@@ -222,25 +224,19 @@ class Carrier:
         """
         A connection to the first address of C{host} that gives one.
         """
-        walk, demand, egress = trip.walk, trip.demand, trip.work.terms.egress
-        delivery = self.office.settings.config.delivery
-        ipv6_last = self.reactor.seconds() < self._ipv6_last_until
-        found = await self.router.find_addresses(
-            host, delivery.allow_networks, trip.work.leased.lane.party, ipv6_last=ipv6_last
-        )
-        found = _reachable(found, egress)
-        walk.look(found)
-        for address in found.addresses if isinstance(found, Addresses) else ():
+        walk, egress = trip.walk, trip.work.terms.egress
+        addresses, demand = await self._look_up(host, trip)
+        for address in addresses:
             if self._is_over(trip):
                 break
             source = egress.choose_source(address, self.random)
-            target = Target(host, address, delivery.port, source, egress.name)
+            target = Target(host, address, self.office.settings.config.delivery.port, source, egress.name)
             dead = self.pool.find_dead(target, demand)
             if dead is not None:
                 walk.pass_over(dead.failure, self.wall(), dead.seconds)
                 failure = dead.failure
             else:
-                opened = await self._open(target, trip)
+                opened = await self._open(target, demand, trip)
                 if not isinstance(opened, HostFailure):
                     return opened
                 walk.miss(opened, self.wall())
@@ -249,13 +245,35 @@ class Carrier:
                 break
         return None
 
-    async def _open(self, target: Target, trip: Trip) -> Connection | HostFailure | None:
+    async def _look_up(self, host: str, trip: Trip) -> tuple[tuple[str, ...], Demand]:
+        """
+        The addresses of C{host} to try, and what the mail asks of a connection there. None if a policy says that the
+        host is not to be used, whatever it would show.
+        """
+        walk, whose = trip.walk, trip.work.leased.lane.party
+        delivery = self.office.settings.config.delivery
+        found: Addresses | Delayed = Addresses()
+        demand = trip.load.demand_of(host)
+        if demand.barred is None:
+            ipv6_last = self.reactor.seconds() < self._ipv6_last_until
+            found = await self.router.find_addresses(host, delivery.allow_networks, whose, ipv6_last=ipv6_last)
+            found = _reachable(found, trip.work.terms.egress)
+            walk.look(found)
+        addresses = found.addresses if isinstance(found, Addresses) else ()
+        if isinstance(found, Addresses) and addresses and demand.starttls:
+            demand = trip.load.demand_of(host, await self.dane.find(trip.site, host, found, delivery.port, whose))
+        if demand.barred is not None:
+            walk.miss(HostFailure(Target(host, ""), demand.barred, of_host=True), self.wall())
+            return (), demand
+        return addresses, demand
+
+    async def _open(self, target: Target, demand: Demand, trip: Trip) -> Connection | HostFailure | None:
         """
         None: it is too late, nothing more is to begin.
         """
         self._make_room(trip.queue)
         began = self.reactor.seconds()
-        opening = Deferred.fromCoroutine(self.connector.connect(target, trip.demand))
+        opening = Deferred.fromCoroutine(self.connector.connect(target, demand))
         self._openings.add(opening)
         try:
             connection = await opening
@@ -269,7 +287,7 @@ class Carrier:
             if self._is_over(trip):
                 connection.close()
                 return None
-            self.pool.add(connection, trip.demand)
+            self.pool.add(connection, demand)
             return connection
         at_once = not connection.of_host and self.reactor.seconds() - began < AT_ONCE
         if ":" in target.address and at_once and connection.outcome.fault is not Fault.OURS:
@@ -303,7 +321,7 @@ class Carrier:
             raise
         finally:
             most = 0 if self.draining else trip.queue.limits.messages_per_connection
-            self.pool.put(connection, trip.site, trip.demand, trip.work.terms.egress, most)
+            self.pool.put(connection, trip.site, trip.work.terms.egress, most)
         if any(verdict.stale for verdict in verdicts.values()):
             return True
         slower = next((verdict.outcome for verdict in verdicts.values() if verdict.slow_down), None)
@@ -358,6 +376,10 @@ class Carrier:
         self._make_room(queue)
         self._remember(queue)
         log.info("site asks for less at a time", site=queue.site.name, connections=queue.budget.allowed, reason=reason)
+
+
+def _load(work: Work) -> Load:
+    return Load(work.terms, frozenset(held.leased.lane.domain for held in work.held.values()))
 
 
 def _reachable(found: Addresses | Delayed, egress: Egress) -> Addresses | Delayed:

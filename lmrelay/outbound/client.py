@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from lmrelay.config.values import DeliveryTimeouts
+from lmrelay.config.values import DeliveryTimeouts, TlsPolicy
 from lmrelay.errors import SyntaxRefused
 from lmrelay.interfaces import IContent, Leased
 from lmrelay.mail.outcome import Tls
@@ -27,7 +27,7 @@ from lmrelay.outbound.exchange import Exchange, IClientTransport
 from lmrelay.outbound.handshake import Handshake, tell_loss
 from lmrelay.outbound.patience import Patience
 from lmrelay.outbound.steps import Step
-from lmrelay.outbound.tls import Level, proved_by
+from lmrelay.outbound.tls import Demand, Shown, configured
 from lmrelay.outbound.transaction import Transaction
 from lmrelay.outbound.verdicts import STOPPING, Cause, Trouble, Verdict
 from lmrelay.smtp.extensions import Extensions
@@ -57,9 +57,10 @@ class Connection(Protocol):
     A connection to one MX host that greeted us and answered EHLO: ready for transactions.
 
     Made by L{lmrelay.outbound.connect.Connector}. C{host} is the MX's name, C{address} its IP
-    address, C{source} the one of ours that was chosen (empty: the system chose). C{tls} is None
-    for plaintext; C{tls_failure} says why TLS that was offered is not used. C{transactions}
-    counts those begun. C{words} are the receiver's own that ask for less at a time.
+    address, C{source} the one of ours that was chosen (empty: the system chose). C{shown} is what it showed in the
+    handshake, C{tls} what that is to the mail that it carries now, whose C{demand} it meets; both None in clear.
+    C{tls_failure} says why TLS that was offered is not used. C{transactions} counts those begun.
+    C{words} are the receiver's own that ask for less at a time.
     """
 
     log = Logger()
@@ -70,6 +71,8 @@ class Connection(Protocol):
         self.address = address
         self.source = ""
         self.tls: Tls | None = None
+        self.shown: Shown | None = None
+        self.demand: Demand = configured(TlsPolicy.NONE)
         self.tls_failure = ""
         self.words: tuple[str, ...] = ()
         self.extensions: Extensions = {}
@@ -89,12 +92,12 @@ class Connection(Protocol):
         self._patience = Patience(clock, self._time_out)
         self._lost: Callable[[Connection], None] | None = None
 
-    @property
-    def proved(self) -> Level:
+    def serve(self, demand: Demand) -> None:
         """
-        The security the connection proved; compare with L{Demand.allows}.
+        From now on it carries mail that asks for that, for which it is good enough.
         """
-        return proved_by(self.tls)
+        self.demand = demand
+        self.tls = demand.describe(self.shown) if self.shown is not None else None
 
     @property
     def is_usable(self) -> bool:
@@ -363,7 +366,7 @@ class Connection(Protocol):
         """
         dialogue, handshake = self._dialogue, self._handshake
         if handshake is not None and isinstance(dialogue, Exchange) and dialogue.step is Step.HANDSHAKE:
-            self.tls = handshake.finish()
+            self.shown = handshake.finish()
             dialogue.is_over = True
             self._dialogue = None
             self._take_turn()

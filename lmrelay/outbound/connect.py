@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import errno
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Any
 
 from attrs import define, field, frozen
-from OpenSSL import SSL
 from twisted.internet.defer import CancelledError
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import (
@@ -25,14 +23,18 @@ from twisted.internet.error import (
 )
 from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
+from twisted.logger import Logger
 
+from lmrelay.config.values import TlsPolicy
 from lmrelay.interfaces import ISettings
 from lmrelay.mail.outcome import Delayed, Fault
 from lmrelay.outbound.client import Connection
-from lmrelay.outbound.handshake import make_context
+from lmrelay.outbound.handshake import Contexts
 from lmrelay.outbound.opening import Opening, TlsFailed
 from lmrelay.outbound.rules import find_words
-from lmrelay.outbound.tls import Demand, Level
+from lmrelay.outbound.tls import Demand, Level, configured
+
+log = Logger()
 
 
 @frozen
@@ -78,7 +80,10 @@ class Connector:
     reactor: Any
     clock: IReactorTime
     settings: ISettings
-    _contexts: dict[tuple[Path | None, int, bool], SSL.Context] = field(factory=dict, init=False)
+    _contexts: Contexts = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._contexts = Contexts(self.settings)
 
     async def connect(self, target: Target, demand: Demand) -> Connection | HostFailure:
         """
@@ -86,14 +91,18 @@ class Connector:
         opportunistic TLS a failed handshake is followed by a plaintext connection in the same call.
         """
         result = await self._connect(target, demand, "")
-        if not isinstance(result, TlsFailed):
-            return result
-        if demand.required > Level.NONE:
-            text = f"TLS is required ({demand.policy}), but {result.reason}"
+        if isinstance(result, TlsFailed) and demand.required > Level.NONE:
+            text = f"TLS is required ({result.policy}), but {result.reason}"
             outcome = Delayed("4.7.5", text, Fault.POLICY)
             return HostFailure(target, outcome, of_host=True, tls_failure=result.reason, demand=demand)
-        plain = await self._connect(target, _WITHOUT_TLS, result.reason)
-        return plain if not isinstance(plain, TlsFailed) else _unreachable(target, plain.reason)
+        if isinstance(result, TlsFailed):
+            result = await self._connect(target, _WITHOUT_TLS, result.reason)
+        if isinstance(result, TlsFailed):
+            return _unreachable(target, result.reason)
+        if isinstance(result, Connection):
+            result.serve(demand)
+            _watch(result, demand)
+        return result
 
     async def _connect(self, target: Target, demand: Demand, tls_failure: str) -> Connection | HostFailure | TlsFailed:
         config = self.settings.config
@@ -110,7 +119,7 @@ class Connector:
                 text = f"cannot connect from {target.source}: {_reason(error)}" if target.source else _reason(error)
                 return HostFailure(target, Delayed("4.3.0", text, Fault.OURS), False, tls_failure=tls_failure)
             return _unreachable(target, _reason(error), tls_failure)
-        opening = Opening(connection, demand, target.name or config.server.hostname, self._context)
+        opening = Opening(connection, demand, target.name or config.server.hostname, self._contexts.get)
         result = await opening.run()
         if result is None:
             return connection
@@ -125,21 +134,24 @@ class Connector:
         source = (target.source, 0) if target.source else None
         return endpoint(self.reactor, target.address, target.port, timeout=timeout, bindAddress=source)
 
-    def _context(self, strict: bool) -> SSL.Context:
-        """
-        Reading the CAs takes milliseconds, so it is done again only for a changed file.
-        """
-        ca_file = self.settings.config.delivery.ca_file
-        changed = ca_file.stat().st_mtime_ns if ca_file is not None else 0
-        key = (ca_file, changed, strict)
-        if key not in self._contexts:
-            if len(self._contexts) >= 4:
-                self._contexts.clear()
-            self._contexts[key] = make_context(ca_file, strict=strict)
-        return self._contexts[key]
+
+_WITHOUT_TLS = configured(TlsPolicy.NONE)
 
 
-_WITHOUT_TLS = Demand(Level.NONE, starttls=False, policy="opportunistic")
+def _watch(connection: Connection, demand: Demand) -> None:
+    """
+    Tell what policies that are only tested would have stopped.
+    """
+    for doubt in demand.watch(connection.shown):
+        log.info(
+            "a policy in testing would stop this delivery",
+            policy=doubt.policy,
+            host=connection.host,
+            address=connection.address,
+            domains=sorted(demand.domains),
+            reason=doubt.reason,
+            tls_failure=connection.tls_failure,
+        )
 
 
 class _Once(Factory):

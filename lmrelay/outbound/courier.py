@@ -20,13 +20,15 @@ from lmrelay.interfaces import IDispatch, IQueue, IResolver, ISettings, Lane, Le
 from lmrelay.mail.outcome import Attempt, Delayed, Failed
 from lmrelay.outbound.carrier import Carrier
 from lmrelay.outbound.connect import Connector
+from lmrelay.outbound.dane import Dane
 from lmrelay.outbound.dispatch import Dispatch
 from lmrelay.outbound.pool import Pool
 from lmrelay.outbound.report import report
 from lmrelay.outbound.route import Router, Site
-from lmrelay.outbound.routing import Routing
+from lmrelay.outbound.routing import FindPolicy, Routing, no_policy
 from lmrelay.outbound.rules import Rules
 from lmrelay.outbound.sites import Held, SiteQueue, Work
+from lmrelay.outbound.sts import StsPolicy
 from lmrelay.outbound.suspension import Suspension
 from lmrelay.outbound.terms import find_terms
 from lmrelay.outbound.walk import Walk
@@ -45,7 +47,7 @@ log = Logger()
 class Courier:
     """
     Delivery. C{wall()} is seconds since the epoch. Where the queue is made with this, set
-    C{queue} before the first L{take}.
+    C{queue} before the first L{take}. C{find_policy} tells what a recipient domain published by MTA-STS.
     """
 
     reactor: IReactorTime
@@ -56,6 +58,7 @@ class Courier:
     random: Random
     queue: IQueue
     dispatch: Dispatch = field(factory=Dispatch)
+    find_policy: FindPolicy = no_policy
     pool: Pool = field(init=False)
     routing: Routing = field(init=False)
     _tasks: Tasks = field(factory=Tasks, init=False)
@@ -70,8 +73,9 @@ class Courier:
         self._rules = Rules(self.settings)
         self._suspension = Suspension(self.reactor)
         router = Router(self.resolver, self.random)
-        self.routing = Routing(self.reactor, router, self.settings, self._route)
-        self._carrier = Carrier(self, self.reactor, self.connector, self.wall, self.random, router, self.pool)
+        self.routing = Routing(self.reactor, router, self.settings, self._route, self.find_policy)
+        dane = Dane(self.resolver, self.settings)
+        self._carrier = Carrier(self, self.reactor, self.connector, self.wall, self.random, router, dane, self.pool)
 
     # IDispatch
 
@@ -174,13 +178,13 @@ class Courier:
 
     # From a recipient to its site
 
-    def _route(self, recipients: Sequence[Held], found: Site | Failed | Delayed) -> None:
+    def _route(self, recipients: Sequence[Held], found: Site | Failed | Delayed, policy: StsPolicy | None) -> None:
         """
         The route of these, all of one domain, is known.
         """
         waiting = [held for held in recipients if self.dispatch.is_waiting(held)]
         if isinstance(found, Site):
-            self._place(waiting, found)
+            self._place(waiting, found, policy)
             return
         messages: dict[str, list[Held]] = {}
         for held in waiting:
@@ -190,7 +194,7 @@ class Courier:
         for together in messages.values():
             self._finish(together, {held.recipient.number: attempt for held in together}, "")
 
-    def _place(self, recipients: Sequence[Held], site: Site) -> None:
+    def _place(self, recipients: Sequence[Held], site: Site, policy: StsPolicy | None) -> None:
         if not recipients:
             return
         config, limits = self.settings.config, self._rules.find(site)
@@ -200,7 +204,7 @@ class Courier:
             self._hold_back(recipients)
             return
         for held in recipients:
-            self.dispatch.place(held, site, find_terms(config, held.leased), limits)
+            self.dispatch.place(held, site, find_terms(config, held.leased, policy), limits)
         self._pump()
 
     def _pump(self) -> None:

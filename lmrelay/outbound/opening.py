@@ -16,7 +16,7 @@ from lmrelay.mail.outcome import Delayed, Fault
 from lmrelay.outbound.client import Connection
 from lmrelay.outbound.handshake import Handshake
 from lmrelay.outbound.steps import Step
-from lmrelay.outbound.tls import Demand, Level, proved_by
+from lmrelay.outbound.tls import Demand, Level
 from lmrelay.outbound.verdicts import Cause, Trouble, judge, judge_trouble
 from lmrelay.smtp.client_commands import build_ehlo
 from lmrelay.smtp.extensions import parse_extensions
@@ -26,10 +26,11 @@ from lmrelay.smtp.reply import Reply
 @frozen
 class TlsFailed:
     """
-    TLS did not come about, or not well enough. C{reason} in words.
+    TLS did not come about, or not well enough for C{policy}. C{reason} in words.
     """
 
     reason: str
+    policy: str
 
 
 @frozen
@@ -61,8 +62,11 @@ class Opening:
         if trouble or not self.demand.starttls:
             return trouble
         if "STARTTLS" not in self.connection.extensions:
-            return TlsFailed("the server does not offer STARTTLS") if self.demand.required > Level.NONE else None
+            return self._fail("the server does not offer STARTTLS") if self.demand.required > Level.NONE else None
         return await self._secure()
+
+    def _fail(self, reason: str) -> TlsFailed:
+        return TlsFailed(reason, self.demand.policy)
 
     async def _expect(self, step: Step, command: bytes = b"") -> Unready | None:
         answer = await self.connection.exchange(step, command)
@@ -76,7 +80,7 @@ class Opening:
         if isinstance(answer, Reply) and Step.EHLO.is_answered_by(answer.code):
             self.connection.extensions = parse_extensions(answer)
             return None
-        if isinstance(answer, Reply) and answer.is_permanent() and self.connection.tls is None:
+        if isinstance(answer, Reply) and answer.is_permanent() and self.connection.shown is None:
             self.connection.extensions = {}
             return await self._expect(Step.HELO, build_ehlo(self.name, verb="HELO"))
         return self._unready(Step.EHLO, answer)
@@ -94,18 +98,19 @@ class Opening:
         if isinstance(answer, Reply) and answer.code == 421:
             return self._unready(Step.STARTTLS, answer)
         if not _is_good(Step.STARTTLS, answer):
-            return TlsFailed(self._unready(Step.STARTTLS, answer).outcome.text)
+            return self._fail(self._unready(Step.STARTTLS, answer).outcome.text)
         self.connection.extensions = {}
-        trouble = await self.connection.start_tls(Handshake(self.connection.host, self.demand.policy, context))
+        handshake = Handshake(self.connection.host, context, self.demand.server_name)
+        trouble = await self.connection.start_tls(handshake)
         if trouble is not None:
-            return TlsFailed(f"{trouble.text} while {Step.HANDSHAKE.doing}")
-        tls = self.connection.tls
-        if not self.demand.allows(proved_by(tls)):
-            return TlsFailed(tls.reason if tls is not None else "the connection is not encrypted")
+            return self._fail(f"{trouble.text} while {Step.HANDSHAKE.doing}")
+        doubt = self.demand.doubt(self.connection.shown)
+        if doubt is not None:
+            return TlsFailed(doubt.reason, doubt.policy)
         unready = await self._introduce()
         # In TLS 1.3 a server can still refuse the handshake after we have finished ours.
         if unready is not None and unready.outcome.fault is Fault.NETWORK:
-            return TlsFailed(unready.outcome.text)
+            return self._fail(unready.outcome.text)
         return unready
 
     def _unready(self, step: Step, answer: Reply | Trouble) -> Unready:

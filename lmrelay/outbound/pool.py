@@ -19,7 +19,7 @@ from lmrelay.mail.outcome import Fault
 from lmrelay.outbound.client import Connection
 from lmrelay.outbound.connect import HostFailure, Target
 from lmrelay.outbound.route import Site
-from lmrelay.outbound.terms import Egress
+from lmrelay.outbound.terms import Egress, Load
 from lmrelay.outbound.tls import Demand
 
 IDLE = 5.0
@@ -64,25 +64,30 @@ class Dead:
 @frozen(eq=False)
 class Idle:
     """
-    An idle connection, for what it was opened, and since when.
+    An idle connection, of which site and egress it is, and since when.
     """
 
     connection: Connection
     site: Site
-    demand: Demand
     egress: Egress
     since: float
 
-    def serves(self, demand: Demand, egress: Egress, hosts: Sequence[str]) -> bool:
+    def demand_for(self, load: Load, site: Site, hosts: Sequence[str]) -> Demand | None:
         """
-        May it carry a message with that demand and egress, to one of these hosts? One in plaintext only
-        if it was opened for the same demand: STARTTLS was then tried as this one wants it.
+        What such mail asks of it, if it goes to one of these hosts and the connection is good enough for it. One in
+        plaintext is only if it was opened for the same demand: STARTTLS was then tried as this one wants it.
         """
         connection = self.connection
-        if connection.host not in hosts or egress != self.egress or not demand.allows(connection.proved):
-            return False
-        same = self.demand == demand
-        return same or (demand.starttls and connection.tls is not None)
+        if connection.host not in hosts or load.terms.egress != self.egress:
+            return None
+        if site.authenticated and not self.site.authenticated:
+            # What the DNS says of the host was not looked up when it was opened.
+            return None
+        demand = load.demand_of(connection.host, connection.demand.found)
+        if demand.barred is not None or demand.doubt(connection.shown) is not None:
+            return None
+        good = demand == connection.demand if connection.shown is None else demand.starttls
+        return demand if good else None
 
 
 @define(eq=False)
@@ -116,18 +121,20 @@ class Pool:
             self._dead.pop((connection.host, address, connection.source, lacked), None)
         connection.notify_lost(self._lose)
 
-    def take(self, site: Site, demand: Demand, egress: Egress, hosts: Sequence[str]) -> Connection | None:
+    def take(self, site: Site, load: Load, hosts: Sequence[str]) -> Connection | None:
         """
         An idle connection that may carry such a message, now in use.
         """
         for idle in reversed(self._of_site.get(site.groups, {}).values()):
-            if idle.connection.is_usable and idle.serves(demand, egress, hosts):
+            demand = idle.demand_for(load, site, hosts) if idle.connection.is_usable else None
+            if demand is not None:
                 self._drop(idle.connection)
                 self._used[idle.connection] = None
+                idle.connection.serve(demand)
                 return idle.connection
         return None
 
-    def put(self, connection: Connection, site: Site, demand: Demand, egress: Egress, most_messages: int) -> None:
+    def put(self, connection: Connection, site: Site, egress: Egress, most_messages: int) -> None:
         """
         It is not in use any more: idle, or closed if it served long enough.
         """
@@ -137,7 +144,7 @@ class Pool:
         if connection.transactions >= most_messages:
             connection.close()
             return
-        idle = Idle(connection, site, demand, egress, self.clock.seconds())
+        idle = Idle(connection, site, egress, self.clock.seconds())
         self._idle[connection] = idle
         self._of_site.setdefault(site.groups, OrderedDict())[connection] = idle
         if self._sweep is None:

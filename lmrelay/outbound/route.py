@@ -193,11 +193,14 @@ def order_addresses(ipv6: Sequence[str], ipv4: Sequence[str], *, ipv6_last: bool
 @frozen
 class Addresses:
     """
-    What a host's name led to. C{barred}: it has addresses, none of which may be connected to.
+    What a host's name led to. C{barred}: it has addresses, none of which may be connected to. C{authenticated}: the
+    DNS vouched for all of it. C{name} is where a CNAME chain ended; empty: there was none.
     """
 
     addresses: tuple[str, ...] = ()
     barred: bool = False
+    authenticated: bool = False
+    name: str = ""
 
 
 @define(eq=False)
@@ -233,9 +236,11 @@ class Router:
         questions: list[Deferred[Answer]] = [self.resolver.query(host, type, whose) for type in (AAAA, A)]
         answers = await DeferredList(questions, consumeErrors=True)
         families: list[list[str]] = []
+        said: list[Answer] = []
         trouble: Delayed | None = None
         for success, answer in answers:
             if success and isinstance(answer, Answer):
+                said.append(answer)
                 records = list(map(str, answer.records))
                 families.append(self.random.sample(records, len(records)))
             else:
@@ -245,7 +250,12 @@ class Router:
         good = [[address for address in family if is_allowed(address, networks)] for family in families]
         if trouble is not None and not any(good):
             return trouble
-        return Addresses(tuple(order_addresses(*good, ipv6_last=ipv6_last)), barred=bool(found) and not any(good))
+        return Addresses(
+            tuple(order_addresses(*good, ipv6_last=ipv6_last)),
+            barred=bool(found) and not any(good),
+            authenticated=bool(said) and all(answer.authenticated for answer in said),
+            name=next((answer.name for answer in said if answer.name), ""),
+        )
 
 
 def dns_trouble(error: object) -> Delayed:

@@ -8,10 +8,11 @@ do not hold up another's mail.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
-from typing import Union
+from collections.abc import Callable, Coroutine, Hashable, Sequence
+from typing import Any, Union
 
 from attrs import define, field
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -20,6 +21,7 @@ from lmrelay.interfaces import ISettings
 from lmrelay.mail.outcome import Delayed, Failed, Fault
 from lmrelay.outbound.route import Router, Site
 from lmrelay.outbound.sites import Held
+from lmrelay.outbound.sts import StsPolicy
 from lmrelay.shares import Shares, Turns
 from lmrelay.tasks import Tasks
 
@@ -35,22 +37,32 @@ answers with the zone's own TTL, this one saves the asking.
 """
 
 Found = Union[Site, Failed, Delayed]
+FindPolicy = Callable[[str, Hashable], Coroutine["Deferred[Any]", Any, "StsPolicy | None"]]
 
 log = Logger()
+
+
+async def no_policy(domain: str, whose: Hashable = None) -> StsPolicy | None:
+    """
+    Nobody published any.
+    """
+    return None
 
 
 @define(eq=False)
 class Routing:
     """
-    C{tell(recipients, found)} is called once for all that was added, perhaps at once.
+    C{tell(recipients, found, policy)} is called once for all that was added, perhaps at once; C{policy} is what the
+    domain published by MTA-STS, as C{find_policy} has it.
     """
 
     clock: IReactorTime
     router: Router
     settings: ISettings
-    tell: Callable[[Sequence[Held], Found], None]
+    tell: Callable[[Sequence[Held], Found, StsPolicy | None], None]
+    find_policy: FindPolicy
     _tasks: Tasks = field(factory=Tasks, init=False)
-    _known: OrderedDict[str, tuple[float, Found]] = field(factory=OrderedDict, init=False)
+    _known: OrderedDict[str, tuple[float, Found, StsPolicy | None]] = field(factory=OrderedDict, init=False)
     _waiting: dict[str, list[Held]] = field(factory=dict, init=False)
     _turns: Turns[str] = field(factory=lambda: Turns(Shares(MAX_ASKING, LEAST_ASKING)), init=False)
     _unasked: dict[str, set[Hashable]] = field(factory=dict, init=False)
@@ -64,7 +76,7 @@ class Routing:
         self._watch_settings()
         known = self._known.get(domain)
         if known is not None and known[0] > self.clock.seconds():
-            self.tell(recipients, known[1])
+            self.tell(recipients, known[1], known[2])
         else:
             self._wait(domain, recipients)
 
@@ -112,19 +124,23 @@ class Routing:
 
     async def _find(self, domain: str, party: Hashable) -> None:
         found: Found
+        policy = None
         try:
+            # Both at once, so that the one costs no more time than the other takes.
+            published = Deferred.fromCoroutine(self.find_policy(domain, party))
             found = await self.router.find_site(domain, self.settings.config.server.hostname, party)
+            policy = await published if isinstance(found, Site) else None
         except Exception:  # noqa: BLE001 - our own fault, logged; it delays mail
             log.failure("routing broke", domain=domain)
             found = Delayed("4.3.0", "the relay had an internal error", Fault.OURS)
         self._turns.end(party)
-        self._remember(domain, found)
-        self.tell(self._waiting.pop(domain), found)
+        self._remember(domain, found, policy)
+        self.tell(self._waiting.pop(domain), found, policy)
         self._ask()
 
-    def _remember(self, domain: str, found: Found) -> None:
+    def _remember(self, domain: str, found: Found, policy: StsPolicy | None) -> None:
         fresh = TROUBLE_FRESH if isinstance(found, Delayed) else FRESH
-        self._known[domain] = (self.clock.seconds() + fresh, found)
+        self._known[domain] = (self.clock.seconds() + fresh, found, policy)
         self._known.move_to_end(domain)
         while len(self._known) > MAX_KNOWN:
             self._known.popitem(last=False)

@@ -14,6 +14,8 @@ from attrs import frozen
 from lmrelay.config.values import Config, Route, TlsPolicy
 from lmrelay.interfaces import Leased
 from lmrelay.outbound.requirement import find_policy
+from lmrelay.outbound.sts import StsPolicy
+from lmrelay.outbound.tls import Demand, Rule, fold
 
 
 @frozen
@@ -48,22 +50,44 @@ def _of_family(sources: Sequence[str], address: str) -> list[str]:
 @frozen
 class Terms:
     """
-    C{tls} is what server, project, route and recipient domain say, C{require_tls} that the sender said REQUIRETLS.
+    C{tls} is what server, project, route and recipient domain say, C{require_tls} that the sender said REQUIRETLS,
+    C{sts} what the recipient domain published by MTA-STS.
     """
 
     tls: TlsPolicy
     egress: Egress = Egress()
     require_tls: bool = False
+    sts: StsPolicy | None = None
 
 
-def find_terms(config: Config, leased: Leased) -> Terms:
+@frozen
+class Load:
+    """
+    Mail with the same terms that goes to one site together, for recipients at C{domains} (A-labels).
+    """
+
+    terms: Terms
+    domains: frozenset[str]
+
+    def demand_of(self, host: str, found: tuple[Rule, ...] = ()) -> Demand:
+        """
+        What it asks of a connection to C{host}, of which these rules were found out.
+        """
+        sts = self.terms.sts
+        if sts is None:
+            return fold(self.terms.tls, (), found, (), self.domains)
+        return fold(self.terms.tls, sts.asks(host), found, sts.watches(host), self.domains)
+
+
+def find_terms(config: Config, leased: Leased, sts: StsPolicy | None = None) -> Terms:
     """
     The terms of mail in that lane now. A route or a project that is gone leaves those of what is above it.
     """
     lane = leased.lane
     policy = find_policy(config, lane.project, leased.route, lane.domain, leased.tls)
     project = config.projects.get(lane.project)
-    return Terms(policy, find_egress(config, project.route(leased.route) if project else None))
+    egress = find_egress(config, project.route(leased.route) if project else None)
+    return Terms(policy, egress, sts=None if policy is TlsPolicy.NONE else sts)
 
 
 def find_egress(config: Config, route: Route | None) -> Egress:

@@ -101,7 +101,7 @@ class Walk:
             now,
             failure.outcome,
             target.host,
-            target.address,
+            target.address or None,
             tls_failure=failure.tls_failure,
             source=target.source,
         )

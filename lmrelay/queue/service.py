@@ -42,6 +42,7 @@ from lmrelay.queue.commands import Obedience
 from lmrelay.queue.contents import Cache, Content, InlineReader, IReader, ThreadedReader
 from lmrelay.queue.disk import Disk
 from lmrelay.queue.leases import DOUBTED_AFTER, Lease, delete_orphans
+from lmrelay.queue.policies import PolicyStore
 from lmrelay.queue.privacy import make_folder
 from lmrelay.queue.recorder import Recorder
 from lmrelay.queue.releases import Releases
@@ -104,6 +105,7 @@ class QueueService:
     _upkeep: Upkeep = field(init=False)
     _releases: Releases = field(init=False)
     _token_use: TokenUse = field(init=False)
+    policies: PolicyStore = field(init=False)
     _site_memory: SiteMemory = field(init=False)
     _site_watch: SiteWatch = field(init=False)
     _checkpoints: Checkpoints = field(init=False)
@@ -211,6 +213,7 @@ class QueueService:
         self._site_memory = SiteMemory(self._writer, self._wall)
         watched = self._writer, self._reader, self._dispatch, self.worker, self._wall, self._taker.wake
         self._site_watch = SiteWatch(*watched)
+        self.policies = PolicyStore(self._writer, self._reader)
         self._token_use = TokenUse(self._writer, self._wall)
         self.returns = Bounces(self._writer, self._reader, self._wall, self._entropy)
         self._upkeep = Upkeep(self._writer, self._reader, self._settings, self._wall, self._sleep, self._have_parted)

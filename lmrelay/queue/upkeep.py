@@ -20,6 +20,7 @@ from lmrelay.errors import StoreError
 from lmrelay.interfaces import ISettings
 from lmrelay.queue.contents import IReader
 from lmrelay.queue.keys import cap_keys, forget_keys
+from lmrelay.queue.policies import forget_policies
 from lmrelay.queue.quotas import cap_counts, forget_counts
 from lmrelay.queue.schedule import latest_retry
 from lmrelay.queue.schema import attempt, bounce, chunk, command, event, is_open, message, recipient, webhook_delivery
@@ -41,7 +42,7 @@ Recipients forgotten in one transaction, but for the last message's.
 
 STEP_EXPIRED = 2000
 """
-Keys, counts, and sites deleted in one transaction, at most.
+Keys, counts, policies and sites deleted in one transaction, at most.
 """
 
 BREATH = 0.05
@@ -116,15 +117,16 @@ def forget_messages(connection: Connection, items: Sequence[Sequence[str]]) -> l
 
 def forget_expired(connection: Connection, items: Sequence[float]) -> list[bool]:
     """
-    Delete, as of that time, orders long carried out, keys and counts that mean nothing any more, and sites of which
-    nothing was heard for long. Is there more?
+    Delete, as of that time, orders long carried out, keys, counts and policies that mean nothing any more, and sites of
+    which nothing was heard for long. Is there more?
 
     Keys that a clock which was ahead would keep for too long are brought near.
     """
     now = max(items)
     cap_keys(connection, now)
     connection.execute(delete(command).where(command.c.done_at < now - ANSWERED_FOR))
-    gone = [forget(connection, now, STEP_EXPIRED) for forget in (forget_keys, forget_counts, forget_sites)]
+    forgetting = (forget_keys, forget_counts, forget_policies, forget_sites)
+    gone = [forget(connection, now, STEP_EXPIRED) for forget in forgetting]
     return [STEP_EXPIRED in gone] * len(items)
 
 

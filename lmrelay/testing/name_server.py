@@ -134,16 +134,17 @@ class FakeResolver:
         chain, end = self.zone.follow(name, type)
         said = self.zone.look_up(end, type)
         if self.reactor is None or not said.delay:
-            return self._answer(name, said, looping=len(chain) == MAX_ALIASES)
+            return self._answer(name, said, end, looping=len(chain) == MAX_ALIASES)
         waiting: Deferred[Answer] = Deferred()
-        self.reactor.callLater(said.delay, lambda: self._answer(name, said, False).chainDeferred(waiting))
+        self.reactor.callLater(said.delay, lambda: self._answer(name, said, end, False).chainDeferred(waiting))
         return waiting
 
-    def _answer(self, name: str, said: Said, looping: bool) -> Deferred[Answer]:
+    def _answer(self, name: str, said: Said, end: str, looping: bool) -> Deferred[Answer]:
         if said.silent or looping or said.rcode not in (dns.OK, dns.ENAME):
             why = "no answer" if said.silent else "an alias loop" if looping else f"response code {said.rcode}"
             return fail(DnsError(f"{why} for {name}"))
-        return succeed(Answer(said.records, said.rcode == dns.OK, said.authenticated, float(said.ttl)))
+        alias = end if end != name else ""
+        return succeed(Answer(said.records, said.rcode == dns.OK, said.authenticated, float(said.ttl), alias))
 
 
 class _Reactor(IReactorTCP, IReactorUDP, IReactorTime):

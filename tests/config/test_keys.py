@@ -59,7 +59,7 @@ GOOD: list[tuple[str, object, object]] = [
     ("delivery.source_address", [], ()),
     ("delivery.ehlo_name", "Out.Example.COM", "out.example.com"),
     ("delivery.mta_sts", False, False),
-    ("delivery.dane", "on", v.Switch.ON),
+    ("delivery.dane", "off", v.Switch.OFF),
     ("delivery.tls_reports", False, False),
     ("delivery.timeouts.connect", "5s", 5.0),
     ("delivery.timeouts.command", "5s", 5.0),

@@ -414,6 +414,17 @@ def test_anything(main: dict[str, Any], project: dict[str, Any]) -> None:
         assert problems is None or (problems and all(problem.reason for problem in problems))
 
 
+def test_dane_needs_name_servers_that_validate(tmp_path: Path) -> None:
+    """
+    Asked for, it is refused where nothing could come of it; left to the relay, it goes by the name servers.
+    """
+    for dane, validating in (("on", True), ("auto", False), ("auto", True), ("off", False)):
+        main = complete(tmp_path, delivery={"dane": dane}, dns={"validating": validating})
+        assert v.Switch(dane) is read(tmp_path, main).delivery.dane
+    main = complete(tmp_path, delivery={"dane": "on"})
+    assert ['lmrelay.toml: delivery.dane: is "on", and needs [dns] validating = true'] == complaints(tmp_path, main)
+
+
 def refusal(path: Path) -> tuple[Problem, ...] | None:
     """
     What is wrong with it; None if nothing is.

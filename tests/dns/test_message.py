@@ -195,12 +195,12 @@ def test_negative_answer(soa: tuple[int, int] | None, expected: float, rcode: in
 
 def test_aliases() -> None:
     """
-    The records at the end of a chain are the answer; its TTL counts too.
+    The records at the end of a chain are the answer, which says where that is; its TTL counts too.
     """
     said = read(
         octets(cname("b.example", "B1.example"), cname("b1.example", "b2.example", 20), mx("m.x", name="b2.example"))
     )
-    assert ((MxRecord(10, "m.x"),), 20.0) == (said.records, said.ttl)
+    assert ((MxRecord(10, "m.x"),), 20.0, "b2.example") == (said.records, said.ttl, said.name)
 
 
 def test_alias_that_ends_in_nothing_said() -> None:

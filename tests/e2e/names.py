@@ -2,7 +2,8 @@
 A name server of the tests' own, in a thread: an independent peer, so nothing of lmrelay or Twisted is in it.
 
 It answers over UDP from a table that a test may change at any time. A name it does not
-know is NXDOMAIN; a name in C{failing} is SERVFAIL; one in C{silent} gets no answer.
+know is NXDOMAIN; a name in C{failing} is SERVFAIL; one in C{silent} gets no answer. What is at or below a domain in
+C{signed} is told with the AD bit, as a validating server tells it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import struct
 import threading
 from ipaddress import IPv4Address, IPv6Address
 
-A, MX, AAAA = 1, 15, 28
+A, MX, TXT, AAAA, TLSA = 1, 15, 16, 28, 52
 NOERROR, SERVFAIL, NXDOMAIN = 0, 2, 3
 TTL = 60
 
@@ -26,6 +27,7 @@ class NameServer:
         self.records: dict[tuple[str, int], list[bytes]] = {}
         self.failing: set[str] = set()
         self.silent: set[str] = set()
+        self.signed: set[str] = set()
         self.asked: list[tuple[str, int]] = []
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
@@ -57,6 +59,18 @@ class NameServer:
         """
         self.records.setdefault((domain.lower(), MX), []).append(struct.pack("!H", preference) + packed_name(host))
 
+    def txt(self, name: str, text: str) -> None:
+        """
+        C{name} has only this TXT record, of at most 255 octets.
+        """
+        self.records[name.lower(), TXT] = [bytes([len(text)]) + text.encode("ascii")]
+
+    def tlsa(self, name: str, *records: bytes) -> None:
+        """
+        C{name} has only these TLSA records.
+        """
+        self.records[name.lower(), TLSA] = list(records)
+
     def _serve(self) -> None:
         while True:
             query, peer = self._socket.recvfrom(4096)
@@ -83,6 +97,8 @@ class NameServer:
         else:
             code = NXDOMAIN
         flags = 0x8580 | code  # a response, authoritative, recursion desired and available
+        if any(f".{name}".endswith(f".{domain}") for domain in self.signed):
+            flags |= 0x0020
         header = query[:2] + struct.pack("!HHHHH", flags, 1, len(records), 0, 0)
         return header + query[12 : end + 4] + b"".join(resource(kind, data) for data in records)
 

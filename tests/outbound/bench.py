@@ -32,6 +32,18 @@ CONTENT = b"From: a@a.example\r\nSubject: x\r\n\r\nHello\r\n"
 TIMEOUTS = DeliveryTimeouts(connect=30.0, command=300.0, data=600.0)
 
 
+class Connecting:
+    """
+    A connector of the network's.
+    """
+
+    def getDestination(self) -> None:
+        pass
+
+    def stopConnecting(self) -> None:
+        pass
+
+
 class Network(Clock):
     """
     A reactor whose TCP ends in memory: at the servers by address, or nowhere.
@@ -51,6 +63,7 @@ class Network(Clock):
             return None
         server = self.servers[host]
         if server is None:
+            factory.startedConnecting(Connecting())
             self.callLater(timeout, factory.clientConnectionFailed, None, Failure(TimeoutError("no answer in time")))
             return None
         protocol = factory.buildProtocol(None)

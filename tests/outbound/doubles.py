@@ -11,14 +11,14 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from lmrelay.config.values import Config, Kind, Project, Server
+from lmrelay.config.values import Config, Kind, Project, Server, TlsPolicy
 from lmrelay.interfaces import IContent, IQueue, ISettings, Lane, Leased, LeasedRecipient, RecipientKey, SiteState
 from lmrelay.mail.address import Address
 from lmrelay.mail.envelope import Recipient
 from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Failed, Fault, Tls
 from lmrelay.outbound.connect import HostFailure, Target
 from lmrelay.outbound.steps import Step
-from lmrelay.outbound.tls import Demand, proved_by
+from lmrelay.outbound.tls import Demand, Shown, configured
 from lmrelay.outbound.verdicts import STOPPING, Reach, Trouble, Verdict, judge_trouble
 from lmrelay.smtp.reply import reply
 
@@ -31,6 +31,8 @@ TOO_BIG = Verdict(Failed("5.3.4", "too big", Fault.RECEIVER, reply(552, "5.3.4",
 SLOWER = Verdict(
     Delayed("4.7.0", "slow down", Fault.POLICY, reply(421, "4.7.0", "slow down")), Reach.SITE, slow_down=True
 )
+SHOWN = Shown("TLSv1.3", "AES", "")
+PLAIN = configured(TlsPolicy.NONE)
 TLS = Tls("TLSv1.3", "AES", True, "", "opportunistic")
 
 
@@ -123,6 +125,8 @@ class FakeConnection:
     connector: FakeConnector
     host: str
     address: str
+    shown: Shown | None = None
+    demand: Demand = PLAIN
     tls: Tls | None = None
     tls_failure: str = ""
     source: str = ""
@@ -134,9 +138,9 @@ class FakeConnection:
     at: Step = Step.MAIL
     lost: Callable[[object], None] | None = None
 
-    @property
-    def proved(self):
-        return proved_by(self.tls)
+    def serve(self, demand: Demand) -> None:
+        self.demand = demand
+        self.tls = demand.describe(self.shown) if self.shown else None
 
     async def deliver(self, leased, content):
         self.transactions += 1
@@ -188,7 +192,7 @@ class FakeConnector:
     down: dict[str, Delayed] = field(factory=dict)
     slow_down: bool = False
     of_host: bool = False
-    tls: Tls | None = None
+    shown: Shown | None = None
     asked: list[tuple[Target, Demand]] = field(factory=list)
     opened: list[FakeConnection] = field(factory=list)
     hold: bool = False
@@ -202,7 +206,8 @@ class FakeConnector:
         outcome = self.down.get(target.host) or self.down.get(target.address)
         if outcome is not None:
             return HostFailure(target, outcome, self.of_host, self.slow_down)
-        connection = FakeConnection(self, target.host, target.address, self.tls, source=target.source)
+        connection = FakeConnection(self, target.host, target.address, self.shown, source=target.source)
+        connection.serve(demand)
         self.opened.append(connection)
         return connection
 

@@ -21,6 +21,7 @@ from lmrelay.testing.name_server import FakeResolver, Said, Zone
 from tests.outbound.doubles import (
     BUSY,
     OK,
+    SHOWN,
     SLOWER,
     STALE,
     TLS,
@@ -85,7 +86,7 @@ class TestOutcomes(Deliveries):
         """
         A message goes to the best host, and its attempt says where.
         """
-        self.connector.tls = TLS
+        self.connector.shown = SHOWN
         self.take(leased("m1", 0, 3))
         attempt = self.queue.settled["m1", 3]
         self.assertEqual(
@@ -323,6 +324,21 @@ class TestTls(Deliveries):
         self.settings.config = config(delivery=Delivery(domains=domains))
         self.take(leased("m2"))
         self.assertEqual(["opportunistic", "enforced"], [demand.policy for _, demand in self.connector.asked])
+
+    def test_kept_connection_serves_what_it_proved(self) -> None:
+        """
+        Mail that demands more uses a connection opened for less if that showed enough; each attempt says who ruled.
+        """
+        enforced = config(delivery=Delivery(domains={"b.example": DomainDelivery(TlsPolicy.ENFORCED)}))
+        for distrust, connections in (("", 1), ("the certificate is self-signed", 2)):
+            self.setUp()
+            self.connector.shown = evolve(SHOWN, distrust=distrust)
+            self.take(leased("m1"))
+            self.settings.config = enforced
+            self.take(leased("m2"))
+            self.assertEqual(connections, len(self.connector.opened))
+            policies = [self.queue.settled[message, 0].tls.policy for message in ("m1", "m2")]
+            self.assertEqual(["opportunistic", "enforced"], policies)
 
 
 class TestConnections(Deliveries):

@@ -5,12 +5,24 @@ from itertools import product
 from random import Random
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from lmrelay.config.values import Project, Route, TlsPolicy
 from lmrelay.interfaces import Answer, MxRecord
-from lmrelay.mail.outcome import Failed
+from lmrelay.mail.outcome import Delayed, Failed
 from lmrelay.outbound.requirement import choose_policy, find_policy
-from lmrelay.outbound.route import MAX_HOSTS, Site, choose_site, is_allowed, order_addresses
+from lmrelay.outbound.route import (
+    AAAA,
+    MAX_HOSTS,
+    A,
+    Addresses,
+    Router,
+    Site,
+    choose_site,
+    is_allowed,
+    order_addresses,
+)
+from lmrelay.testing.name_server import FakeResolver, Said, Zone
 from tests.outbound.doubles import config
 
 NONE, OPPORTUNISTIC, ENFORCED = TlsPolicy.NONE, TlsPolicy.OPPORTUNISTIC, TlsPolicy.ENFORCED
@@ -246,6 +258,27 @@ def test_policy_of_the_configuration() -> None:
     found = [find_policy(settings, *where, "b.example") for where in (("acme", "strict"), ("acme", ""), ("x", "y"))]
     assert [ENFORCED, NONE, OPPORTUNISTIC] == found
     assert ENFORCED is find_policy(settings, "x", "y", "b.example", ENFORCED)
+
+
+@pytest.mark.parametrize(
+    ("ipv4", "ipv6", "expected"),
+    [
+        (Said(("8.8.8.8",), authenticated=True), Said((), authenticated=True), True),
+        (Said(("8.8.8.8",), authenticated=True), Said((), authenticated=False), False),
+        (Said(("8.8.8.8",), authenticated=False), Said(("2606:4700::1",), authenticated=True), False),
+        (Said(("8.8.8.8",), authenticated=True), Said(rcode=2), True),
+    ],
+)
+def test_authenticated_addresses(ipv4: Said, ipv6: Said, expected: bool) -> None:
+    """
+    The DNS vouches for a host's addresses if it does for all that it answered; an alias is told.
+    """
+    zone = Zone().say("mx.example", A, ipv4).say("mx.example", AAAA, ipv6).alias("alias.example", "mx.example")
+    router = Router(FakeResolver(zone), Random(1))
+    for host, name in (("mx.example", ""), ("alias.example", "mx.example")):
+        found: list[Addresses | Delayed] = []
+        Deferred.fromCoroutine(router.find_addresses(host, ())).addCallback(found.append)
+        assert [(expected, name)] == [(one.authenticated, one.name) for one in found if isinstance(one, Addresses)]
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from lmrelay.config.values import TlsPolicy
-from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault, Tls
+from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault
 from lmrelay.outbound.steps import ENDS, Step
-from lmrelay.outbound.tls import Level, configured, proved_by
 from lmrelay.outbound.verdicts import Cause, Reach, Trouble, judge, judge_trouble
 from lmrelay.smtp.reply import reply
 
@@ -174,20 +172,3 @@ def test_end_of_data_warns() -> None:
     outcome = judge_trouble(Step.END_OF_DATA, Trouble(Cause.LOST, "gone")).outcome
     assert isinstance(outcome, Delayed)
     assert "may be sent more than once" in outcome.text
-
-
-def test_levels() -> None:
-    """
-    A connection carries what asks for no more than it proved.
-    """
-    encrypted = Tls("TLSv1.3", "x", False, "self-signed", "opportunistic")
-    verified = Tls("TLSv1.3", "x", True, "", "opportunistic")
-    old = Tls("TLSv1.1", "x", True, "", "opportunistic")
-    proved = [Level.NONE, Level.ENCRYPTED, Level.ENCRYPTED, Level.AUTHENTICATED]
-    assert proved == [*map(proved_by, (None, encrypted, old, verified))]
-    allowed = {policy: [configured(policy).allows(level) for level in Level] for policy in TlsPolicy}
-    assert allowed == {
-        TlsPolicy.NONE: [True, True, True],
-        TlsPolicy.OPPORTUNISTIC: [True, True, True],
-        TlsPolicy.ENFORCED: [False, False, True],
-    }
