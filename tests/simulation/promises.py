@@ -141,18 +141,14 @@ class Promises:
         """
         arrived = _count(self._arrivals())
         for id_, about in store.messages.items():
-            for row in store.recipients[id_]:
+            for row in store.recipients[id_] if not about.notification else ():
                 key = (about.subject, row.address)
-                count, most = (
-                    arrived.pop(key, 0) if not about.notification else 0,
-                    self._explained(store, row, key),
-                )
-                if about.notification:
-                    continue
+                count, most = arrived.pop(key, 0), self._explained(store, row, key)
                 if row.state == DELIVERED and not count:
                     yield f"{key} is recorded as delivered and never arrived"
                 if count > most:
                     yield f"{key} ({row.state}) arrived {count} times, explained are {most}"
+        # The relay's own notifications have other subjects, and are looked at apart.
         yield from (f"{key} arrived and is nowhere recorded" for key in arrived if key[0].startswith("L"))
 
     def _check_events(self, store: _Store) -> Iterator[str]:
@@ -200,7 +196,7 @@ class Promises:
             if any(row.state in OPEN for row in rows):
                 wanted.add(about.body)
             for row in rows:
-                if row.state in (*OPEN,) and row.due is None and row.owner is None:
+                if row.state in OPEN and row.due is None and row.owner is None:
                     yield f"{about.subject} to {row.address} ({row.state}) waits for nobody"
                 if row.state == DEFERRED and not row.attempts:
                     yield f"{about.subject} to {row.address} was deferred without an attempt"
