@@ -121,6 +121,7 @@ class Submission:
     C{body_hash} is the SHA-256 of the body for a signature made when sending (RFC 6376, relaxed; empty: none is made
     then), C{return_path} the domain of the signed envelope sender that each recipient gets (empty: the envelope's own
     stays), both fixed at acceptance. C{tls_optional}: its head says C{TLS-Required: No} (RFC 8689 §3).
+    C{sandbox}: nothing of it leaves; every recipient is as if delivered.
     """
 
     project: str
@@ -147,6 +148,7 @@ class Submission:
     body_hash: bytes = b""
     return_path: str = ""
     tls_optional: bool = False
+    sandbox: bool = False
 
 
 class IBody(Interface):
@@ -306,7 +308,7 @@ class Leased:
     reverse path is then null, and nothing is told of its failure). C{tls} is what project and
     route promised when it was accepted; None: neither said anything. C{tags}, C{metadata}: for logs.
     C{redact}: neither subject nor addresses may stand in a log. C{require_tls}: its sender said REQUIRETLS
-    (RFC 8689 §2). C{unsubscribe}, C{body_hash}, C{return_path}, C{tls_optional}: see L{Submission}.
+    (RFC 8689 §2). C{unsubscribe}, C{body_hash}, C{return_path}, C{tls_optional}, C{sandbox}: see L{Submission}.
     """
 
     message_id: str
@@ -331,6 +333,7 @@ class Leased:
     return_path: str = ""
     require_tls: bool = False
     tls_optional: bool = False
+    sandbox: bool = False
 
     @property
     def is_personal(self) -> bool:

@@ -39,6 +39,7 @@ TABLES = {
     "log": values.Log,
 }
 NO_DEFAULT = {("timeouts", "session"), ("delivery", "ca_file"), ("webhooks", "ca_file"), ("http", "listen")} | {
+    ("http", "password_hash"),
     ("delivery", "bounce_from"),
     ("delivery", "ehlo_name"),
     ("delivery", "receivers"),

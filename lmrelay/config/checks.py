@@ -268,6 +268,7 @@ _TIME = Check(_positive)
 _COUNT = Check(_between(1, 1_000_000))
 _MESSAGES = Check(_between(1, MOST_MESSAGES))
 _PORT = _between(1, 65535)
+_SECRET = Check(_pattern(r"whsec_[A-Za-z0-9+/=_-]{8,}", "whsec_ and at least 8 letters and digits"))
 
 CHECKS: Mapping[tuple[type, str], Check] = {
     (v.Server, "hostname"): Check(_hostname),
@@ -316,6 +317,9 @@ CHECKS: Mapping[tuple[type, str], Check] = {
     (v.Webhooks, "timeout"): _TIME,
     (v.Webhooks, "header_prefix"): Check(_pattern(r"[A-Za-z][A-Za-z0-9-]{0,63}", "the beginning of a header name")),
     (v.Http, "listen"): Check(_listen),
+    (v.Http, "password_hash"): Check(
+        _pattern(r"scrypt(?:\$[A-Za-z0-9+/=]+){5}", "what `lmrelay status password` makes, scrypt$…")
+    ),
     (v.Log, "level"): Check(_one_of(*LEVELS)),
     (v.Token, "name"): Check(_pattern(r"[^\x00-\x1f\x7f]{1,255}", "1 to 255 printable characters")),
     (v.Token, "id"): Check(_pattern(r"[A-Za-z0-9]{12}", "12 letters and digits")),
@@ -335,13 +339,24 @@ CHECKS: Mapping[tuple[type, str], Check] = {
     (v.Route, "ehlo_name"): Check(_hostname),
     (v.Route, "max_messages_per_hour"): _MESSAGES,
     (v.Route, "max_messages_per_day"): _MESSAGES,
+    (v.Webhook, "name"): Check(check_slug),
     (v.Webhook, "url"): Check(_url),
-    (v.Webhook, "secret"): Check(_pattern(r"whsec_[A-Za-z0-9+/=_-]{8,}", "whsec_ and at least 8 letters and digits")),
+    (v.Webhook, "secret"): _SECRET,
+    (v.Webhook, "previous_secret"): _SECRET,
     (v.Webhook, "events"): Check(_not_empty),
     (v.Webhook, "events[]"): Check(
         _pattern(r"\*|[a-z_]+\.(?:\*|[a-z_]+)", 'an event or a pattern such as "message.*"')
     ),
+    (v.Webhook, "routes[]"): Check(check_slug),
+    (v.Webhook, "batch"): Check(_between(1, 100)),
 }
+
+
+def _check_project(project: v.Project) -> Iterator[tuple[str, str]]:
+    names = [webhook.name for webhook in project.webhooks]
+    for number, webhook in enumerate(project.webhooks):
+        if names.index(webhook.name) < number:
+            yield f"webhooks[{number}].name", f'"{webhook.name}" is used twice'
 
 
 def _check_listener(listener: v.Listener) -> Iterator[tuple[str, str]]:
@@ -354,8 +369,17 @@ def _check_route(route: v.Route) -> Iterator[tuple[str, str]]:
         yield "unsubscribe_url", ONLY_BROADCAST
 
 
+def _check_http(http: v.Http) -> Iterator[tuple[str, str]]:
+    if http.status and http.listen is None:
+        yield "status", "expected listen to be set too: that is where it is served"
+    elif http.status and not http.password_hash and not ip_address(split_port(http.listen or "", 0, "")[0]).is_loopback:
+        yield "password_hash", "is required where listen is not on loopback: the status page shows whose mail it is"
+
+
 WHOLE: Mapping[type, Callable[[Any], Iterable[tuple[str, str]]]] = {
+    v.Http: _check_http,
     v.Listener: _check_listener,
+    v.Project: _check_project,
     v.Route: _check_route,
 }
 """

@@ -321,10 +321,13 @@ class Webhooks:
 @frozen
 class Http:
     """
-    C{listen} None: off.
+    C{listen} None: off. C{status}: the status page is served too, to those who know the password of C{password_hash}
+    (empty: to whoever reaches the port, which must then be on loopback).
     """
 
     listen: str | None = None
+    status: bool = False
+    password_hash: str = ""
 
 
 @frozen
@@ -377,9 +380,19 @@ class Route:
 
 @frozen
 class Webhook:
+    """
+    An endpoint of a project's. C{name} is its own within the project. C{previous_secret} signs too (empty: none is in
+    use). No C{routes}: those of all. C{batch} is how many events one request may bring.
+    """
+
+    name: str
     url: str
-    secret: str
+    secret: str = field(repr=False)
+    previous_secret: str = field(default="", repr=False)
     events: tuple[str, ...] = ("message.*",)
+    routes: tuple[str, ...] = ()
+    enabled: bool = True
+    batch: int = 1
 
 
 @frozen

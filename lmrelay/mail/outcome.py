@@ -90,6 +90,7 @@ class Attempt:
     C{host} and C{address} are the MX host and its IP address, None where the try
     ended before there was one. C{offered}: MAIL was sent there. C{tls} is None for plaintext. C{tls_failure} is why
     TLS that was offered was not used. C{source} is the address of ours that was chosen (empty: the system chose).
+    C{trace} is what was said, as JSON (empty: nothing is told).
     """
 
     started_at: float
@@ -101,3 +102,4 @@ class Attempt:
     tls_failure: str = ""
     offered: bool = False
     source: str = ""
+    trace: str = ""

@@ -70,6 +70,7 @@ def message_row(
         "return_path": submission.return_path or None,
         "require_tls": envelope.require_tls,
         "tls_optional": submission.tls_optional,
+        "sandbox": submission.sandbox,
     }
 
 
@@ -156,6 +157,7 @@ def read_leased(row: Any, lane: Lane, recipients: Iterable[LeasedRecipient]) -> 
         row.return_path or "",
         row.require_tls,
         row.tls_optional,
+        row.sandbox,
     )
 
 
@@ -202,6 +204,7 @@ def make_leased(
             return_path=submission.return_path,
             require_tls=envelope.require_tls,
             tls_optional=submission.tls_optional,
+            sandbox=submission.sandbox,
         )
         for domain, members in lanes.items()
     ]

@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 
 QUEUED, DEFERRED, HELD = "queued", "deferred", "held"
-DELIVERED, FAILED, DELETED = "delivered", "failed", "deleted"
+DELIVERED, FAILED, DELETED, SUPPRESSED = "delivered", "failed", "deleted", "suppressed"
 OPEN = (QUEUED, DEFERRED, HELD)
 WAITING = (QUEUED, DEFERRED)
 
@@ -78,6 +78,7 @@ message = Table(
     Column("return_path", Text),
     Column("require_tls", Boolean, nullable=False, server_default=false()),
     Column("tls_optional", Boolean, nullable=False, server_default=false()),
+    Column("sandbox", Boolean, nullable=False, server_default=false()),
 )
 Index("ix_message_received_at", message.c.received_at)
 
@@ -152,6 +153,7 @@ attempt = Table(
     Column("tls_failure", Text, nullable=False),
     Column("offered", Boolean),
     Column("source", Text),
+    Column("trace", Text),
 )
 
 event = Table(
@@ -179,7 +181,58 @@ webhook_delivery = Table(
     Column("due", Double),
     Column("owner", String(26)),
     Column("last", Text, nullable=False),
+    Column("project", Text, nullable=False, server_default=""),
+    Column("state", Text, nullable=False, server_default="waiting"),
+    Column("ended_at", Double),
 )
+_told_at = webhook_delivery.c.due.is_not(None)
+_being_told = webhook_delivery.c.owner.is_not(None)
+Index(
+    "ix_webhook_delivery_project",
+    webhook_delivery.c.project,
+    webhook_delivery.c.endpoint,
+    webhook_delivery.c.due,
+    sqlite_where=_told_at,
+    postgresql_where=_told_at,
+)
+Index(
+    "ix_webhook_delivery_owner",
+    webhook_delivery.c.owner,
+    sqlite_where=_being_told,
+    postgresql_where=_being_told,
+)
+"""
+What endpoints are to be told: C{endpoint} is the name of one of the project's. C{state} is waiting, delivered or dead;
+what waits has a time when it is C{due}, or an C{owner} who is telling it now.
+"""
+
+webhook_attempt = Table(
+    "webhook_attempt",
+    metadata,
+    Column("event", _BIG, primary_key=True, autoincrement=False),
+    Column("endpoint", Text, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("started_at", Double, nullable=False),
+    Column("ended_at", Double, nullable=False),
+    Column("status", Integer),
+    Column("text", Text, nullable=False),
+    Column("body", Text, nullable=False),
+)
+"""
+How it went: the HTTP status, or in C{text} why there was none; C{body} is the beginning of the answer's.
+"""
+
+webhook_endpoint = Table(
+    "webhook_endpoint",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("endpoint", Text, primary_key=True),
+    Column("disabled_at", Double),
+    Column("reason", Text, nullable=False),
+)
+"""
+Endpoints that are told nothing since they said that they are gone, or somebody switched them off.
+"""
 
 suppression = Table(
     "suppression",
@@ -190,7 +243,14 @@ suppression = Table(
     Column("reason", Text, nullable=False),
     Column("added_at", Double, nullable=False),
     Column("expires_at", Double),
+    Column("message", String(26)),
+    Column("text", Text, nullable=False, server_default=""),
 )
+Index("ix_suppression_expires_at", suppression.c.expires_at)
+"""
+Addresses (in the form that all spellings have in common) that a project's mail is not sent to; C{route} is empty where
+that holds for all of its routes. C{message}: whose failure it came from, and in C{text} the receiver's words.
+"""
 
 idempotency = Table(
     "idempotency",

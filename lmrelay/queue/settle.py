@@ -213,6 +213,7 @@ def _attempt_row(row: Open, count: int, made: Attempt, words: str) -> Row:
         "tls_failure": made.tls_failure,
         "offered": made.offered,
         "source": made.source or None,
+        "trace": made.trace or None,
     }
 
 

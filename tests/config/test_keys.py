@@ -76,6 +76,8 @@ GOOD: list[tuple[str, object, object]] = [
     ("webhooks.allow_networks", ["127.0.0.0/8"], (ip_network("127.0.0.0/8"),)),
     ("http.listen", "127.0.0.1:9100", "127.0.0.1:9100"),
     ("http.listen", "[::1]:9100", "[::1]:9100"),
+    ("http.status", False, False),
+    ("http.password_hash", "scrypt$16384$8$1$c2FsdA==$aGFzaA==", "scrypt$16384$8$1$c2FsdA==$aGFzaA=="),
     ("log.format", "json", v.LogFormat.JSON),
     ("log.level", "debug", "debug"),
 ]  # fmt: skip
@@ -183,6 +185,9 @@ BAD: list[tuple[str, object, str]] = [
     ("http.listen", "127.0.0.1", "expected an address and a port"),
     ("http.listen", "localhost:80", "expected an address and a port"),
     ("http.listen", 80, NO_TEXT),
+    ("http.status", "yes", "expected true or false"),
+    ("http.status", True, "expected listen to be set too"),
+    ("http.password_hash", "secret", "expected what `lmrelay status password` makes"),
     ("log.format", "xml", "expected one of 'text', 'json'"),
     ("log.level", "verbose", "expected one of 'debug', 'info', 'warn', 'error', 'critical'"),
 ]  # fmt: skip
@@ -305,6 +310,15 @@ GOOD_PROJECT: list[tuple[str, object, object]] = [
     ("max_connections", 1_000_000, 1_000_000),
 ]  # fmt: skip
 
+
+def hook(**keys: object) -> dict[str, object]:
+    """
+    A webhook as it is written; None leaves a key out.
+    """
+    written = {"name": "shop", "url": "https://a.example", "secret": "whsec_12345678"} | keys
+    return {key: value for key, value in written.items() if value is not None}
+
+
 BAD_PROJECT: list[tuple[str, object, str]] = [
     ("smtp", "on", "smtp: expected true or false, not a string"),
     ("domains", "acme.example", "domains: expected a list, not a string"),
@@ -378,16 +392,22 @@ BAD_PROJECT: list[tuple[str, object, str]] = [
     ("tokens", [token(secret="x")], "tokens[0].secret: unknown key"),
     ("tokens", [token(), token("bbbbbbbbbbbb")], "tokens: 2 tokens are named 'web'"),
     ("tokens", [token(), token(name="other")], "tokens[1].id: is that of a token of project acme too"),
-    ("webhooks", [{"url": "https://a.example"}], "webhooks[0].secret: is required"),
-    ("webhooks", [{"url": "ftp://a.example", "secret": "whsec_12345678"}], "webhooks[0].url: expected a URL"),
-    ("webhooks", [{"url": "https://", "secret": "whsec_12345678"}], "webhooks[0].url: expected a URL"),
-    ("webhooks", [{"url": "https://[::1", "secret": "whsec_12345678"}], "webhooks[0].url: expected a URL"),
-    ("webhooks", [{"url": "https://a.example:x", "secret": "whsec_12345678"}], "webhooks[0].url: expected a URL"),
-    ("webhooks", [{"url": "https://a.example", "secret": "x"}], "webhooks[0].secret: expected whsec_"),
-    ("webhooks", [{"url": "https://a.example", "secret": "whsec_12345678", "events": []}],
-     "webhooks[0].events: expected at least one"),
-    ("webhooks", [{"url": "https://a.example", "secret": "whsec_12345678", "events": ["a b"]}],
-     "webhooks[0].events[0]: expected an event"),
+    ("webhooks", [hook(secret=None)], "webhooks[0].secret: is required"),
+    ("webhooks", [hook(name=None)], "webhooks[0].name: is required"),
+    ("webhooks", [hook(name="a b")], "webhooks[0].name: expected a slug"),
+    ("webhooks", [hook(), hook()], 'webhooks[1].name: "shop" is used twice'),
+    ("webhooks", [hook(url="ftp://a.example")], "webhooks[0].url: expected a URL"),
+    ("webhooks", [hook(url="https://")], "webhooks[0].url: expected a URL"),
+    ("webhooks", [hook(url="https://[::1")], "webhooks[0].url: expected a URL"),
+    ("webhooks", [hook(url="https://a.example:x")], "webhooks[0].url: expected a URL"),
+    ("webhooks", [hook(secret="x")], "webhooks[0].secret: expected whsec_"),
+    ("webhooks", [hook(previous_secret="x")], "webhooks[0].previous_secret: expected whsec_"),
+    ("webhooks", [hook(events=[])], "webhooks[0].events: expected at least one"),
+    ("webhooks", [hook(events=["a b"])], "webhooks[0].events[0]: expected an event"),
+    ("webhooks", [hook(routes=["a b"])], "webhooks[0].routes[0]: expected a slug"),
+    ("webhooks", [hook(batch=0)], "webhooks[0].batch: expected a number from 1 to 100"),
+    ("webhooks", [hook(batch=101)], "webhooks[0].batch: expected a number from 1 to 100"),
+    ("webhooks", [hook(enabled="yes")], "webhooks[0].enabled: expected true or false"),
 ]  # fmt: skip
 
 
@@ -525,7 +545,9 @@ def test_token(tmp_path: Path) -> None:
         "default_route": "news",
         "routes": {"news": news | {"kind": "broadcast", "tls": "none"}},
         "tokens": [written],
-        "webhooks": [{"url": "https://a.example/x", "secret": "whsec_12345678", "events": ["*", "message.sent"]}],
+        "webhooks": [
+            {"name": "shop", "url": "https://a.example/x", "secret": "whsec_12345678", "events": ["*", "message.sent"]}
+        ],
     }
     acme = read(tmp_path, complete(tmp_path), acme=project).projects["acme"]
     networks = (ip_network("192.0.2.0/24"), ip_network("2001:db8::/32"))
@@ -534,4 +556,4 @@ def test_token(tmp_path: Path) -> None:
     ) == acme.tokens
     route = v.Route("news", v.Kind.BROADCAST, v.TlsPolicy.NONE, **news)  # type: ignore[arg-type]
     assert {"outgoing": v.Route("outgoing"), "news": route} == acme.routes
-    assert (v.Webhook("https://a.example/x", "whsec_12345678", ("*", "message.sent")),) == acme.webhooks
+    assert (v.Webhook("shop", "https://a.example/x", "whsec_12345678", events=("*", "message.sent")),) == acme.webhooks

@@ -132,7 +132,8 @@ def test_webhooks_come_first(config: Config) -> None:
         connection.execute(
             insert(webhook_delivery),
             [
-                {"event": sequences[id_], "endpoint": "x", "attempts": 1, "due": due, "last": ""}
+                {"event": sequences[id_], "endpoint": "x", "project": "acme", "attempts": 1, "due": due, "last": ""}
+                | {"state": "delivered" if due is None else "waiting"}
                 for id_, due in zip(ids, (None, NOW + 60), strict=True)
             ],
         )
