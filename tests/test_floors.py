@@ -15,7 +15,7 @@ import lmrelay
 PACKAGE = Path(lmrelay.__file__).resolve().parent
 
 GROUND = {"smtp", "mail", "config", "interfaces", "errors", "ids", "shares", "tasks"}
-ROOMS = {"projects", "inbound", "queue", "outbound", "events", "dns"}
+ROOMS = {"projects", "inbound", "queue", "outbound", "events", "web", "dns"}
 ROOF = {
     "tap",
     "service",
