@@ -268,6 +268,9 @@ class Session:
     def _mail(self, mail: commands.Mail) -> Step:
         if self.transaction is not None:
             return replies.NESTED_MAIL
+        if mail.require_tls and not self.client.tls_version:
+            # What came in clear is not secret any more, whatever follows (RFC 8689 §2).
+            return replies.bad_parameter("REQUIRETLS")
         submitter, config = self._submitter(), self.services.config
         project = submitter.project()
         transaction = begin(mail, project, config.limits)

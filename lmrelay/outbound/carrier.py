@@ -136,7 +136,7 @@ class Carrier:
         Make the transaction, whatever happens: of every recipient one outcome is settled, or it
         goes back to the queue, or waits at the site again.
         """
-        trip = Trip(queue, work, Walk(self.wall(), dict(work.held)), _load(work))
+        trip = Trip(queue, work, Walk(self.wall(), dict(work.held)), _load(queue.site, work))
         try:
             await self._walk(trip)
         except Exception:  # noqa: BLE001 - our own fault, logged; it delays mail
@@ -243,7 +243,7 @@ class Carrier:
             found = _reachable(found, trip.work.terms.egress)
             walk.look(found)
         addresses = found.addresses if isinstance(found, Addresses) else ()
-        if isinstance(found, Addresses) and addresses and demand.starttls:
+        if isinstance(found, Addresses) and addresses and demand.starttls and not trip.load.terms.tls_optional:
             demand = trip.load.demand_of(host, await self.dane.find(trip.site, host, found, delivery.port, whose))
         if demand.barred is not None:
             walk.miss(HostFailure(Target(host, ""), demand.barred, of_host=True), self.wall())
@@ -323,8 +323,10 @@ class Carrier:
         log.info("site asks for less at a time", site=queue.site.name, connections=queue.budget.allowed)
 
 
-def _load(work: Work) -> Load:
-    return Load(work.terms, frozenset(held.leased.lane.domain for held in work.held.values()))
+def _load(site: Site, work: Work) -> Load:
+    # Without MX records the host is the domain that the sender wrote.
+    vouched = site.authenticated or site.implicit
+    return Load(work.terms, frozenset(held.leased.lane.domain for held in work.held.values()), vouched)
 
 
 def _reachable(found: Addresses | Delayed, egress: Egress) -> Addresses | Delayed:

@@ -27,10 +27,11 @@ from twisted.logger import Logger
 
 from lmrelay.config.values import TlsPolicy
 from lmrelay.interfaces import ISettings
-from lmrelay.mail.outcome import Delayed, Fault
+from lmrelay.mail.outcome import Delayed, Failed, Fault
 from lmrelay.outbound.client import Connection
 from lmrelay.outbound.handshake import Contexts
 from lmrelay.outbound.opening import Opening, TlsFailed
+from lmrelay.outbound.terms import REQUIRETLS
 from lmrelay.outbound.tls import Demand, Level, configured
 
 log = Logger()
@@ -55,7 +56,8 @@ class Target:
 @frozen
 class HostFailure:
     """
-    Why there is no connection. Always temporary: another host or a later time may do.
+    Why there is no connection. Temporary, for another host or a later time may do, but where a sender asks for what the
+    host does not offer at all.
 
     C{of_host}: it is the host that speaks (its greeting, EHLO, TLS), so its other addresses
     need not be asked; else only this address did not answer. C{slow_down}: it asks for less at a time.
@@ -63,7 +65,7 @@ class HostFailure:
     """
 
     target: Target
-    outcome: Delayed
+    outcome: Delayed | Failed
     of_host: bool
     slow_down: bool = False
     tls_failure: str = ""
@@ -91,8 +93,7 @@ class Connector:
         """
         result = await self._connect(target, demand, "")
         if isinstance(result, TlsFailed) and demand.required > Level.NONE:
-            text = f"TLS is required ({result.policy}), but {result.reason}"
-            outcome = Delayed("4.7.5", text, Fault.POLICY)
+            outcome = _judge(result)
             return HostFailure(target, outcome, of_host=True, tls_failure=result.reason, demand=demand)
         if isinstance(result, TlsFailed):
             result = await self._connect(target, _WITHOUT_TLS, result.reason)
@@ -131,6 +132,14 @@ class Connector:
         endpoint = TCP4ClientEndpoint if ip_address(target.address).version == 4 else TCP6ClientEndpoint
         source = (target.source, 0) if target.source else None
         return endpoint(self.reactor, target.address, target.port, timeout=timeout, bindAddress=source)
+
+
+def _judge(failed: TlsFailed) -> Delayed | Failed:
+    text = f"TLS is required ({failed.policy}), but {failed.reason}"
+    if failed.policy == REQUIRETLS and failed.unoffered:
+        # Nobody promised that it would: the sender is to hear at once (RFC 8689 §4.2.1).
+        return Failed("5.7.10", text, Fault.POLICY)
+    return Delayed("4.7.5", text, Fault.POLICY)
 
 
 _WITHOUT_TLS = configured(TlsPolicy.NONE)

@@ -26,11 +26,13 @@ from lmrelay.smtp.reply import Reply
 @frozen
 class TlsFailed:
     """
-    TLS did not come about, or not well enough for C{policy}. C{reason} in words.
+    TLS did not come about, or not well enough for C{policy}. C{reason} in words. C{unoffered}: the server does not know
+    STARTTLS.
     """
 
     reason: str
     policy: str
+    unoffered: bool = False
 
 
 @frozen
@@ -62,7 +64,8 @@ class Opening:
         if trouble or not self.demand.starttls:
             return trouble
         if "STARTTLS" not in self.connection.extensions:
-            return self._fail("the server does not offer STARTTLS") if self.demand.required > Level.NONE else None
+            required = self.demand.required > Level.NONE
+            return TlsFailed("the server does not offer STARTTLS", self.demand.policy, True) if required else None
         return await self._secure()
 
     def _fail(self, reason: str) -> TlsFailed:

@@ -87,6 +87,7 @@ class Transaction:
                     smtputf8=smtputf8,
                     ret=leased.ret,
                     envid=leased.envid,
+                    require_tls=leased.require_tls,
                 )
             except SyntaxRefused as error:
                 message_lacks = lacks("5.6.7", f"the sender's address cannot be sent: {error}")
@@ -282,6 +283,8 @@ def unfit_message(leased: Leased, extensions: Extensions) -> Verdict | None:
     Why a server with these extensions cannot take the message at all, or None.
     """
     limit = size_limit(extensions)
+    if leased.require_tls and "REQUIRETLS" not in extensions:
+        return lacks("5.7.30", "the sender requires TLS all the way, and the server does not offer REQUIRETLS")
     if limit and leased.size > limit:
         return lacks("5.3.4", f"the message has {leased.size} octets, the server takes {limit}")
     if _is_eight_bit(leased) and "8BITMIME" not in extensions:

@@ -131,7 +131,13 @@ class Notices:
             about.project,
             about.route,
             read_kind(about.kind),
-            Envelope(None, to, not text.isascii(), utf8 or bool(about.smtputf8)),  # type: ignore[arg-type]
+            Envelope(
+                None,
+                to,  # type: ignore[arg-type]
+                not text.isascii(),
+                utf8 or bool(about.smtputf8),
+                require_tls=bool(about.require_tls),
+            ),
             head,
             now,
             id_,
@@ -156,6 +162,11 @@ def _author(config: Config) -> str:
 
 
 def _ret(about: Any) -> Ret | None:
+    """
+    What of the message goes back: of one that was to go by TLS alone never more than its head (RFC 8689 §5).
+    """
+    if about.require_tls:
+        return Ret.HDRS
     return None if about.ret is None else Ret(about.ret)
 
 

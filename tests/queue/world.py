@@ -106,6 +106,7 @@ class World:
             recipients,
             ret=more.pop("ret", None),
             envid=more.pop("envid", None),
+            require_tls=more.pop("require_tls", False),
         )
         into = more.pop("into", None) or self.queue.open_body()
         for start in range(0, len(body), 65536):
