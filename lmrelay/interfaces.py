@@ -19,6 +19,7 @@ from lmrelay.config.values import Config, Kind, Project, TlsPolicy
 from lmrelay.mail.address import Address
 from lmrelay.mail.envelope import Envelope, Recipient, Ret
 from lmrelay.mail.outcome import Attempt
+from lmrelay.mail.reports import Report
 
 # --- configuration: the roof offers it, every room reads it --------------------------------
 
@@ -207,6 +208,61 @@ class IAcceptance(Interface):
         """
 
 
+@frozen
+class Awaited:
+    """
+    A recipient that something may come back for: C{domain} is that of its signed envelope sender. C{redact}: its
+    address may not stand in a log.
+    """
+
+    message_id: str
+    number: int
+    address: Address
+    domain: str
+    project: str
+    route: str
+    redact: bool = False
+
+
+class IReturns(Interface):
+    """
+    What came back, remembered.
+    """
+
+    def find(message_id: str, number: int) -> Deferred[Awaited | None]:
+        """
+        The recipient of that number of a message, if it is remembered and got a signed envelope sender.
+
+        It fails with L{StoreError}.
+        """
+
+    def record(awaited: Awaited, report: Report) -> Deferred[bool]:
+        """
+        Fires when the report is on disk, in one commit with its event. The result: it was news. The same again is
+        none, and makes no event; nor is one of a message that was forgotten meanwhile.
+
+        It fails with L{StoreError}; nothing is stored then.
+        """
+
+
+# --- sites: delivery learns of them, the queue remembers, and tells which are suspended -----
+
+
+@frozen
+class SiteState:
+    """
+    What delivery learnt of a site. C{hosts} are its MX hosts in one word.
+
+    C{connections}: so few at a time since C{since} (seconds since the epoch), because the receiver said C{reason};
+    None: as many as are allowed.
+    """
+
+    hosts: str
+    connections: int | None = None
+    since: float | None = None
+    reason: str = ""
+
+
 # --- the queue and dispatch, as they see each other -----------------------------------------
 
 
@@ -342,6 +398,16 @@ class IQueue(Interface):
         End the lease without an attempt: they are due in so many seconds, for any worker.
         """
 
+    def note_site(state: SiteState) -> None:
+        """
+        This was learnt of a site now. Immediate: it reaches the store some seconds later, in a write of its own.
+        """
+
+    def note_domain(domain: str, hosts: str) -> None:
+        """
+        Mail for C{domain} goes to that site. Immediate, as L{note_site}; to say it again costs next to nothing.
+        """
+
 
 @frozen
 class StsRecord:
@@ -417,6 +483,22 @@ class IDispatch(Interface):
     def try_anew() -> None:
         """
         An operator wants mail tried now: forget which hosts and domains were lately in trouble.
+        """
+
+    def recall(states: Sequence[SiteState]) -> None:
+        """
+        This was known of sites when the relay last ran. Before the first L{take}.
+        """
+
+    def suspend(suspended: Collection[str]) -> bool:
+        """
+        The sites (by their hosts in one word) that an operator suspended, and no others: no transaction begins there
+        until one is named no more. What waits there goes back to the queue. Was any suspended that is no more?
+        """
+
+    def count_running(hosts: str) -> int:
+        """
+        How many transactions are under way at that site.
         """
 
 

@@ -145,10 +145,12 @@ def _pairs(event: LogEvent) -> Iterator[tuple[str, object]]:
         yield "text", formatEvent(event).strip()
     else:
         yield "fact", event.get("log_format") or ""
-        legacy = "log_legacy" in event
-        for key, value in event.items():
-            if not key.startswith("log_") and not (legacy and key in _LEGACY_FIELDS):
-                yield f"{key}_" if key in _OUR_KEYS else key, value
+        unwanted = _LEGACY_FIELDS if "log_legacy" in event else ()
+        yield from [
+            (f"{key}_" if key in _OUR_KEYS else key, value)
+            for key, value in event.items()
+            if key[:4] != "log_" and key not in unwanted
+        ]
     failure = event.get("log_failure")
     if failure is not None and "error" not in event:
         yield "error", _plain(failure)
@@ -195,7 +197,10 @@ def _quoted(value: object) -> str:
         return value
     if type(value) is int:
         return str(value)
-    return quote(_plain(value))
+    return quote(_plain(value)) if value or type(value) not in _EMPTY else '""'
+
+
+_EMPTY = frozenset({str, tuple, dict, type(None)})
 
 
 _SIMPLE = re.compile(r"[\w.:@/+,;<>*!?#%&()\[\]{}~^$|'`-]{1,256}", re.ASCII)

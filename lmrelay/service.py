@@ -47,7 +47,7 @@ from lmrelay.server_tls import make_context
 from lmrelay.shares import Shares
 
 if TYPE_CHECKING:
-    from lmrelay.interfaces import IPolicyStore, IQueue
+    from lmrelay.interfaces import IQueue
 
 log = Logger()
 
@@ -83,8 +83,7 @@ class Relay(Service):
         self._context: CertificateOptions | None = None
         resolver = resolver or Resolver(reactor, settings, entropy)
         fetch = PolicyHosts(reactor, reactor, settings, Router(resolver, random), policy_port).fetch
-        # The queue takes its place in each of these below: it needs the one, and both need it.
-        policies = StsPolicies(reactor, settings, resolver, fetch, wall, store=cast("IPolicyStore", None))
+        policies = StsPolicies(reactor, settings, resolver, fetch, wall, lambda: self.queue.policies)
         self.courier = Courier(
             reactor,
             settings,
@@ -92,13 +91,14 @@ class Relay(Service):
             Connector(reactor, reactor, settings),
             wall,
             random,
+            # Each needs the other; the queue takes this place below.
             queue=cast("IQueue", None),
             dispatch=Dispatch(running=Shares(self._room.deliveries, LEAST_RUNNING)),
             find_policy=policies.find,
         )
         directories = Directories(settings)
         self.queue = QueueService(settings, reactor, wall, entropy, random, self.courier)
-        self.courier.queue = policies.store = self.queue
+        self.courier.queue = self.queue
         self.listeners = Listeners(
             reactor,
             Services(
@@ -110,6 +110,7 @@ class Relay(Service):
                 entropy,
                 context=lambda: self._context,
                 offer_cram=lambda: cram_is_offered(directories, wall()),
+                returns=lambda: self.queue.returns,
                 most_connections=self._room.connections,
             ),
         )

@@ -67,3 +67,20 @@ def test_plugin_is_found() -> None:
     printed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=ROOT).stdout
     assert "--config FILE" in printed
     assert printed.strip().endswith("False")
+
+
+def test_wheel_has_the_rules(tmp_path: Path) -> None:
+    """
+    What setuptools puts into a wheel has the rules for receivers beside the code that reads them, as they are in etc.
+    """
+    source, built = tmp_path / "source", tmp_path / "built"
+    for folder in ("lmrelay", "twisted"):
+        shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    # The step of a build that gathers the files, which needs no network and no other package.
+    command = [sys.executable, "-c", "import setuptools; setuptools.setup()", "-q", "build_py", "-d", str(built)]
+    subprocess.run(command, capture_output=True, timeout=120, check=True, cwd=source)
+    assert (ROOT / "etc" / "receivers.toml").read_bytes() == (built / "lmrelay/config/receivers.toml").read_bytes()
+    for name in ("lmrelay/config/receivers.py", "lmrelay/py.typed", "twisted/plugins/lmrelay_plugin.py"):
+        assert (built / name).is_file()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lmrelay.queue.orders import Change, Selector, Verb
+from lmrelay.queue.orders import Change, Selector, SiteVerb, Verb
 
 if TYPE_CHECKING:
     from lmrelay.config.values import Config
@@ -45,7 +45,8 @@ class Desk(Protocol):
         C{message_id}, C{size}, C{tags}, C{metadata}, C{recipients}.
 
         A recipient: C{number}, C{address}, C{state}, C{next_attempt}, C{ended} (None while it is open), C{attempts},
-        and C{in_flight}: a living worker owns it.
+        C{in_flight}: a living worker owns it, and C{suspended}: None, or that its site is (a mapping of C{site},
+        C{hosts}, C{since} and C{reason}).
         An attempt: C{started}, C{ended}, C{seconds}, C{outcome} (C{delivered}, C{delayed}, C{failed}), C{status},
         C{text}, C{fault}, C{reply} (as one text, or None), C{host}, C{address}, C{tls} (a mapping of version, cipher,
         verified, reason and policy, or None), C{tls_failure},
@@ -60,6 +61,28 @@ class Desk(Protocol):
     def token_uses(self) -> Mapping[str, float]:
         """
         When each token was last used, by its id; one that never was is not there.
+        """
+
+    def sites(self) -> Sequence[Mapping[str, Any]]:
+        """
+        All sites that are remembered: C{hosts} (in one word), C{domains}, C{waiting} (both numbers), C{connections} (so
+        few since C{lowered_at}, because it said C{lowered_for}; None: as many as allowed), C{suspended_at} (None: it is
+        not) and the C{reason}, C{changed_at}.
+        """
+
+    def domains_of(self, hosts: str) -> Sequence[Mapping[str, Any]]:
+        """
+        The domains seen at a site, those with most waiting first: C{domain}, C{waiting}, C{seen_at}.
+        """
+
+    def find_sites(self, text: str) -> Sequence[str]:
+        """
+        The sites, by their hosts, that a domain (A-labels) or a host means.
+        """
+
+    def change_site(self, verb: SiteVerb, hosts: str, reason: str) -> Change:
+        """
+        Suspend a site, or let it go on. C{changed} is 0 for one that was not suspended.
         """
 
     def change(self, verb: Verb, selector: Selector, dry_run: bool) -> Change:

@@ -270,7 +270,10 @@ def find_message(desk: Desk, beginning: str) -> str:
     return beginning.lower() if beginning.lower() in found else found[0]
 
 
-TIMES = frozenset({"received", "next_attempt", "oldest", "started", "ended"})
+TIMES = frozenset(
+    {"received", "next_attempt", "oldest", "started", "ended", "since", "lowered_at", "suspended_at", "seen_at"}
+    | {"changed_at"}
+)
 
 
 def with_iso_times(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -71,6 +71,8 @@ def _tell_recipient(story: Story, recipient: Story, now: float) -> Iterator[str]
     for number, attempt in enumerate(attempts, 1):
         yield f"  {attempt['started']}  attempt {number}: {_attempt(attempt)}"
         yield f"  {'':{len(attempt['started'])}}    {_outcome(attempt)}"
+    for returned in recipient.get("returned") or ():
+        yield f"  {returned['received']}  came back: {_returned(returned)}"
     waiting = why_it_waits(recipient, now, story["message"])
     if waiting:
         yield f"  now: {waiting}"
@@ -107,6 +109,14 @@ def _outcome(attempt: Story) -> str:
     return f"{attempt['outcome']}: {words}{reason}"
 
 
+def _returned(returned: Story) -> str:
+    words = f"{returned['status']} {returned['text']}".strip()
+    by = f" (by {returned['by']})" if returned["by"] else ""
+    # What says nothing of the delivery is shown all the same: an operator may know better.
+    kind = "nothing to go by" if returned["kind"] == "none" else f"a {returned['kind']}"
+    return f"{kind}: {words}{by}"
+
+
 def why_it_waits(recipient: Story, now: float, message: str) -> str:
     """
     What a recipient waits for and when it goes on; empty if it waits for nothing.
@@ -118,6 +128,8 @@ def why_it_waits(recipient: Story, now: float, message: str) -> str:
         return f"held by the operator; goes on with: lmrelay queue release {message}"
     if recipient.get("in_flight"):
         return "a worker has it: the attempt is under way, or waits for its turn at the receiver"
+    if suspended := recipient.get("suspended"):
+        return _why_suspended(suspended, recipient["address"].rpartition("@")[2])
     due = recipient.get("next_attempt")
     if due is None:
         return "waits for a worker to take it"
@@ -127,6 +139,12 @@ def why_it_waits(recipient: Story, now: float, message: str) -> str:
     last = recipient["attempts"][-1] if recipient["attempts"] else None
     why = f", because the last attempt was {_outcome(last)}" if last else ""
     return f"goes on at {due} (in {human_duration(left)}){why}"
+
+
+def _why_suspended(suspended: Story, domain: str) -> str:
+    why = f": {suspended['reason']}" if suspended["reason"] else ""
+    since = f"its site, {suspended['site']}, is suspended since {suspended['since']}"
+    return f"{since}{why}; goes on with: lmrelay sites resume {domain}"
 
 
 def _when(iso: str, now: float) -> str:

@@ -25,6 +25,8 @@ SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 SLUG_FORM = "lower-case letters, digits and hyphens, at most 63, beginning and ending with a letter or digit"
 LEVELS = ("debug", "info", "warn", "error", "critical")
 MOST_MESSAGES = 1_000_000_000
+LEAST_RATE, MOST_RATE = 0.001, 1_000_000
+LEAST_WORD = 3
 
 ONLY_BROADCAST = 'is for routes of kind = "broadcast" alone: nobody unsubscribes from transactional mail'
 _LINK = re.compile(r"[!-;=?-~]+", re.ASCII)
@@ -242,6 +244,26 @@ def _mode(mode: v.Mode) -> v.Mode:
     return mode
 
 
+def _mx_pattern(text: str) -> str:
+    try:
+        return "*." * text.startswith("*.") + _hostname(text.removeprefix("*."))
+    except ValueError as error:
+        raise ValueError('expected an MX host such as "mx.example.com", or "*.example.com" for all below') from error
+
+
+def _rate(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not LEAST_RATE <= value <= MOST_RATE:
+        raise ValueError(f"expected a number of messages a second from {LEAST_RATE} to {MOST_RATE}, such as 5 or 0.5")
+    return float(value)
+
+
+def _slow_down(text: str) -> str:
+    # A word of two letters is in every reply, and then all that is temporary would slow the site down.
+    if len(text.strip()) < LEAST_WORD:
+        raise ValueError(f"expected words of a reply, at least {LEAST_WORD} characters")
+    return text.lower()
+
+
 _TIME = Check(_positive)
 _COUNT = Check(_between(1, 1_000_000))
 _MESSAGES = Check(_between(1, MOST_MESSAGES))
@@ -279,6 +301,13 @@ CHECKS: Mapping[tuple[type, str], Check] = {
     (v.DeliveryTimeouts, "connect"): _TIME,
     (v.DeliveryTimeouts, "command"): _TIME,
     (v.DeliveryTimeouts, "data"): _TIME,
+    (v.Receiver, "name"): Check(_pattern(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?", 'a word such as "example.com"')),
+    (v.Receiver, "hosts"): Check(_not_empty),
+    (v.Receiver, "hosts[]"): Check(_mx_pattern),
+    (v.Receiver, "connections"): _COUNT,
+    (v.Receiver, "messages_per_connection"): _COUNT,
+    (v.Receiver, "rate"): Check(_rate, replaces=True),
+    (v.Receiver, "slow_down[]"): Check(_slow_down),
     (v.Bounces, "message_size"): Check(_positive_size, replaces=True),
     (v.Bounces, "connections"): _COUNT,
     (v.Bounces, "messages_per_minute"): _COUNT,

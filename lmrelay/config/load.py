@@ -12,7 +12,6 @@ import os
 import re
 import stat
 import tempfile
-import tomllib
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from attrs import evolve
 from lmrelay.config.checks import SLUG, SLUG_FORM, check_slug
 from lmrelay.config.dkim_keys import read_dkim_keys
 from lmrelay.config.reader import Reader
+from lmrelay.config.receivers import all_receivers, read_toml
 from lmrelay.config.seals import break_seals
 from lmrelay.config.values import (
     OUTGOING,
@@ -34,6 +34,7 @@ from lmrelay.config.values import (
     ServerTls,
     Switch,
 )
+from lmrelay.config.warnings import warn_of_routes
 from lmrelay.errors import ConfigError, Problem, SyntaxRefused
 from lmrelay.mail.address import ascii_domain
 
@@ -69,41 +70,37 @@ def load(path: Path, running: Config | None = None) -> Config:
     problems += more
     if config is not None:
         problems += _check(config)
-        try:
-            config = evolve(config, projects=projects, token_key=read_token_key(config.server.state_dir))
-        except ConfigError as error:
-            problems += error.problems
-        try:
-            config = evolve(config, dkim=read_dkim_keys(config.server.state_dir))
-        except ConfigError as error:
-            problems += error.problems
+        config = evolve(config, projects=projects)
+        for complete in (_with_key, _with_dkim, _with_receivers):
+            try:
+                config = complete(config)
+            except ConfigError as error:
+                problems += error.problems
     if problems or config is None:
         raise ConfigError(*problems)
     kept, broken = break_seals(config.projects, config.token_key)
     return evolve(config, projects=kept, warnings=(*moves, *_warn(config), *_warn_of_seals(config, broken)))
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
-    """
-    @raise ConfigError: it cannot be read, or is not TOML
-    """
-    try:
-        return tomllib.loads(path.read_bytes().decode("utf-8"))
-    except OSError as error:
-        raise ConfigError(Problem(str(path), "", f"cannot be read: {error.strerror}")) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(Problem(str(path), "", "is not UTF-8")) from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError(Problem(str(path), "", f"is not TOML: {error}")) from error
+def _with_key(config: Config) -> Config:
+    return evolve(config, token_key=read_token_key(config.server.state_dir))
+
+
+def _with_dkim(config: Config) -> Config:
+    return evolve(config, dkim=read_dkim_keys(config.server.state_dir))
+
+
+def _with_receivers(config: Config) -> Config:
+    return evolve(config, receivers=all_receivers(config.delivery))
 
 
 def _is_set(path: Path, key: str) -> bool:
-    return key in _read_toml(path).get("server", {})
+    return key in read_toml(path).get("server", {})
 
 
 def _read_main(reader: Reader, path: Path) -> Config | None:
     try:
-        table = _read_toml(path)
+        table = read_toml(path)
     except ConfigError as error:
         reader.problems += error.problems
         return None
@@ -112,7 +109,7 @@ def _read_main(reader: Reader, path: Path) -> Config | None:
     if isinstance(delivery, dict) and "domains" in delivery:
         domains = _read_domains(reader, delivery["domains"])
         table = {**table, "delivery": {key: value for key, value in delivery.items() if key != "domains"}}
-    config = reader.table(Config, table, path=path, projects={}, token_key=b"", dkim={}, warnings=())
+    config = reader.table(Config, table, path=path, projects={}, token_key=b"", dkim={}, receivers=(), warnings=())
     if config is None:
         _check_the_rest(reader, table, path)
         return None
@@ -133,7 +130,7 @@ def _check_the_rest(reader: Reader, table: Mapping[str, Any], path: Path) -> Non
         return
     rest = {key: value for key, value in table.items() if key not in broken} | {"server": {"hostname": "relay.invalid"}}
     config = Reader(reader.file, reader.folder).table(
-        Config, rest, path=path, projects={}, token_key=b"", dkim={}, warnings=()
+        Config, rest, path=path, projects={}, token_key=b"", dkim={}, receivers=(), warnings=()
     )
     if config is not None:
         reader.problems += _check(config)
@@ -203,7 +200,7 @@ def read_project(path: Path) -> Project:
     @raise ConfigError: all that is wrong with it
     """
     reader = Reader(str(path), path.parent)
-    table = _read_toml(path)
+    table = read_toml(path)
     if not SLUG.fullmatch(path.stem):
         reader.complain("", f"the file's name is the project's slug: expected {SLUG_FORM}")
     routes = _read_routes(reader, table.pop("routes", {}))
@@ -296,7 +293,7 @@ def _warn(config: Config) -> list[Problem]:
         if not project.domains:
             warnings.append(Problem(file, "domains", "is empty: the project can send from no address"))
         warnings += _warn_of_limits(config, project, file)
-        warnings += _warn_of_links(config, project, file)
+        warnings += warn_of_routes(config, project, file, config.server.state_dir / TOKEN_KEY)
     return warnings
 
 
@@ -313,26 +310,6 @@ def _warn_of_limits(config: Config, project: Project, file: str) -> list[Problem
         Problem(file, key, f"is above the server's own limit, which holds: [limits] {theirs} = {ceiling}")
         for key, limit, theirs, ceiling in pairs
         if limit is not None and limit > ceiling
-    ]
-
-
-def _warn_of_links(config: Config, project: Project, file: str) -> list[Problem]:
-    if config.token_key:
-        return []
-    key = config.server.state_dir / TOKEN_KEY
-    return [
-        Problem(
-            file,
-            f"routes.{slug}.{name}",
-            f"its {what} cannot be signed, so its messages wait: there is no {key};"
-            f" `lmrelay route key {project.slug} {slug}` makes it, for the next reload to take over",
-        )
-        for slug, route in project.routes.items()
-        for name, what, value in (
-            ("unsubscribe_url", "links", route.unsubscribe_url),
-            ("return_path", "return paths", route.return_path),
-        )
-        if value
     ]
 
 

@@ -41,6 +41,8 @@ class TlsPolicy(enum.Enum):
     What delivery asks of TLS.
     """
 
+    __hash__ = object.__hash__
+
     NONE = "none"
     OPPORTUNISTIC = "opportunistic"
     ENFORCED = "enforced"
@@ -50,6 +52,9 @@ class Kind(enum.Enum):
     """
     The kind of a route.
     """
+
+    # Each is there once; by default its name is hashed anew each time, and what waits for delivery is kept by kind.
+    __hash__ = object.__hash__
 
     TRANSACTIONAL = "transactional"
     BROADCAST = "broadcast"
@@ -132,12 +137,30 @@ class ServerTls:
     minimum: str = "TLSv1.2"
 
 
+RETURN_PORT = 25
+"""
+Where other mail servers bring what comes back.
+"""
+
+
 @frozen
 class Listener:
+    """
+    C{bounces}: what comes back to return paths is taken here, without login. None: on port 25.
+    """
+
     port: int
     security: Security = Security.STARTTLS
     interface: str = "::"
     enabled: bool = True
+    bounces: bool | None = None
+
+    @property
+    def takes_bounces(self) -> bool:
+        """
+        See C{bounces}.
+        """
+        return self.port == RETURN_PORT if self.bounces is None else self.bounces
 
 
 DEFAULT_LISTENERS = (
@@ -237,6 +260,23 @@ class Delivery:
     receivers: Path | None = None
     timeouts: DeliveryTimeouts = DeliveryTimeouts()
     domains: Mapping[str, DomainDelivery] = field(factory=dict)
+
+
+@frozen
+class Receiver:
+    """
+    A rule for a receiver: for the sites whose best hosts fit one of C{hosts}, names or C{*.example.com} (all below).
+
+    What is None, the next rule that fits says, and at last [delivery]. C{rate} is in messages a second; C{slow_down}
+    are words, in lower case, with which a temporary reply of these hosts asks for less at a time.
+    """
+
+    name: str
+    hosts: tuple[str, ...]
+    connections: int | None = None
+    messages_per_connection: int | None = None
+    rate: float | None = None
+    slow_down: tuple[str, ...] | None = None
 
 
 @frozen
@@ -393,7 +433,8 @@ class Project:
 @frozen
 class Config:
     """
-    All of it. C{path} is the file it came from, C{projects} goes by slug, C{dkim} by sending domain.
+    All of it. C{path} is the file it came from, C{projects} goes by slug, C{dkim} by sending domain. C{receivers} are
+    rules, the first that fits first.
     """
 
     path: Path
@@ -414,4 +455,5 @@ class Config:
     projects: Mapping[str, Project] = field(factory=dict)
     token_key: bytes = field(default=b"", repr=False)
     dkim: Mapping[str, tuple[DkimKey, ...]] = field(factory=dict)
+    receivers: tuple[Receiver, ...] = ()
     warnings: tuple[Problem, ...] = ()

@@ -1,26 +1,88 @@
 """
-Content off the wire and through the queue's door: DATA, BDAT, and the commit (RFC 5321 §4.1.1.4, RFC 3030).
+Content off the wire, to whoever takes it: DATA, BDAT, and the commit (RFC 5321 §4.1.1.4, RFC 3030).
 
 The reply is only known when the message is on disk, or nothing of it is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+from typing import Protocol
+
 from attrs import define
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from lmrelay.errors import Refused, StoreError, StoreFull
-from lmrelay.inbound.content import Content
-from lmrelay.inbound.services import Client, Services, Step
-from lmrelay.inbound.submission import make_submission
-from lmrelay.inbound.transaction import Transaction
-from lmrelay.interfaces import ISubmitter
+from lmrelay.inbound.content import SizeLimit
+from lmrelay.inbound.services import Step
 from lmrelay.smtp import replies
 from lmrelay.smtp.commands import Bdat
-from lmrelay.smtp.data import DataReader
+from lmrelay.smtp.data import ChunkReader, DataReader
 from lmrelay.smtp.framing import InputBuffer
 from lmrelay.smtp.reply import Reply
+
+
+class Arriving(Protocol):
+    """
+    Content on its way in. C{refusal} is the first thing that was wrong, C{size} counts octets of content.
+    """
+
+    reader: DataReader | ChunkReader
+    limit: SizeLimit
+    size: int
+    refusal: Reply | None
+
+    @property
+    def is_excessive(self) -> bool:
+        """
+        So far over the limit that reading on is no use?
+        """
+
+    def feed(self, block: bytes) -> Deferred[None] | None:
+        """
+        Take a block from the wire. A Deferred: wait for it before the next.
+        """
+
+    def finish(self) -> Deferred[None] | None:
+        """
+        The content ended. A Deferred as in L{feed}.
+        """
+
+    def refuse(self, reply: Reply) -> None:
+        """
+        It will not be taken, for this reason unless there is one already: keep nothing.
+        """
+
+
+class Taker(Protocol):
+    """
+    Who takes the content when it is whole. C{id} is what the log knows it by.
+    """
+
+    @property
+    def id(self) -> str:
+        """
+        See above.
+        """
+
+    @property
+    def arriving(self) -> Arriving:
+        """
+        The content.
+        """
+
+    def commit(self) -> Awaitable[Reply]:
+        """
+        Take it; the reply is known when it is on disk, or refused.
+
+        @raise Refused: it is not taken, as with any other error
+        """
+
+    def note_refused(self, refusal: Reply) -> None:
+        """
+        It was not taken.
+        """
 
 
 def blame(error: Exception, log: Logger, peer: str) -> Reply:
@@ -48,13 +110,10 @@ class Intake:
     C{committing}: the message is on its way to the disk, the outcome open.
     """
 
-    services: Services
     log: Logger
-    client: Client
-    submitter: ISubmitter
+    peer: str
     buffer: InputBuffer
-    transaction: Transaction
-    content: Content
+    taker: Taker
     paused: bool = False
     is_over: bool = False
     is_excessive: bool = False
@@ -64,17 +123,24 @@ class Intake:
     _settled: bool = False
     _abandoned: bool = False
 
+    @property
+    def content(self) -> Arriving:
+        """
+        What comes in.
+        """
+        return self.taker.arriving
+
     def read_data(self) -> Step:
         """
         Go on reading DATA.
         """
-        reader = self.content.reader
+        content, reader = self.content, self.content.reader
         while self.buffer.pending:
             wait = self._feed(self.buffer.take_all())
             if isinstance(reader, DataReader) and reader.finished:
                 self.buffer.give_back(reader.rest)
                 return self._close(wait)
-            if self.content.is_excessive:
+            if content.is_excessive:
                 self._cut_off()
                 return None
             if wait is not None:
@@ -112,9 +178,9 @@ class Intake:
         if self._settled:
             return
         if self.committing:
-            self.log.info("client left before the answer", message=self.transaction.id, peer=self.client.address)
+            self.log.info("client left before the answer", message=self.taker.id, peer=self.peer)
         else:
-            self.log.info("content aborted", message=self.transaction.id, peer=self.client.address)
+            self.log.info("content aborted", message=self.taker.id, peer=self.peer)
             self.content.refuse(replies.STORE_FAILED)
 
     def _feed(self, block: bytes) -> Deferred[None] | None:
@@ -125,7 +191,7 @@ class Intake:
             return None
 
     def _refuse(self, error: Exception) -> None:
-        self.content.refuse(blame(error, self.log, self.client.address))
+        self.content.refuse(blame(error, self.log, self.peer))
 
     async def _wait(self, wait: Deferred[None]) -> None:
         try:
@@ -135,70 +201,29 @@ class Intake:
 
     def _cut_off(self) -> None:
         self.is_excessive = self.paused = self.is_over = self._settled = True
-        self._log_refused(replies.TOO_LARGE)
+        self.content.refuse(replies.TOO_LARGE)
+        self.taker.note_refused(replies.TOO_LARGE)
 
     def _close(self, wait: Deferred[None] | None) -> Step:
         self.paused = self.is_over = True
         return self._settle(wait)
 
     async def _settle(self, wait: Deferred[None] | None) -> Reply:
-        content = self.content
+        content, answer = self.content, replies.STORE_FAILED
         if wait is not None:
             await self._wait(wait)
-        stored = ""
         try:
             wait = content.finish() if content.refusal is None else None
             if wait is not None:
                 await wait
             if content.refusal is None:
-                stored = await self._commit()
+                self.committing = True
+                answer = await self.taker.commit()
         except Exception as error:  # noqa: BLE001 nothing is stored then, and the client may try again
             self._refuse(error)
         self._settled, self.committing = True, False
-        if content.refusal is not None:
-            if not self._abandoned:
-                self._log_refused(content.refusal)
-            return content.refusal
-        return replies.accepted(stored) if stored == self.transaction.id else replies.duplicate(stored)
-
-    async def _commit(self) -> str:
-        content = self.content
-        if content.prepared is None or content.body is None:
-            raise RuntimeError("content without a head")
-        submission = make_submission(
-            self.services, self.client, self.transaction, self.submitter, content, content.prepared
-        )
-        self.committing = True
-        size = len(submission.head) + content.body.size
-        stored: str = await self.services.acceptance.accept(submission, content.body)
-        if stored != submission.id:
-            self.log.info(
-                "message is a duplicate",
-                message=submission.id,
-                first=stored,
-                project=submission.project,
-                peer=self.client.address,
-            )
-            return stored
-        self.log.info(
-            "message accepted",
-            message=submission.id,
-            project=submission.project,
-            route=submission.route,
-            tags=submission.tags,
-            metadata=submission.metadata,
-            size=size,
-            recipients=len(submission.envelope.recipients),
-            peer=self.client.address,
-        )
-        return stored
-
-    def _log_refused(self, refusal: Reply) -> None:
-        self.log.info(
-            "content refused",
-            message=self.transaction.id,
-            project=self.submitter.slug,
-            token=self.submitter.token_id,
-            reply=str(refusal),
-            peer=self.client.address,
-        )
+        if content.refusal is None:
+            return answer
+        if not self._abandoned:
+            self.taker.note_refused(content.refusal)
+        return content.refusal

@@ -73,7 +73,8 @@ class SubmissionProtocol(ESMTP):
         """
         services, security = self._services, self._listener.security
         address = unmap(self.transport.getPeer().host)
-        self.session = Session(services, Client(address, self._name, security), self.log, self._offer)
+        client = Client(address, self._name, security, self._listener.takes_bounces)
+        self.session = Session(services, client, self.log, self._offer)
         self._patience = Patience(services.reactor.seconds)
         self._counted = services.connections.enter(address)
         if not self._counted:
@@ -241,7 +242,7 @@ class SubmissionProtocol(ESMTP):
         not read from could leave unnoticed.
         """
         pending = self.session.buffer.pending
-        if self.session.submitter is None and pending > EARLY_WATER:
+        if not (self.session.is_known or self.session.transaction) and pending > EARLY_WATER:
             self.log.info("too much sent before login", peer=self.session.client.address)
             self._break_off(TOO_EARLY)
         elif pending > HIGH_WATER and not self._paused:
@@ -264,7 +265,7 @@ class SubmissionProtocol(ESMTP):
                     self._wait_for(step)
         finally:
             self._advancing = False
-        self._patience.known = self.session.submitter is not None
+        self._patience.known = self.session.is_known
         self._patience.note_content(self.session.is_in_content)
         self._flush()
         if self._paused and not (self._waiting or self._full or self._closing):

@@ -16,7 +16,8 @@ from twisted.internet.task import deferLater
 
 from lmrelay.config.values import Config, Security
 from lmrelay.inbound.limits import ConnectionLimits, LoginFailures
-from lmrelay.interfaces import IAcceptance, ISettings
+from lmrelay.inbound.visitors import Visitors
+from lmrelay.interfaces import IAcceptance, IReturns, ISettings
 from lmrelay.mail.signing import Signers
 from lmrelay.smtp.reply import Reply
 
@@ -32,7 +33,8 @@ class Services:
     What all sessions share, whatever port they came by.
 
     C{context} gives the TLS context factory in force, or None where there is no
-    certificate; C{offer_cram} says whether CRAM-MD5 is offered now. C{wall} is seconds since the
+    certificate; C{offer_cram} says whether CRAM-MD5 is offered now; C{returns} gives what remembers what comes back,
+    which is there once the relay has started. C{wall} is seconds since the
     epoch, C{entropy(n)} n random octets. C{most_connections} is what the process can bear.
     """
 
@@ -44,9 +46,11 @@ class Services:
     entropy: Callable[[int], bytes]
     context: Callable[[], Any]
     offer_cram: Callable[[], bool]
+    returns: Callable[[], IReturns]
     most_connections: int = sys.maxsize
     connections: ConnectionLimits = field()
     failures: LoginFailures = field()
+    visitors: Visitors = field()
     signers: Signers = field()
 
     @connections.default
@@ -56,6 +60,10 @@ class Services:
     @failures.default
     def _make_failures(self) -> LoginFailures:
         return LoginFailures(self.reactor.seconds)
+
+    @visitors.default
+    def _make_visitors(self) -> Visitors:
+        return Visitors(self.settings, self.reactor.seconds)
 
     @signers.default
     def _make_signers(self) -> Signers:
@@ -80,12 +88,13 @@ class Services:
 class Client:
     """
     What is known of a client. C{address} is its IP address, IPv4-mapped ones unmapped;
-    C{tls_version} is empty in clear.
+    C{tls_version} is empty in clear. C{takes_bounces}: its listener does.
     """
 
     address: str
     listener: str
     security: Security
+    takes_bounces: bool = False
     helo: str = ""
     esmtp: bool = False
     tls_version: str = ""

@@ -14,19 +14,21 @@ from twisted.logger import Logger
 
 from lmrelay.config.values import Security
 from lmrelay.errors import Refused
+from lmrelay.inbound import table
 from lmrelay.inbound.content import EXCESS
-from lmrelay.inbound.intake import Intake, blame
+from lmrelay.inbound.intake import Intake, Taker, blame
 from lmrelay.inbound.login import AUTH_LINE_LIMIT, Login
+from lmrelay.inbound.returns import Return, Visit
 from lmrelay.inbound.services import Client, Services, Step
-from lmrelay.inbound.submission import open_content
-from lmrelay.inbound.table import FLAWS, HTTP_METHODS, INJECTION, NOT_HTTP, Phase, Row, anything, no_argument, say
+from lmrelay.inbound.submission import submit
+from lmrelay.inbound.table import Phase, Row, anything, no_argument, say
 from lmrelay.inbound.tally import Tally
 from lmrelay.inbound.transaction import Transaction, begin
 from lmrelay.inbound.turns import Next, Turn
 from lmrelay.interfaces import ISubmitter
 from lmrelay.smtp import commands, replies
 from lmrelay.smtp.data import ChunkReader, DataReader
-from lmrelay.smtp.framing import COMMAND_LIMIT, Flaw, InputBuffer
+from lmrelay.smtp.framing import COMMAND_LIMIT, InputBuffer
 from lmrelay.smtp.reply import Reply
 
 
@@ -45,16 +47,21 @@ class Session:
     next: Next = Next.GO_ON
     turn: Turn = Turn.COMMAND
     draining: bool = False
-    transaction: Transaction | None = None
+    transaction: Transaction | Return | None = None
     intake: Intake | None = None
     tally: Tally = field(factory=Tally)
     login: Login = field()
+    visit: Visit = field()
     _left: int = 0
     _refusal: Reply = replies.MAIL_FIRST
 
     @login.default
     def _make_login(self) -> Login:
         return Login(self.services, self.log, self.client.address)
+
+    @visit.default
+    def _make_visit(self) -> Visit:
+        return Visit(self.services, self.log, self.client.address, self.client.takes_bounces)
 
     # --- what the protocol calls ---------------------------------------------------------
 
@@ -100,9 +107,7 @@ class Session:
         self._drop()
         self.buffer.clear()
         self.next = Next.GO_ON
-        self.client = Client(
-            self.client.address, self.client.listener, self.client.security, tls_version=version, tls_cipher=cipher
-        )
+        self.client = evolve(self.client, helo="", esmtp=False, tls_version=version, tls_cipher=cipher)
 
     def drain(self) -> None:
         """
@@ -118,7 +123,14 @@ class Session:
         self.next = Next.CLOSE
         self._drop()
         self.buffer.clear()
-        self.login.close()
+        self._leave()
+
+    @property
+    def is_known(self) -> bool:
+        """
+        Did the client log in, or bring mail that is awaited?
+        """
+        return self.submitter is not None or self.visit.is_welcome
 
     @property
     def is_in_content(self) -> bool:
@@ -148,13 +160,8 @@ class Session:
         line = self.buffer.next_line(AUTH_LINE_LIMIT if may_login else COMMAND_LIMIT)
         if line is None:
             return None
-        is_auth = line.octets[:5].upper() == b"AUTH "
-        if line.flaw is Flaw.TOO_LONG and is_auth:
-            return replies.AUTH_LINE_TOO_LONG if self.client.is_secure else replies.STARTTLS_FIRST
-        if line.flaw is not None:
-            return FLAWS[line.flaw]
-        if len(line.octets) > COMMAND_LIMIT - 2 and not is_auth:
-            return replies.COMMAND_TOO_LONG
+        if (flaw := table.find_flaw(line, self.client)) is not None:
+            return flaw
         if self.submitter is None:
             self.tally.count_command()
         command = commands.parse_command(line.octets)
@@ -163,22 +170,10 @@ class Session:
             self.submitter.check_token()
         row = _COMMANDS.get(command.verb)
         if row is None:
-            return self._end(NOT_HTTP) if command.verb in HTTP_METHODS else replies.UNKNOWN_COMMAND
-        self._check_phase(row.phase)
+            return self._end(table.NOT_HTTP) if command.verb in table.HTTP_METHODS else replies.UNKNOWN_COMMAND
+        may_send = self.submitter is not None or self.visit.is_open
+        table.check_phase(row.phase, self.client, may_send=may_send, in_message=self.transaction is not None)
         return row.carry_out(self, row.parse(command.argument))
-
-    def _check_phase(self, phase: Phase) -> None:
-        if phase is Phase.ANY:
-            return
-        if phase is Phase.MESSAGE:
-            if self.transaction is None:
-                raise Refused(replies.MAIL_FIRST)
-        elif phase is Phase.SECURE and not self.client.is_secure:
-            raise Refused(replies.STARTTLS_FIRST)
-        elif not self.client.helo:
-            raise Refused(replies.HELO_FIRST)
-        elif phase is Phase.LOGGED_IN and self.submitter is None:
-            raise Refused(replies.AUTH_REQUIRED)
 
     def _weigh(self, result: Reply | None) -> Reply | None:
         """
@@ -197,8 +192,12 @@ class Session:
         self.next = how
         self._drop()
         # Of the project's sessions it is none any more, however long the client takes to close.
-        self.login.close()
+        self._leave()
         return last
+
+    def _leave(self) -> None:
+        self.login.close()
+        self.visit.end()
 
     def _drop(self) -> None:
         intake, self.intake, self.transaction = self.intake, None, None
@@ -232,7 +231,7 @@ class Session:
         if self.buffer.pending:
             # Carried out inside TLS, it would pass for something the client said there.
             self.log.warn("octets behind STARTTLS", peer=self.client.address)
-            return self._end(INJECTION)
+            return self._end(table.INJECTION)
         self.next = Next.START_TLS
         return replies.START_TLS
 
@@ -271,11 +270,14 @@ class Session:
         if mail.require_tls and not self.client.tls_version:
             # What came in clear is not secret any more, whatever follows (RFC 8689 §2).
             return replies.bad_parameter("REQUIRETLS")
-        submitter, config = self._submitter(), self.services.config
-        project = submitter.project()
-        transaction = begin(mail, project, config.limits)
+        if self.submitter is None:
+            self.transaction = self.visit.begin(mail)
+            return replies.SENDER_OK
+        self.visit.end()
+        project = self.submitter.project()
+        transaction = begin(mail, project, self.services.config.limits)
         if mail.reverse_path is not None:
-            submitter.check_sender(mail.reverse_path.domain)
+            self.submitter.check_sender(mail.reverse_path.domain)
         self.services.acceptance.check_quota(project.slug)
         self.services.acceptance.check_room(mail.size)
         self.transaction = transaction
@@ -285,15 +287,14 @@ class Session:
         transaction = self._transaction()
         if transaction.chunked:
             return replies.BAD_SEQUENCE
-        transaction.add(commands.parse_rcpt(argument, smtputf8=transaction.mail.smtputf8))
-        return replies.RECIPIENT_OK
+        return transaction.add(commands.parse_rcpt(argument, smtputf8=transaction.mail.smtputf8))
 
     def _submitter(self) -> ISubmitter:
         if self.submitter is None:
             raise Refused(replies.AUTH_REQUIRED)
         return self.submitter
 
-    def _transaction(self) -> Transaction:
+    def _transaction(self) -> Transaction | Return:
         if self.transaction is None:
             raise Refused(replies.MAIL_FIRST)
         return self.transaction
@@ -342,11 +343,12 @@ class Session:
             return content.limit.refusal
         return None
 
-    def _open_content(self, transaction: Transaction, reader: DataReader | ChunkReader) -> None:
-        submitter = self._submitter()
-        content = open_content(self.services, transaction, submitter, reader)
-        transaction.content = content
-        self.intake = Intake(self.services, self.log, self.client, submitter, self.buffer, transaction, content)
+    def _open_content(self, transaction: Transaction | Return, reader: DataReader | ChunkReader) -> None:
+        if isinstance(transaction, Return):
+            taker: Taker = transaction.open(reader)
+        else:
+            taker = submit(self.services, self.log, self.client, self._submitter(), transaction, reader)
+        self.intake = Intake(self.log, self.client.address, self.buffer, taker)
 
     def _read_data(self) -> Step:
         return self._take_in(lambda intake: intake.read_data())

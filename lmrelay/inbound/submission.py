@@ -7,6 +7,9 @@ from __future__ import annotations
 import json
 from hashlib import sha256
 
+from attrs import define
+from twisted.logger import Logger
+
 from lmrelay.config.values import Kind, Project, Route
 from lmrelay.errors import Refused
 from lmrelay.ids import make_id
@@ -21,6 +24,7 @@ from lmrelay.mail.prepare import Prepared, prepare
 from lmrelay.mail.received import Trace, received_field
 from lmrelay.smtp import replies
 from lmrelay.smtp.data import ChunkReader, DataReader
+from lmrelay.smtp.reply import Reply
 
 SHOWN = 60
 """
@@ -64,6 +68,89 @@ def open_content(
         services.acceptance.open_body,
         lambda prepared: bool(services.signers.find(prepared.domain)),
     )
+
+
+@define(eq=False)
+class Submitting:
+    """
+    Takes a transaction's content to the queue. See L{lmrelay.inbound.intake.Taker}.
+    """
+
+    services: Services
+    log: Logger
+    client: Client
+    submitter: ISubmitter
+    transaction: Transaction
+    arriving: Content
+
+    @property
+    def id(self) -> str:
+        """
+        The message's.
+        """
+        return self.transaction.id
+
+    async def commit(self) -> Reply:
+        """
+        Hand it over.
+        """
+        content = self.arriving
+        if content.prepared is None or content.body is None:
+            raise RuntimeError("content without a head")
+        submission = make_submission(
+            self.services, self.client, self.transaction, self.submitter, content, content.prepared
+        )
+        size = len(submission.head) + content.body.size
+        stored: str = await self.services.acceptance.accept(submission, content.body)
+        if stored != submission.id:
+            self.log.info(
+                "message is a duplicate",
+                message=submission.id,
+                first=stored,
+                project=submission.project,
+                peer=self.client.address,
+            )
+            return replies.duplicate(stored)
+        self.log.info(
+            "message accepted",
+            message=submission.id,
+            project=submission.project,
+            route=submission.route,
+            tags=submission.tags,
+            metadata=submission.metadata,
+            size=size,
+            recipients=len(submission.envelope.recipients),
+            peer=self.client.address,
+        )
+        return replies.accepted(stored)
+
+    def note_refused(self, refusal: Reply) -> None:
+        """
+        Log it.
+        """
+        self.log.info(
+            "content refused",
+            message=self.transaction.id,
+            project=self.submitter.slug,
+            token=self.submitter.token_id,
+            reply=str(refusal),
+            peer=self.client.address,
+        )
+
+
+def submit(
+    services: Services,
+    log: Logger,
+    client: Client,
+    submitter: ISubmitter,
+    transaction: Transaction,
+    reader: DataReader | ChunkReader,
+) -> Submitting:
+    """
+    Begin the content of a transaction, and what takes it.
+    """
+    transaction.content = open_content(services, transaction, submitter, reader)
+    return Submitting(services, log, client, submitter, transaction, transaction.content)
 
 
 def make_submission(

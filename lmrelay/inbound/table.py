@@ -11,9 +11,9 @@ from typing import Any
 from attrs import frozen
 
 from lmrelay.errors import Refused
-from lmrelay.inbound.services import Step
+from lmrelay.inbound.services import Client, Step
 from lmrelay.smtp import replies
-from lmrelay.smtp.framing import Flaw
+from lmrelay.smtp.framing import COMMAND_LIMIT, Flaw, Line
 from lmrelay.smtp.reply import Reply, reply
 
 INJECTION = reply(421, "4.7.0", "Nothing may follow STARTTLS before its reply, closing connection")
@@ -39,8 +39,39 @@ class Phase(enum.Enum):
 
     ANY = "any"
     SECURE = "a token may be said, and the client has a name"
-    LOGGED_IN = "logged in"
+    LOGGED_IN = "logged in, or bringing back mail"
     MESSAGE = "message"
+
+
+def check_phase(phase: Phase, client: Client, *, may_send: bool, in_message: bool) -> None:
+    """
+    Is a command of that phase allowed now? C{may_send}: the client logged in, or may send without.
+
+    @raise Refused: no; the reply says what comes first
+    """
+    if phase is Phase.ANY:
+        return
+    if phase is Phase.MESSAGE:
+        if not in_message:
+            raise Refused(replies.MAIL_FIRST)
+    elif phase is Phase.SECURE and not client.is_secure:
+        raise Refused(replies.STARTTLS_FIRST)
+    elif not client.helo:
+        raise Refused(replies.HELO_FIRST)
+    elif phase is Phase.LOGGED_IN and not may_send:
+        raise Refused(replies.AUTH_REQUIRED)
+
+
+def find_flaw(line: Line, client: Client) -> Reply | None:
+    """
+    What is wrong with a line that is to be a command. Only AUTH may be longer than others.
+    """
+    is_auth = line.octets[:5].upper() == b"AUTH "
+    if line.flaw is Flaw.TOO_LONG and is_auth:
+        return replies.AUTH_LINE_TOO_LONG if client.is_secure else replies.STARTTLS_FIRST
+    if line.flaw is not None:
+        return FLAWS[line.flaw]
+    return replies.COMMAND_TOO_LONG if len(line.octets) > COMMAND_LIMIT - 2 and not is_auth else None
 
 
 @frozen

@@ -53,4 +53,4 @@ class Tally:
         """
         A message was read: whoever sends mail is no attacker at random.
         """
-        self._errors = 0
+        self._errors = self._early = 0

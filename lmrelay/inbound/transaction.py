@@ -17,6 +17,7 @@ from lmrelay.inbound.controls import NOTHING, Controls
 from lmrelay.mail.envelope import Envelope, Recipient
 from lmrelay.smtp import replies
 from lmrelay.smtp.commands import Mail
+from lmrelay.smtp.reply import Reply
 
 
 def size_limit(limits: Limits, project: Project | None) -> SizeLimit:
@@ -66,18 +67,18 @@ class Transaction:
     id: str = ""
     received_at: float = 0.0
 
-    def add(self, recipient: Recipient) -> None:
+    def add(self, recipient: Recipient) -> Reply:
         """
         Add a recipient. A mailbox named twice gets the message once, as it was named first.
 
         @raise Refused: there are too many (452 4.5.3)
         """
         key = recipient.address.key
-        if key in self.recipients:
-            return
-        if len(self.recipients) >= self.recipient_limit:
-            raise Refused(replies.TOO_MANY_RECIPIENTS)
-        self.recipients[key] = recipient
+        if key not in self.recipients:
+            if len(self.recipients) >= self.recipient_limit:
+                raise Refused(replies.TOO_MANY_RECIPIENTS)
+            self.recipients[key] = recipient
+        return replies.RECIPIENT_OK
 
     def envelope(self) -> Envelope:
         """

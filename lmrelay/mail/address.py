@@ -100,9 +100,10 @@ def ascii_domain(domain: str) -> str:
     return name
 
 
+@lru_cache(maxsize=4096)
 def parse_address(text: str, *, smtputf8: bool = True) -> Address:
     """
-    The mailbox in C{text}, without angle brackets.
+    The mailbox in C{text}, without angle brackets. Of one message each is read several times over.
 
     @param smtputf8: may it have characters beyond ASCII?
     @raise SyntaxRefused: it is none; the message says why

@@ -68,6 +68,10 @@ class Rule:
     vague: tuple[str, ...] = ()
 
 
+def _split(words: str) -> tuple[str, ...]:
+    return tuple(" ".join(words.split()).split(" | "))
+
+
 # Sources. Codes: RFC 3463 §3.2 to §3.8 and the registry of RFC 5248 ("SMTP Enhanced Status Codes", with those of
 # RFC 7372, authentication, RFC 7505, null MX, RFC 7293, and RFC 8689, REQUIRETLS). Words, and what codes are used for
 # in practice: the postmasters' public pages of Gmail ("SMTP errors and codes"), Outlook.com and Exchange Online ("NDR
@@ -87,234 +91,102 @@ TABLE = (
         Reason.AUTHENTICATION,
         # 7.20 to 7.22 DKIM, 7.23 and 7.24 SPF, 7.25 reverse DNS, 7.26 several of them; 7.515: Outlook.com's.
         ("7.20", "7.21", "7.22", "7.23", "7.24", "7.25", "7.26", "7.27", "7.29", "7.515"),
-        (
-            "dmarc",
-            "spf check",
-            "spf fail",
-            "spf record",
-            "spf validation",
-            "fails spf",
-            "dkim",
-            "unauthenticated email",
-            "unauthenticated mail",
-            "sender policy framework",
-            "reverse dns",
-            "reverse hostname",
-            "ptr record",
-            "does not have a ptr",
-            "fcrdns",
+        _split(
+            """
+            dmarc | spf check | spf fail | spf record | spf validation | fails spf | dkim | unauthenticated email |
+            unauthenticated mail | unauthenticated sender | sender policy framework | reverse dns | reverse hostname |
+            ptr record | does not have a ptr | fcrdns
+            """
         ),
     ),
     Rule(
         Reason.REPUTATION,
-        # 7.508: Outlook.com's limit by address; 7.511 and 7.606 to 7.649: its banned addresses.
-        ("7.508", "7.511", "7.606", "7.649", "7.650", "7.708", "7.750"),
-        (
-            "spamhaus",
-            "spamcop",
-            "barracudacentral",
-            "sorbs",
-            "senderscore",
-            "blacklist",
-            "black list",
-            "black-list",
-            "blocklist",
-            "block list",
-            "block-list",
-            "denylist",
-            "dnsbl",
-            "rbl ",
-            "blocked using",
-            "has been blocked",
-            "ip is blocked",
-            "is listed",
-            "banned send",
-            "reputation",
-            "user complaints",
-            "[tss0",
+        # 7.508: Outlook.com's limit by address; 7.511 and 7.606 to 7.650: its banned addresses.
+        ("7.508", "7.511", *(f"7.{number}" for number in range(606, 651)), "7.708", "7.750"),
+        _split(
+            """
+            spamhaus | spamcop | barracudacentral | sorbs | senderscore | blacklist | black list | black-list |
+            blocklist | block list | block-list | denylist | dnsbl | in rbl | by rbl | blocked using | has been blocked
+            | blocked ip | blocked for spam | ip is blocked | is listed | banned send | reputation | user complaints |
+            [tss0
+            """
         ),
     ),
     Rule(
         Reason.CONTENT,
         # 6.x speaks of the message: media, conversion. 7.7: message integrity.
         ("6.1", "6.2", "7.7"),
-        (
-            "spam content",
-            "as spam",
-            "looks like spam",
-            "spam message",
-            "spam detected",
-            "spam score",
-            "identified as spam",
-            "likely unsolicited",
-            "unsolicited mail",
-            "unsolicited email",
-            "unsolicited bulk",
-            "message content",
-            "content rejected",
-            "contains a virus",
-            "virus found",
-            "virus detected",
-            "malware",
-            "infected",
-            "phish",
-            "suspicious",
-            "message blocked",
-            "blocked for security reasons",
-            "prohibited attachment",
+        _split(
+            """
+            spam content | as spam | looks like spam | spam message | spam detected | spam score | identified as spam |
+            likely unsolicited | unsolicited mail | unsolicited email | unsolicited bulk | message content |
+            content rejected | contains a virus | virus found | virus detected | malware | infected | phish | suspicious
+            | message blocked | blocked for security reasons | prohibited attachment
+            """
         ),
     ),
     Rule(
         Reason.RATE,
         # 7.28: mail flood detected.
         ("7.28",),
-        (
-            "rate limit",
-            "rate-limit",
-            "ratelimit",
-            "throttl",
-            "too many messages",
-            "too many connections",
-            "too many concurrent",
-            "too much mail",
-            "sending quota exceeded",
-            "sending limit",
-            "unusual rate",
-            "unexpected volume",
-            "too quickly",
-            "too fast",
+        _split(
+            """
+            rate limit | rate-limit | ratelimit | throttl | too many messages | too many connections |
+            too many concurrent | too much mail | sending quota exceeded | sending limit | unusual rate |
+            unexpected volume | too quickly | too fast | frequency limited
+            """
         ),
     ),
     Rule(
         Reason.MAILBOX_FULL,
         # 2.2: mailbox full.
         ("2.2",),
-        (
-            "mailbox full",
-            "mailbox is full",
-            "mailbox has exceeded",
-            "mailbox exceeded",
-            "inbox is full",
-            "over quota",
-            "overquota",
-            "over-quota",
-            "out of storage space",
-            "quota exceed",
-            "exceeded quota",
-            "exceeds quota",
-            "exceeded storage",
-            "exceeded his quota",
-            "exceeded their quota",
-            "exceeded the quota",
-            "over the maximum allowed mailbox",
-            "insufficient mailbox",
-            "not enough storage space in mailbox",
-            "storage quota",
-            "disk quota",
-            "postfach voll",
-            "postfach ist voll",
-            "boîte pleine",
-            "buzón lleno",
+        _split(
+            """
+            mailbox full | folder is full | mailbox exceeds | mailbox is full | mailbox has exceeded | mailbox exceeded
+            | inbox is full | over quota | overquota | over-quota | out of storage space | quota exceed | exceeded quota
+            | exceeds quota | exceeded storage | exceeded his quota | exceeded their quota | exceeded the quota |
+            over the maximum allowed mailbox | insufficient mailbox | not enough storage space in mailbox |
+            storage quota | disk quota | postfach voll | postfach ist voll | boîte pleine | buzón lleno
+            """
         ),
     ),
     Rule(
         Reason.INACTIVE,
         # 2.1: mailbox disabled, not accepting messages; 1.6: it has moved, and left no address.
         ("1.6", "2.1"),
-        (
-            "account disabled",
-            "account is disabled",
-            "account has been disabled",
-            "account that you tried to reach is disabled",
-            "account is inactive",
-            "account inactive",
-            "inactive user",
-            "user is inactive",
-            "mailbox is inactive",
-            "mailbox is disabled",
-            "mailbox disabled",
-            "mailbox has been disabled",
-            "account suspended",
-            "account is suspended",
-            "account has been suspended",
-            "account closed",
-            "account has been closed",
-            "account expired",
-            "account is locked",
-            "no longer in use",
-            "no longer works here",
-            "not accepting mail",
-            "not accepting messages",
-            "mailbox not accepting",
+        _split(
+            """
+            account disabled | account is disabled | account has been disabled |
+            account that you tried to reach is disabled | account is inactive | account inactive | inactive user |
+            user is inactive | mailbox is inactive | mailbox is disabled | mailbox disabled | mailbox has been disabled
+            | account suspended | account is suspended | account has been suspended | account closed |
+            account has been closed | account expired | account is locked | mailbox is frozen | no longer in use |
+            no longer works here | not accepting mail | not accepting messages | mailbox not accepting
+            """
         ),
     ),
     Rule(
         Reason.UNKNOWN_USER,
         # 1.1: no such mailbox; 1.3: its syntax is bad; 1.4: it is ambiguous.
         ("1.1", "1.3", "1.4"),
-        (
-            "user unknown",
-            "unknown user",
-            "unknown recipient",
-            "recipient unknown",
-            "unknown address",
-            "address unknown",
-            "unknown mailbox",
-            "mailbox unknown",
-            "no such user",
-            "no such recipient",
-            "no such mailbox",
-            "no such address",
-            "no such person",
-            "no such account",
-            "no such local user",
-            "no mailbox here by that name",
-            "no mailbox by that name",
-            "no mailbox found",
-            "no account by that name",
-            "user not found",
-            "recipient not found",
-            "mailbox not found",
-            "address not found",
-            "account not found",
-            "wasn't found at",
-            "couldn't be found",
-            "could not be found",
-            "recipnotfound",
-            "user doesn't exist",
-            "user does not exist",
-            "account does not exist",
-            "address does not exist",
-            "mailbox does not exist",
-            "recipient does not exist",
-            "doesn't have a yahoo.com account",
-            "tried to reach does not exist",
-            "is not a valid mailbox",
-            "is not a valid user",
-            "not a valid recipient",
-            "not a known user",
-            "not listed in",
-            "not our customer",
-            "invalid recipient",
-            "invalid mailbox",
-            "invalid address",
-            "invalid user",
-            "bad destination mailbox",
-            "bad address",
-            "mailbox unavailable",
-            "unrouteable address",
-            "unroutable address",
-            "unrouteable mail",
-            "recipient rejected",
-            "recipient address rejected: access denied",
-            "recipient address rejected: undeliverable",
-            "undeliverable address",
-            "addressee unknown",
-            "unbekannter empf",
-            "empfänger unbekannt",
-            "destinataire inconnu",
-            "usuario desconocido",
-            "utente sconosciuto",
+        _split(
+            """
+            user unknown | unknown user | unknown recipient | recipient unknown | unknown address | address unknown |
+            unknown mailbox | mailbox unknown | no such user | no such recipient | no such mailbox | no such address |
+            no such person | no such account | no such local user | no mailbox here by that name |
+            no mailbox by that name | no mailbox found | no account by that name | user not found | recipient not found
+            | mailbox not found | address not found | account not found | wasn't found at | couldn't be found |
+            could not be found | recipnotfound | user doesn't exist | user does not exist | user not exist |
+            group you tried to contact | account does not exist | address does not exist | mailbox does not exist |
+            recipient does not exist | this user doesn't have a | tried to reach does not exist | is not a valid mailbox
+            | is not a valid user | not a valid recipient | not a known user | not listed in | not a registered |
+            not our customer | invalid recipient | invalid mailbox | invalid address | invalid user |
+            bad destination mailbox | bad address | mailbox unavailable | unrouteable address | unroutable address |
+            unrouteable mail | recipient rejected | recipient address rejected: access denied |
+            recipient address rejected: undeliverable | undeliverable address | addressee unknown | unbekannter empf |
+            empfänger unbekannt | destinataire inconnu | usuario desconocido | utente sconosciuto
+            """
         ),
         vague=("1.0", "2.0"),
     ),
@@ -322,22 +194,13 @@ TABLE = (
         Reason.BAD_DOMAIN,
         # 1.2: bad destination system; 1.10: null MX (RFC 7505); 4.4: unable to route.
         ("1.2", "1.10", "4.4"),
-        (
-            "domain not found",
-            "domain does not exist",
-            "no such domain",
-            "host not found",
-            "host unknown",
-            "unknown host",
-            "nxdomain",
-            "couldn't find any host named",
-            "no mx record",
-            "does not accept mail",
-            "relay access denied",
-            "relaying denied",
-            "relay not permitted",
-            "unable to relay",
-            "relay is prohibited",
+        _split(
+            """
+            domain not found | dns lookup failure | domain does not exist | no such domain | dns type 'mx' lookup |
+            host not found | host unknown | unknown host | nxdomain | couldn't find any host named | no mx record |
+            does not accept mail | relay access denied | relaying denied | relay not permitted | unable to relay |
+            relay is prohibited
+            """
         ),
     ),
     Rule(
@@ -362,49 +225,53 @@ TABLE = (
         Reason.EXPIRED,
         # 4.7: delivery time expired.
         ("4.7",),
-        (
-            "retry timeout exceeded",
-            "retry time not reached for any host after a long failure",
-            "could not be delivered for",
-            "has been in the queue too long",
-            "message expired",
-            "delivery time expired",
-            "i'm not going to try again; this message has been in the queue too long",
+        _split(
+            """
+            retry timeout exceeded | retry time not reached for any host after a long failure |
+            could not be delivered for | has been in the queue too long | message expired | multiple retries, giving up
+            | envelope expired | delivery time expired |
+            i'm not going to try again; this message has been in the queue too long
+            """
         ),
     ),
     Rule(
         Reason.RECEIVER,
         # 2.4: mailing list expansion; 3.x: the system; 4.x: the network and routing.
         ("2.4", "3.1", "3.2", "3.3", "3.5", "4.2", "4.3", "4.5", "5.3"),
-        (
-            "connection refused",
-            "connection timed out",
-            "connection reset",
-            "connection dropped",
-            "timed out",
-            "no route to host",
-            "network is unreachable",
-            "insufficient system storage",
-            "local configuration error",
-            "temporarily unavailable",
-            "temporary failure",
-            "service unavailable",
-            "system not available",
-            "server busy",
+        _split(
+            """
+            connection refused | connection timed out | connection reset | connection dropped | timed out |
+            no route to host | network is unreachable | insufficient system storage | local configuration error |
+            temporarily unavailable | temporary failure | service unavailable | service not available |
+            service currently unavailable | delivery temporarily suspended | host not reachable | system not available |
+            server busy
+            """
         ),
         # 4.1: no answer from the host; but with 5.4.1 Exchange Online refuses whom the directory lacks.
         vague=("3.0", "4.0", "4.1"),
     ),
     Rule(
         Reason.POLICY,
-        words=("policy", "not authorized", "not authorised", "access denied", "administrative"),
+        words=(
+            "policy",
+            "policies",
+            "not authorized",
+            "not authorised",
+            "not permitted",
+            "access denied",
+            "administrative",
+        ),
         vague=("7.0", "7.1", "7.2"),
     ),
     Rule(
         Reason.PROTOCOL,
         # 5.x: what was said is not what the other side understands; 6.x: extensions that it lacks.
         ("5.1", "5.2", "5.4", "5.5", "5.6", "6.3", "6.5", "6.6", "6.7"),
-        ("syntax error", "command unrecognized", "command not recognized", "bad sequence of commands"),
+        _split(
+            """
+            syntax error | protocol violation | command unrecognized | command not recognized | bad sequence of commands
+            """
+        ),
         vague=("5.0", "6.0"),
     ),
 )

@@ -44,6 +44,7 @@ FORMS = (
             "this message was created automatically by mail delivery software",
             "a message that you sent could not be delivered to one or more of its recipients",
             "a message that you have sent could not be delivered to one or more recipients",
+            "a message that you sent contained one or more recipient addresses that were incorrectly constructed",
         ),
         ("has not yet been delivered", "no action is required on your part"),
     ),
@@ -62,6 +63,7 @@ FORMS = (
             "----- the following addresses had permanent fatal errors -----",
             "----- the following addresses had transient non-fatal errors -----",
             "----- the following addresses had delivery problems -----",
+            "----- the following addresses had permanent delivery errors -----",
             "----- transcript of session follows -----",
             "----- session transcript follows -----",
         ),
@@ -100,6 +102,13 @@ FORMS = (
         "",
         (
             "this is an automatically generated delivery status notification",
+            "this is the dragonfly mail agent",
+            "there was an error delivering your mail",
+            "we had trouble delivering your message",
+            "did not reach the following recipient",
+            "an error occurred while trying to deliver the mail to the following recip",
+            "to the following address(es) could not be delivered",
+            "unable to deliver message to <",
             "your mail could not be delivered",
             "your email could not be delivered",
             "your message could not be delivered",
@@ -125,10 +134,15 @@ FORMS = (
 _COPY = re.compile(
     r"^[ \t>]*(?:--- ?below this line|-+ ?this is a copy of|-+ ?original message|-+ ?the header of the original|"
     r"-+ ?returned message|-+ ?the body of the message|-+ ?message header|-+ ?unsent message below|"
-    r"original message headers?:|-+ ?undelivered message|reporting-mta:|received: (?:from|by) )",
+    r"original message headers?:|original message follows|message headers follow|"
+    r"-+ ?undelivered message|reporting-mta:|received: (?:from|by) )",
     re.IGNORECASE | re.MULTILINE,
 )
-_ENHANCED = re.compile(r"(?<![0-9.])([45]\.[0-9]{1,3}\.[0-9]{1,3})(?!\.?[0-9])")
+ENHANCED = re.compile(r"(?<![0-9.])([45]\.[0-9]{1,3}\.[0-9]{1,3})(?!\.?[0-9])")
+"""
+An enhanced status code within words, and no address or version.
+"""
+
 _REPLY = re.compile(r"(?:^|[\s:;<(\[#\"'])([45][0-5][0-9])(?=[- ]#?[A-Za-z45(<]|[- ]?$)", re.MULTILINE)
 _ADDRESS_LINE = re.compile(r"^[ \t]*<?[^\s<>@]+@[^\s<>@]+>?:", re.MULTILINE)
 
@@ -138,7 +152,9 @@ _AUTO_SUBJECT = re.compile(
     r"i am (?:currently )?(?:out|away)|away from)",
     re.IGNORECASE,
 )
-_TAG = re.compile(r"<(?:style|script)\b.*?</(?:style|script)\s*>|<[^<>]*>", re.IGNORECASE | re.DOTALL)
+_UNSEEN = re.compile(r"<(style|script)\b", re.IGNORECASE)
+_SEEN = re.compile(r"</(style|script)\b", re.IGNORECASE)
+_TAG = re.compile(r"<[^<>]*>")
 _BREAK = re.compile(r"<(?:br|/p|/div|/tr|/h[1-6]|/li)\b[^<>]*>", re.IGNORECASE)
 _ENTITIES = (("&nbsp;", " "), ("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&#39;", "'"), ("&amp;", "&"))
 
@@ -155,20 +171,43 @@ class Read:
     form: str = ""
 
 
-def readable(message: Part) -> str:
+def cut_copy(text: str) -> str:
     """
-    The text that people would read first, without a message that is returned below it.
+    The text without a message that is returned below it.
     """
-    part = message.find("text/plain") or message.find("text/html")
+    copy = _COPY.search(text)
+    return text[: copy.start()] if copy else text
+
+
+def plain_text(message: Part) -> str:
+    """
+    The text that people would read first.
+    """
+    # A multipart whose parts cannot be told apart is read as it stands.
+    broken = message if message.type.startswith("multipart/") and not message.parts else None
+    part = message.find("text/plain") or message.find("text/html") or broken
     if part is None:
         return ""
     text = part.text(TEXT_LIMIT).replace("\r\n", "\n").replace("\u2019", "'")
     if part.type == "text/html":
-        text = _TAG.sub(" ", _BREAK.sub("\n\n", text))
+        text = _TAG.sub(" ", _BREAK.sub("\n\n", _drop_unseen(text)))
         for entity, meant in _ENTITIES:
             text = text.replace(entity, meant)
-    copy = _COPY.search(text)
-    return text[: copy.start()] if copy else text
+    return text
+
+
+def _drop_unseen(text: str) -> str:
+    """
+    HTML without its style sheets and scripts. Step by step, for a pattern over both ends would begin anew at each.
+    """
+    kept, at = [], 0
+    while begin := _UNSEEN.search(text, at):
+        kept.append(text[at : begin.start()])
+        end = _SEEN.search(text, begin.end())
+        if end is None:
+            return "".join(kept)
+        at = end.start()
+    return "".join((*kept, text[at:]))
 
 
 def read_form(message: Part, words: str) -> Read | None:
@@ -206,7 +245,7 @@ def is_auto_reply(message: Part, subject: str) -> bool:
 def _read(words: str, *, form: str = "", is_delay: bool = False) -> Read:
     paragraphs = [" ".join(one.split()) for one in re.split(r"\n[ \t]*\n", words, maxsplit=_PARAGRAPHS)]
     telling = _choose([one for one in paragraphs if one])
-    enhanced, code = _ENHANCED.search(telling), _REPLY.search(telling)
+    enhanced, code = ENHANCED.search(telling), _REPLY.search(telling)
     status = enhanced[1] if enhanced else f"{code[1][0]}.0.0" if code else ""
     return Read(is_delay, status, telling, form)
 
@@ -215,7 +254,7 @@ def _choose(paragraphs: list[str]) -> str:
     """
     The paragraph that says why: with a code, or with words known of replies, or of an address, or the second.
     """
-    for tells in (_ENHANCED.search, _REPLY.search):
+    for tells in (ENHANCED.search, _REPLY.search):
         if found := next((one for one in paragraphs if tells(one)), ""):
             return found
     known = (one for one in paragraphs if classify("", one) is not Reason.UNKNOWN)

@@ -16,7 +16,7 @@ from attrs import frozen
 from lmrelay.mail.address import Address
 from lmrelay.mail.classify import Reason, classify
 from lmrelay.mail.encoded_words import decode_charset, decode_words
-from lmrelay.mail.free_forms import is_auto_reply, read_form, read_loosely, readable
+from lmrelay.mail.free_forms import ENHANCED, cut_copy, is_auto_reply, plain_text, read_form, read_loosely
 from lmrelay.mail.mime import Part, read_message
 
 TEXT_LIMIT = 500
@@ -37,7 +37,8 @@ Feedback that is no complaint: RFC 6430, RFC 6591.
 """
 
 _CODE = re.compile(r"[ \t]*([245])\.([0-9]{1,3})\.([0-9]{1,3})(?![0-9])")
-_CODE_WITHIN = re.compile(r"(?<![0-9.])([45]\.[0-9]{1,3}\.[0-9]{1,3})(?!\.?[0-9])")
+_REPLY_AT_FIRST = re.compile(r"[ \t]*([45])[0-5][0-9][ -]")
+_COMPLAINT = re.compile(r"complaint about message from ", re.IGNORECASE)
 _COMMENT = re.compile(r"\(([^()]*)\)")
 
 
@@ -71,16 +72,19 @@ class Report:
         """
         return classify(self.status, self.text)
 
-    @property
-    def is_final(self) -> bool:
-        """
-        Was it refused for good, and not given up after a time of trouble (RFC 3463 §3.1)?
-        """
-        return self.kind is Kind.BOUNCE and not self.status.startswith("4.")
 
-
-_KINDS = {"failed": Kind.BOUNCE, "delayed": Kind.DELAY}
-_GOOD = frozenset({"delivered", "relayed", "expanded"})
+_KINDS = {
+    # RFC 3464 §2.3.3, and what some write instead.
+    "failed": Kind.BOUNCE,
+    "failure": Kind.BOUNCE,
+    "expired": Kind.BOUNCE,
+    "delayed": Kind.DELAY,
+    "deferred": Kind.DELAY,
+    "delivered": Kind.NONE,
+    "relayed": Kind.NONE,
+    "expanded": Kind.NONE,
+    "deliverable": Kind.NONE,
+}
 _WEIGHT = {Kind.BOUNCE: 2, Kind.DELAY: 1}
 _STATUS = {Kind.BOUNCE: "5.0.0", Kind.DELAY: "4.0.0"}
 
@@ -92,11 +96,13 @@ def understand(content: bytes, recipient: Address | None = None) -> Report:
     @param recipient: whom the mail was for: where a report is about several, what it says of that one counts
     """
     message = read_message(content)
+    text = plain_text(message)
     return (
         _read_feedback(message)
-        or _read_status(message, recipient)
+        or _read_status(message, text, recipient)
         or _read_receipt(message)
-        or _read_words(message)
+        or _read_stray_status(text, recipient)
+        or _read_words(message, cut_copy(text))
         or Report(Kind.NONE, text=_say(f"nothing that is known: {_subject(message)}"))
     )
 
@@ -104,8 +110,8 @@ def understand(content: bytes, recipient: Address | None = None) -> Report:
 def _read_feedback(message: Part) -> Report | None:
     part = message.find(*_FEEDBACK_TYPES)
     if part is None:
-        return None
-    said = next(_groups(part), {})
+        return _read_plain_complaint(message)
+    said = next(_groups(part.content()), {})
     kind = said.get("feedback-type", "").lower() or "abuse"
     by = _say(said.get("user-agent", ""))
     if kind in _NO_COMPLAINTS:
@@ -113,12 +119,35 @@ def _read_feedback(message: Part) -> Report | None:
     return Report(Kind.COMPLAINT, text=_say(kind), by=by)
 
 
-def _read_status(message: Part, recipient: Address | None) -> Report | None:
-    part = message.find(*_STATUS_TYPES)
-    if part is None:
+def _read_plain_complaint(message: Part) -> Report | None:
+    """
+    Outlook.com's: the mail that somebody complained of, under this subject, without a part that says so.
+    """
+    if not _COMPLAINT.match(_subject(message)) or message.find("message/rfc822") is None:
         return None
-    groups = list(_groups(part))
-    by = _say(_typed(groups[0].get("reporting-mta", ""))) if groups else ""
+    return Report(Kind.COMPLAINT, text="abuse", by=_say(decode_words(message.value("From"))))
+
+
+def _read_status(message: Part, text: str, recipient: Address | None) -> Report | None:
+    part = message.find(*_STATUS_TYPES)
+    return None if part is None else _weigh(list(_groups(part.content())), text, recipient)
+
+
+def _read_stray_status(text: str, recipient: Address | None) -> Report | None:
+    """
+    The fields where they are in the text, or in parts that are not told apart: only with both that matter.
+    """
+    groups = list(_groups(text.encode("utf-8", "replace")))
+    if not any("final-recipient" in group and group.get("action", "").lower() in _KINDS for group in groups):
+        return None
+    return _weigh(groups, text, recipient)
+
+
+def _weigh(groups: Sequence[Mapping[str, str]], told: str, recipient: Address | None) -> Report | None:
+    """
+    What the fields say; C{told} is what people read of it, for where they say little.
+    """
+    by = _say(_typed(next((group["reporting-mta"] for group in groups if "reporting-mta" in group), "")))
     about = [group for group in groups if "action" in group or "final-recipient" in group]
     chosen = _choose([group for group in about if _names(group, recipient)] or about)
     if chosen is None:
@@ -126,18 +155,18 @@ def _read_status(message: Part, recipient: Address | None) -> Report | None:
     kind = _kind(chosen)
     if kind is Kind.NONE:
         return Report(Kind.NONE, text=_say(f"a notice of success: {chosen.get('action', '')}"), by=by)
-    status, text = _status(chosen, kind), _words(chosen)
+    text = _words(chosen)
     if not text:
-        read = read_loosely(readable(message))
+        read = read_loosely(cut_copy(told))
         text = read.text if read is not None else ""
-    return Report(kind, status, _say(text), by)
+    return Report(kind, _status(chosen, kind, text), _say(text), by)
 
 
-def _groups(part: Part) -> Iterator[Mapping[str, str]]:
+def _groups(octets: bytes) -> Iterator[Mapping[str, str]]:
     """
     The fields of the message, then of each recipient (RFC 3464 §2.1): by name in lower case, the first of a name.
     """
-    text = decode_charset(part.content()[:_FIELDS_LIMIT], "utf-8").replace("\r\n", "\n")
+    text = decode_charset(octets[:_FIELDS_LIMIT], "utf-8").replace("\r\n", "\n")
     # Blank lines with blanks in them are common; unfolding comes after the groups are apart.
     for block in re.split(r"\n(?:[ \t]*\n)+", text.strip("\n"), maxsplit=_GROUPS_LIMIT)[:_GROUPS_LIMIT]:
         fields: dict[str, str] = {}
@@ -168,8 +197,6 @@ def _kind(group: Mapping[str, str]) -> Kind:
     action = group.get("action", "").lower().split(" ")[0]
     if action in _KINDS:
         return _KINDS[action]
-    if action in _GOOD:
-        return Kind.NONE
     # Neither said nor known: the class of the status says it.
     return {"5": Kind.BOUNCE, "4": Kind.DELAY}.get(group.get("status", "")[:1], Kind.NONE)
 
@@ -178,14 +205,14 @@ def _choose(groups: Sequence[Mapping[str, str]]) -> Mapping[str, str] | None:
     return max(groups, key=lambda group: _WEIGHT.get(_kind(group), 0), default=None)
 
 
-def _status(group: Mapping[str, str], kind: Kind) -> str:
+def _status(group: Mapping[str, str], kind: Kind, text: str) -> str:
     match = _CODE.match(group.get("status", ""))
     status = f"{match[1]}.{int(match[2])}.{int(match[3])}" if match and match[1] != "2" else _STATUS[kind]
-    if not status.endswith(".0"):
-        return status
-    # Many reports say 5.0.0 where the reply that they quote says more.
-    within = _CODE_WITHIN.search(_typed(group.get("diagnostic-code", ""))[:TEXT_LIMIT])
-    return within[1] if within and within[1][0] == status[0] else status
+    # Many reports say 5.0.0, or even 4.0.0, where the reply that they quote says more.
+    if status.endswith(".0") and (within := ENHANCED.search(text[:TEXT_LIMIT])):
+        return within[1] if within[1][0] == status[0] or status.endswith(".0.0") else status
+    reply = _REPLY_AT_FIRST.match(text) if status.endswith(".0.0") else None
+    return f"{reply[1]}.0.0" if reply else status
 
 
 def _words(group: Mapping[str, str]) -> str:
@@ -200,32 +227,28 @@ def _read_receipt(message: Part) -> Report | None:
     return Report(Kind.NONE, text="a receipt")
 
 
-def _read_words(message: Part) -> Report | None:
-    subject, words = _subject(message), readable(message)
+def _read_words(message: Part, words: str) -> Report | None:
+    subject = _subject(message)
     read = read_form(message, words)
-    if read is None:
-        if is_auto_reply(message, subject):
-            return Report(Kind.NONE, text=_say(f"an auto-reply: {subject}"))
-        read = read_loosely(words) if _looks_like_a_notice(message, subject) else None
+    if read is None and _SENDERS.search(decode_words(message.value("From")).lower()):
+        read = read_loosely(words)
+    if read is None and is_auto_reply(message, subject):
+        return Report(Kind.NONE, text=_say(f"an auto-reply: {subject}"))
+    if read is None and _SUBJECTS.search(subject.lower()):
+        read = read_loosely(words)
     if read is None:
         return None
     kind = Kind.DELAY if read.is_delay else Kind.BOUNCE
     return Report(kind, read.status or _STATUS[kind], _say(read.text or subject), read.form)
 
 
-def _looks_like_a_notice(message: Part, subject: str) -> bool:
-    """
-    From a mail system, by its sender or by its subject?
-    """
-    sender = decode_words(message.value("From")).lower()
-    return bool(_SENDERS.search(sender) or _SUBJECTS.search(subject.lower()))
-
-
+# By either a message may be from a mail system; many of those call their notices auto-replies too.
 _SENDERS = re.compile(r"mailer.?daemon|mail delivery (?:sub)?system|postmaster@|mail administrator|mail system")
 _SUBJECTS = re.compile(
     r"undeliver|delivery (?:status )?(?:notification|failure|failed|problem|error|report)|failure notice|"
     r"returned mail|mail delivery|returned to sender|could not (?:be )?deliver|message undelivered|"
-    r"delayed mail|delivery delayed|unzustellbar|non remis|non distribu|no entregado|mancata consegna"
+    r"delayed mail|delivery delayed|mail failure|error sending your mail|mail system error|"
+    r"unzustellbar|non remis|non distribu|no entregado|mancata consegna"
 )
 
 

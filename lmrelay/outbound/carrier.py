@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from lmrelay.errors import StoreError
 from lmrelay.interfaces import IQueue, ISettings
 from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Fault
+from lmrelay.mail.redact import redact
 from lmrelay.mail.signing import Signers
 from lmrelay.outbound.client import Connection
 from lmrelay.outbound.connect import Connector, HostFailure, Target
@@ -45,6 +46,11 @@ Seconds.
 MAX_MISSES = 12
 """
 Addresses tried in vain in one attempt.
+"""
+
+MAX_REASON = 500
+"""
+Characters of a receiver's words that are kept.
 """
 
 OURS = Delayed("4.3.0", "the relay had an internal error", Fault.OURS)
@@ -156,7 +162,7 @@ class Carrier:
         walk.own = own
         kept = self.pool.take(site, trip.load, site.groups[0])
         for host in self._hosts(site, kept):
-            if self.draining or not walk.left or walk.missed >= MAX_MISSES:
+            if self._is_over(trip) or not walk.left or walk.missed >= MAX_MISSES:
                 break
             kept = kept or self.pool.take(site, trip.load, [host])
             # One that had idled too long says nothing of its host, which is asked anew.
@@ -179,6 +185,12 @@ class Carrier:
             return Delayed("4.3.0", "the relay could not read the message", Fault.OURS)
         return sign_own(self._signers, own, head, leased)
 
+    def _is_over(self, trip: Trip) -> bool:
+        """
+        Must nothing more begin: does the relay stop, or did an operator suspend the site?
+        """
+        return self.draining or trip.queue.suspended
+
     def _hosts(self, site: Site, kept: Connection | None) -> Iterator[str]:
         """
         The hosts in the order in which they are asked, that of the kept connection first.
@@ -193,7 +205,7 @@ class Carrier:
         """
         queue, work, walk = trip.queue, trip.work, trip.walk
         age = self.wall() - work.leased.received_at
-        if self.draining:
+        if self._is_over(trip):
             self.office.abandon(walk)
         elif walk.was_refused and self.pool.works_at(queue.site):
             # The site takes mail, only not over so many connections: what ends makes way for this.
@@ -210,7 +222,7 @@ class Carrier:
         walk, egress = trip.walk, trip.work.terms.egress
         addresses, demand = await self._look_up(host, trip)
         for address in addresses:
-            if self.draining:
+            if self._is_over(trip):
                 break
             source = egress.choose_source(address, self.random)
             target = Target(host, address, self.office.settings.config.delivery.port, source, egress.name)
@@ -252,7 +264,7 @@ class Carrier:
 
     async def _open(self, target: Target, demand: Demand, trip: Trip) -> Connection | HostFailure | None:
         """
-        None: it is too late, the relay is stopping.
+        None: it is too late, nothing more is to begin.
         """
         self._make_room(trip.queue)
         began = self.reactor.seconds()
@@ -267,18 +279,20 @@ class Carrier:
         finally:
             self._openings.discard(opening)
         if not isinstance(connection, HostFailure):
-            if self.draining:
+            if self._is_over(trip):
                 connection.close()
                 return None
-            self.pool.add(connection)
+            self.pool.add(connection, demand)
             return connection
         at_once = not connection.of_host and self.reactor.seconds() - began < AT_ONCE
         if ":" in target.address and at_once and connection.outcome.fault is not Fault.OURS:
             # So fast it is this machine that has no way there, or a neighbour that refuses: to
             # be wrong costs no more than to try IPv4 first for a while.
             self._ipv6_last_until = self.reactor.seconds() + IPV6_LAST
-        if connection.slow_down:
-            self._slow_down(trip.queue, trip.work)
+        if self.pool.is_refused_more(connection):
+            connection = evolve(connection, slow_down=True)
+        if connection.slow_down and isinstance(connection.outcome, Delayed):
+            self._slow_down(trip.queue, trip.work, connection.outcome)
         self.pool.mark_dead(connection)
         return connection
 
@@ -288,8 +302,11 @@ class Carrier:
         that nothing is known by it?
         """
         work, walk = trip.work, trip.walk
-        recipients: Any = [held.recipient for held in walk.left.values()]
-        leased = walk.own.apply(evolve(work.leased, recipients=recipients))
+        leased = work.leased
+        recipients: Any = tuple([held.recipient for held in walk.left.values()])
+        if recipients != leased.recipients:
+            leased = evolve(leased, recipients=recipients)
+        leased = walk.own.apply(leased)
         content = self.office.queue.open_content(leased.message_id, walk.own.fields, walk.own.above)
         try:
             verdicts = await connection.deliver(leased, content)
@@ -298,14 +315,15 @@ class Carrier:
             connection.abort(Trouble(Cause.OURS, "the relay had an internal error"))
             raise
         finally:
-            most = 0 if self.draining else self.office.settings.config.delivery.messages_per_connection
+            most = 0 if self.draining else trip.queue.limits.messages_per_connection
             self.pool.put(connection, trip.site, trip.work.terms.egress, most)
         if any(verdict.stale for verdict in verdicts.values()):
             return True
-        if any(verdict.slow_down for verdict in verdicts.values()):
-            self._slow_down(trip.queue, trip.work)
+        slower = next((verdict.outcome for verdict in verdicts.values() if verdict.slow_down), None)
+        if isinstance(slower, Delayed):
+            self._slow_down(trip.queue, trip.work, slower)
         elif any(isinstance(verdict.outcome, Delivered) for verdict in verdicts.values()):
-            trip.queue.budget.succeed()
+            self._succeed(trip.queue)
         self.office.settle(walk, walk.score(verdicts, connection, self.wall()), trip.site.name)
         return False
 
@@ -316,11 +334,23 @@ class Carrier:
         self.pool.make_room(queue.site, queue.budget.allowed - queue.running)
         self.pool.limit(self.office.dispatch.running.free)
 
-    def _slow_down(self, queue: SiteQueue, work: Work) -> None:
-        if not queue.budget.slow_down(work.round):
+    def _succeed(self, queue: SiteQueue) -> None:
+        if queue.budget.succeed():
+            self._remember(queue)
+
+    def _remember(self, queue: SiteQueue) -> None:
+        self.office.dispatch.remember(queue.state)
+        self.office.queue.note_site(queue.state)
+
+    def _slow_down(self, queue: SiteQueue, work: Work, outcome: Delayed) -> None:
+        # Of a site, not of a message: whose mail brought it out is nobody's business.
+        addresses = (held.recipient.recipient.address for held in work.held.values())
+        reason = redact(str(outcome.reply or outcome.text), (work.leased.reverse_path, *addresses))[:MAX_REASON]
+        if not queue.budget.slow_down(work.round, self.wall(), reason):
             return
         self._make_room(queue)
-        log.info("site asks for less at a time", site=queue.site.name, connections=queue.budget.allowed)
+        self._remember(queue)
+        log.info("site asks for less at a time", site=queue.site.name, connections=queue.budget.allowed, reason=reason)
 
 
 def _load(site: Site, work: Work) -> Load:

@@ -60,6 +60,7 @@ class Connection(Protocol):
     address, C{source} the one of ours that was chosen (empty: the system chose). C{shown} is what it showed in the
     handshake, C{tls} what that is to the mail that it carries now, whose C{demand} it meets; both None in clear.
     C{tls_failure} says why TLS that was offered is not used. C{transactions} counts those begun.
+    C{words} are the receiver's own that ask for less at a time.
     """
 
     log = Logger()
@@ -73,6 +74,7 @@ class Connection(Protocol):
         self.shown: Shown | None = None
         self.demand: Demand = configured(TlsPolicy.NONE)
         self.tls_failure = ""
+        self.words: tuple[str, ...] = ()
         self.extensions: Extensions = {}
         self.transactions = 0
         self._timeouts = timeouts
@@ -136,7 +138,13 @@ class Connection(Protocol):
         One transaction, from beginning to end. Never raises.
         """
         transaction = Transaction(
-            leased, self.extensions, reset=self._needs_reset, reused=reused, tls_failure=self.tls_failure, chunk=chunk
+            leased,
+            self.extensions,
+            reset=self._needs_reset,
+            reused=reused,
+            tls_failure=self.tls_failure,
+            words=self.words,
+            chunk=chunk,
         )
         if transaction.is_over:
             return transaction

@@ -31,6 +31,7 @@ from lmrelay.mail.outcome import Delayed, Failed, Fault
 from lmrelay.outbound.client import Connection
 from lmrelay.outbound.handshake import Contexts
 from lmrelay.outbound.opening import Opening, TlsFailed
+from lmrelay.outbound.rules import find_words
 from lmrelay.outbound.terms import REQUIRETLS
 from lmrelay.outbound.tls import Demand, Level, configured
 
@@ -109,6 +110,7 @@ class Connector:
         connection = Connection(target.host, target.address, self.clock, config.delivery.timeouts)
         connection.source = target.source
         connection.tls_failure = tls_failure
+        connection.words = find_words(config, target.host)
         try:
             await self._endpoint(target).connect(_Once(connection))
         except CancelledError:

@@ -12,11 +12,11 @@ from random import Random
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from lmrelay.interfaces import IDispatch, IQueue, IResolver, ISettings, Lane, Leased, RecipientKey
+from lmrelay.interfaces import IDispatch, IQueue, IResolver, ISettings, Lane, Leased, RecipientKey, SiteState
 from lmrelay.mail.outcome import Attempt, Delayed, Failed
 from lmrelay.outbound.carrier import Carrier
 from lmrelay.outbound.connect import Connector
@@ -26,11 +26,18 @@ from lmrelay.outbound.pool import Pool
 from lmrelay.outbound.report import report
 from lmrelay.outbound.route import Router, Site
 from lmrelay.outbound.routing import FindPolicy, Routing, no_policy
+from lmrelay.outbound.rules import Rules
 from lmrelay.outbound.sites import Held, SiteQueue, Work
 from lmrelay.outbound.sts import StsPolicy
+from lmrelay.outbound.suspension import Suspension
 from lmrelay.outbound.terms import find_terms
 from lmrelay.outbound.walk import Walk
 from lmrelay.tasks import Tasks
+
+LEAST_REST = 0.001
+"""
+Seconds.
+"""
 
 log = Logger()
 
@@ -56,10 +63,15 @@ class Courier:
     routing: Routing = field(init=False)
     _tasks: Tasks = field(factory=Tasks, init=False)
     _carrier: Carrier = field(init=False)
+    _rules: Rules = field(init=False)
+    _suspension: Suspension = field(init=False)
     _pumping: bool = field(default=False, init=False)
+    _alarm: IDelayedCall | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.pool = Pool(self.reactor)
+        self._rules = Rules(self.settings)
+        self._suspension = Suspension(self.reactor)
         router = Router(self.resolver, self.random)
         self.routing = Routing(self.reactor, router, self.settings, self._route, self.find_policy)
         dane = Dane(self.resolver, self.settings)
@@ -68,7 +80,9 @@ class Courier:
     # IDispatch
 
     def reserve(self, lane: Lane, recipients: int) -> bool:
-        return not self._carrier.draining and self.dispatch.windows.reserve(lane, recipients)
+        return not (self._carrier.draining or self._suspension.bars(lane.domain)) and self.dispatch.windows.reserve(
+            lane, recipients
+        )
 
     def cancel(self, lane: Lane, recipients: int) -> None:
         self.dispatch.windows.free(lane, recipients)
@@ -104,6 +118,30 @@ class Courier:
         self._carrier.try_anew()
         self.routing.forget()
 
+    def recall(self, states: Sequence[SiteState]) -> None:
+        for state in reversed(states):
+            self.dispatch.remember(state)
+
+    def suspend(self, suspended: Collection[str]) -> bool:
+        resumed = self._suspension.change(suspended)
+        if resumed is not None:
+            self._hold_back(self.dispatch.suspend(self._suspension.sites))
+        # Said every second, so that what a reload allows does not wait for mail to move.
+        self._pump()
+        return bool(resumed)
+
+    def count_running(self, hosts: str) -> int:
+        return self.dispatch.count_running(hosts)
+
+    def _hold_back(self, recipients: Iterable[Held]) -> None:
+        """
+        Their site is suspended: they wait in the queue, where they take nobody's room.
+        """
+        held = list(recipients)
+        for domain in {each.leased.lane.domain for each in held}:
+            self._suspension.bar(domain)
+        self._release([each.key for each in held])
+
     # The end
 
     def drain(self) -> Deferred[None]:
@@ -112,6 +150,9 @@ class Courier:
         has ended and is recorded.
         """
         self._carrier.draining = True
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
         self.pool.close_idle()
         self._release(self.dispatch.waiting())
         return self._tasks.wait()
@@ -154,11 +195,16 @@ class Courier:
             self._finish(together, {held.recipient.number: attempt for held in together}, "")
 
     def _place(self, recipients: Sequence[Held], site: Site, policy: StsPolicy | None) -> None:
-        config = self.settings.config
+        if not recipients:
+            return
+        config, limits = self.settings.config, self._rules.find(site)
+        queue = self.dispatch.find_queue(site, limits)
+        self.queue.note_domain(recipients[0].leased.lane.domain, queue.hosts)
+        if queue.suspended:
+            self._hold_back(recipients)
+            return
         for held in recipients:
-            self.dispatch.place(
-                held, site, find_terms(config, held.leased, policy), config.delivery.connections_per_site
-            )
+            self.dispatch.place(held, site, find_terms(config, held.leased, policy), limits)
         self._pump()
 
     def _pump(self) -> None:
@@ -170,16 +216,40 @@ class Courier:
             return
         self._pumping = True
         try:
-            while not self._carrier.draining and (due := self.dispatch.begin()) is not None:
+            self._watch_settings()
+            while not self._carrier.draining and (due := self.dispatch.begin(self.reactor.seconds())) is not None:
                 self._tasks.start(self._carry(*due))
         finally:
             self._pumping = False
+        self._set_alarm()
+
+    def _watch_settings(self) -> None:
+        if self._rules.have_changed():
+            self.dispatch.relimit(self._rules.find)
+
+    def _set_alarm(self) -> None:
+        """
+        Go on when the first of the sites that rest may: one timer for all of them.
+        """
+        until = self.dispatch.wakes_at
+        if self._alarm is not None and (until is None or until + LEAST_REST < self._alarm.getTime()):
+            self._alarm.cancel()
+            self._alarm = None
+        if self._alarm is None and until is not None and not self._carrier.draining:
+            # Never at once: a clock that shows a little less than it was asked for would be asked without end.
+            self._alarm = self.reactor.callLater(max(until - self.reactor.seconds(), LEAST_REST), self._wake)
+
+    def _wake(self) -> None:
+        self._alarm = None
+        self._pump()
 
     async def _carry(self, queue: SiteQueue, work: Work) -> None:
         try:
             await self._carrier.carry(queue, work)
         finally:
             self.dispatch.end(queue, work)
+            if queue.suspended:
+                self._hold_back(queue.waiting())
             self._pump()
 
     # Outcomes

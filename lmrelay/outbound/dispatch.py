@@ -7,14 +7,17 @@ A recipient is in one of three places: it waits for its route, waits at a site, 
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from heapq import heappop, heappush
 
 from attrs import define, field
 
-from lmrelay.interfaces import Lane, Leased, RecipientKey
+from lmrelay.interfaces import Lane, Leased, RecipientKey, SiteState
 from lmrelay.outbound.route import Site
-from lmrelay.outbound.sites import Budget, Held, Party, SiteQueue, Work
+from lmrelay.outbound.rules import Limits
+from lmrelay.outbound.sites import Held, Party, SiteQueue, Work
 from lmrelay.outbound.terms import Terms
 from lmrelay.shares import Shares
 
@@ -89,6 +92,11 @@ class Dispatch:
     _queues: dict[Work, SiteQueue] = field(factory=dict, init=False)
     _ready: OrderedDict[SiteQueue, None] = field(factory=OrderedDict, init=False)
     _barred: dict[Party, OrderedDict[SiteQueue, None]] = field(factory=dict, init=False)
+    _states: OrderedDict[str, SiteState] = field(factory=OrderedDict, init=False)
+    _suspended: frozenset[str] = field(default=frozenset(), init=False)
+    _resting: dict[SiteQueue, float] = field(factory=dict, init=False)
+    _alarms: list[tuple[float, int, SiteQueue]] = field(factory=list, init=False)
+    _numbers: Iterator[int] = field(factory=itertools.count, init=False)
 
     def admit(self, leased: Iterable[Leased]) -> list[Held]:
         """
@@ -112,27 +120,68 @@ class Dispatch:
         """
         return self._routing.get(held.key) is held
 
-    def place(self, held: Held, site: Site, terms: Terms, connections: int) -> None:
+    def place(self, held: Held, site: Site, terms: Terms, limits: Limits) -> None:
         """
         Its route is known: it waits at the site now, if it still does.
         """
         if self._routing.pop(held.key, None) is None:
             return
-        queue = self._find_queue(site, connections)
+        queue = self.find_queue(site, limits)
         queue.add(held, terms)
         if held.work is not None:
             self._queues[held.work] = queue
         self._mark(queue)
 
-    def _find_queue(self, site: Site, connections: int) -> SiteQueue:
+    def find_queue(self, site: Site, limits: Limits) -> SiteQueue:
+        """
+        The site's, made where there is none yet: with what is remembered of it.
+        """
         queue = self._sites.get(site)
         if queue is None:
-            queue = self._sites[site] = SiteQueue(site, Budget(connections))
+            queue = self._sites[site] = SiteQueue(site, limits)
+            queue.suspended = queue.hosts in self._suspended
+            if queue.hosts in self._states:
+                queue.recall(self._states[queue.hosts])
             self._forget_sites()
         else:
-            queue.budget.most = connections
             self._sites.move_to_end(site)
         return queue
+
+    def remember(self, state: SiteState) -> None:
+        """
+        This is known of a site, for when its queue has to be made anew.
+        """
+        self._states.pop(state.hosts, None)
+        if state.connections is not None:
+            self._states[state.hosts] = state
+        while len(self._states) > self.max_sites:
+            self._states.popitem(last=False)
+
+    def suspend(self, suspended: frozenset[str]) -> list[Held]:
+        """
+        Begin nothing at these sites, and at no others any more; the answer is what waits there.
+        """
+        self._suspended = suspended
+        for queue in self._sites.values():
+            queue.suspended = queue.hosts in suspended
+            self._mark(queue)
+        return [held for queue in self._sites.values() if queue.suspended for held in queue.waiting()]
+
+    def count_running(self, hosts: str) -> int:
+        """
+        How many transactions are under way at the site of these.
+        """
+        return sum(queue.running for queue in self._sites.values() if queue.hosts == hosts)
+
+    def relimit(self, find: Callable[[Site], Limits]) -> None:
+        """
+        What sites take may be otherwise from now on: C{find} says what of each.
+        """
+        for queue in self._sites.values():
+            queue.adopt(find(queue.site))
+            # A rate that was raised must not wait for the old one's time.
+            self._resting.pop(queue, None)
+            self._mark(queue)
 
     def _forget_sites(self) -> None:
         for _ in range(2):
@@ -144,15 +193,39 @@ class Dispatch:
                 self._sites[site] = oldest
 
     def _mark(self, queue: SiteQueue) -> None:
-        if queue.is_ready:
+        if queue.is_ready and queue not in self._resting:
             self._ready.setdefault(queue)
 
-    def begin(self) -> tuple[SiteQueue, Work] | None:
+    @property
+    def wakes_at(self) -> float | None:
+        """
+        When a site that rests may go on; None: none rests.
+        """
+        return self._alarms[0][0] if self._alarms else None
+
+    def _rest(self, queue: SiteQueue, until: float) -> None:
+        self._resting[queue] = until
+        heappush(self._alarms, (until, next(self._numbers), queue))
+
+    def _wake(self, now: float) -> None:
+        while self._alarms and self._alarms[0][0] <= now:
+            until, _, queue = heappop(self._alarms)
+            if self._resting.get(queue) == until:
+                del self._resting[queue]
+                self._mark(queue)
+
+    def begin(self, now: float) -> tuple[SiteQueue, Work] | None:
         """
         The next transaction to make, its recipients under way now; the sites take turns.
+
+        @param now: seconds of a clock that never goes back, as all that is said of rates
         """
+        self._wake(now)
         while not self.paused and (queue := self._next_queue()) is not None:
             if not queue.is_ready:
+                continue
+            if queue.budget.pace.ready_at > now:
+                self._rest(queue, queue.budget.pace.ready_at)
                 continue
             fresh = not queue.running
             work = queue.pop(lambda party, fresh=fresh: self.running.has_room(party, fresh=fresh))  # type: ignore[misc]
@@ -160,6 +233,7 @@ class Dispatch:
                 self._bar(queue)
                 continue
             queue.running += 1
+            queue.budget.pace.take(now)
             work.round = queue.budget.round
             self.running.take(work.leased.lane.party)
             self._mark(queue)

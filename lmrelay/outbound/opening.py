@@ -73,7 +73,7 @@ class Opening:
 
     async def _expect(self, step: Step, command: bytes = b"") -> Unready | None:
         answer = await self.connection.exchange(step, command)
-        return None if _is_good(step, answer) else _unready(step, answer)
+        return None if _is_good(step, answer) else self._unready(step, answer)
 
     async def _introduce(self) -> Unready | None:
         """
@@ -86,7 +86,7 @@ class Opening:
         if isinstance(answer, Reply) and answer.is_permanent() and self.connection.shown is None:
             self.connection.extensions = {}
             return await self._expect(Step.HELO, build_ehlo(self.name, verb="HELO"))
-        return _unready(Step.EHLO, answer)
+        return self._unready(Step.EHLO, answer)
 
     async def _secure(self) -> Unready | TlsFailed | None:
         """
@@ -99,9 +99,9 @@ class Opening:
             return Unready(Delayed("4.3.5", f"the certificate authorities cannot be read: {error}", Fault.OURS))
         answer = await self.connection.exchange(Step.STARTTLS, b"STARTTLS\r\n")
         if isinstance(answer, Reply) and answer.code == 421:
-            return _unready(Step.STARTTLS, answer)
+            return self._unready(Step.STARTTLS, answer)
         if not _is_good(Step.STARTTLS, answer):
-            return self._fail(_unready(Step.STARTTLS, answer).outcome.text)
+            return self._fail(self._unready(Step.STARTTLS, answer).outcome.text)
         self.connection.extensions = {}
         handshake = Handshake(self.connection.host, context, self.demand.server_name)
         trouble = await self.connection.start_tls(handshake)
@@ -116,13 +116,13 @@ class Opening:
             return self._fail(unready.outcome.text)
         return unready
 
+    def _unready(self, step: Step, answer: Reply | Trouble) -> Unready:
+        words = self.connection.words
+        verdict = judge(step, answer, words=words) if isinstance(answer, Reply) else judge_trouble(step, answer)
+        if isinstance(verdict.outcome, Delayed):
+            return Unready(verdict.outcome, verdict.slow_down)
+        return self._unready(step, Trouble(Cause.NONSENSE, "the server's answer is out of order"))
+
 
 def _is_good(step: Step, answer: Reply | Trouble) -> bool:
     return isinstance(answer, Reply) and step.is_answered_by(answer.code)
-
-
-def _unready(step: Step, answer: Reply | Trouble) -> Unready:
-    verdict = judge(step, answer) if isinstance(answer, Reply) else judge_trouble(step, answer)
-    if isinstance(verdict.outcome, Delayed):
-        return Unready(verdict.outcome, verdict.slow_down)
-    return _unready(step, Trouble(Cause.NONSENSE, "the server's answer is out of order"))

@@ -43,6 +43,8 @@ class Own:
         Notifications of later servers come back to the relay then, and tell it, not the client, how it went: that
         they come is not for NOTIFY to say, and for that they need no more than the head.
         """
+        if self is NOTHING:
+            return leased
         leased = evolve(leased, size=leased.size + len(self.above) + len(self.fields))
         if self.sender is None:
             return leased

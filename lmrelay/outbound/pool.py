@@ -29,7 +29,7 @@ Seconds; long enough for the next message of a burst, too short for a receiver t
 
 DEAD = 30.0
 """
-Seconds for which a host that did not answer is passed over.
+Seconds for which a host that did not answer is passed over; then one message tries it for all.
 """
 
 MAX_DEAD = 5_000
@@ -112,13 +112,13 @@ class Pool:
         """
         return len(self._idle)
 
-    def add(self, connection: Connection) -> None:
+    def add(self, connection: Connection, demand: Demand) -> None:
         """
-        A new connection, in use from now on. Its host is not dead.
+        A new connection, opened for that demand and in use from now on. Its host is not dead.
         """
         self._used[connection] = None
-        for address in ("", connection.address):
-            self._dead.pop((connection.host, address, connection.source, None), None)
+        for address, lacked in (("", None), (connection.address, None), ("", demand)):
+            self._dead.pop((connection.host, address, connection.source, lacked), None)
         connection.notify_lost(self._lose)
 
     def take(self, site: Site, load: Load, hosts: Sequence[str]) -> Connection | None:
@@ -214,13 +214,19 @@ class Pool:
         ours. One that lacks the TLS that some mail demands is passed over for that mail alone.
         """
         target = failure.target
-        if failure.outcome.fault is Fault.OURS or (failure.demand is None and self._works(target)):
+        if failure.outcome.fault is Fault.OURS or self.is_refused_more(failure):
             return
         key = (target.host, "" if failure.of_host else target.address, target.source, failure.demand)
         self._dead[key] = Dead(failure, self.clock.seconds() + self.dead_seconds)
         self._dead.move_to_end(key)
         while len(self._dead) > MAX_DEAD:
             self._dead.popitem(last=False)
+
+    def is_refused_more(self, failure: HostFailure) -> bool:
+        """
+        Does another connection to it work right now, so that it is only a further one that it does not want?
+        """
+        return failure.outcome.fault is not Fault.OURS and failure.demand is None and self._works(failure.target)
 
     def forget_dead(self) -> None:
         """
@@ -245,14 +251,19 @@ class Pool:
         """
         host, source = target.host, target.source
         keys = ((host, "", source, None), (host, target.address, source, None), (host, "", source, demand))
-        return next(filter(None, map(self._find_dead, keys)), None)
-
-    def _find_dead(self, key: DeadKey) -> Dead | None:
-        dead = self._dead.get(key)
-        left = dead.until - self.clock.seconds() if dead is not None else 0.0
-        if dead is None or left <= 0:
-            self._dead.pop(key, None)
-            return None
-        dead.seconds = min(left + dead.passed * PASSED_LATER, PASSED_LATEST)
-        dead.passed += 1
+        found = [self._dead[key] for key in keys if key in self._dead]
+        now = self.clock.seconds()
+        dead = next((dead for dead in found if dead.until > now), None)
+        if dead is not None:
+            dead.seconds = min(dead.until - now + dead.passed * PASSED_LATER, PASSED_LATEST)
+            dead.passed += 1
+        else:
+            self._let_one_try(found, now)
         return dead
+
+    def _let_one_try(self, found: Sequence[Dead], now: float) -> None:
+        """
+        It was dead for long enough. One finds out for all: were it still silent, everybody would hang at it again.
+        """
+        for dead in found:
+            dead.until, dead.passed = now + self.dead_seconds, 0

@@ -47,6 +47,8 @@ def report(held: Iterable[Held], attempts: Mapping[int, Attempt], site: str) -> 
             address=attempt.address or "",
             source=attempt.source,
             tls=attempt.tls.version if attempt.tls else "",
+            verified=attempt.tls is not None and attempt.tls.verified,
+            policy=attempt.tls.policy if attempt.tls else "",
             tls_failure=tls_failure,
             offered=attempt.offered,
             reply=reply,

@@ -7,7 +7,9 @@ for good where the DNS says so, for now where it says nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Sequence
+from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from itertools import chain, zip_longest
 from random import Random
@@ -22,6 +24,9 @@ from lmrelay.interfaces import Answer, IResolver, MxRecord
 from lmrelay.mail.outcome import Delayed, Failed, Fault
 
 A, MX, AAAA = 1, 15, 28
+
+MAX_WORD = 400
+_HOST = re.compile(r"[a-z0-9._-]{1,253}")
 
 MAX_HOSTS = 10
 MAX_ADDRESSES = 6
@@ -70,10 +75,26 @@ class Site:
         """
         return self.groups[0][0]
 
+    @property
+    def hosts(self) -> str:
+        """
+        All hosts in one word, by which a site is remembered: commas between equals, a semicolon before worse ones.
+
+        A very long one, or with a name that no host has, is its best host and a SHA-256 of all: a zone's owner must not
+        be able to make a word that the database does not take, or that is another site's.
+        """
+        word = ";".join(map(",".join, self.groups))
+        if len(word) <= MAX_WORD and all(map(_HOST.fullmatch, chain.from_iterable(self.groups))):
+            return word
+        digest = sha256(repr(self.groups).encode("utf-8", "surrogatepass")).hexdigest()
+        return f"{self.name};sha256:{digest}" if _HOST.fullmatch(self.name) else f"sha256:{digest}"
+
     def order(self, random: Random) -> list[str]:
         """
         The hosts to try, equal preference at random so that the load spreads.
         """
+        if len(self.groups) == len(self.groups[0]) == 1:
+            return list(self.groups[0])
         hosts = chain.from_iterable(random.sample(group, len(group)) for group in self.groups)
         return list(hosts)[:MAX_HOSTS]
 

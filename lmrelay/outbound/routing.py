@@ -129,7 +129,7 @@ class Routing:
             # Both at once, so that the one costs no more time than the other takes.
             published = Deferred.fromCoroutine(self.find_policy(domain, party))
             found = await self.router.find_site(domain, self.settings.config.server.hostname, party)
-            policy = await published
+            policy = await published if isinstance(found, Site) else None
         except Exception:  # noqa: BLE001 - our own fault, logged; it delays mail
             log.failure("routing broke", domain=domain)
             found = Delayed("4.3.0", "the relay had an internal error", Fault.OURS)

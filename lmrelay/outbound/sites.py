@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 from attrs import define, field
 
 from lmrelay.config.values import Kind
-from lmrelay.interfaces import Leased, LeasedRecipient, RecipientKey
+from lmrelay.interfaces import Leased, LeasedRecipient, RecipientKey, SiteState
+from lmrelay.outbound.pace import Pace
 from lmrelay.outbound.route import Site
+from lmrelay.outbound.rules import Limits
 from lmrelay.outbound.terms import Terms
 
 MAX_RECIPIENTS = 100
@@ -102,6 +105,12 @@ class Ring:
         if not queue:
             del self._projects[project]
 
+    def works(self) -> Iterator[Work]:
+        """
+        All of it, project by project.
+        """
+        return chain.from_iterable(self._projects.values())
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._projects)
 
@@ -112,71 +121,119 @@ class Ring:
 @define(eq=False)
 class Budget:
     """
-    How many connections at a time: half as many at once where the site says "slow down", one
+    How many connections at a time, and how fast: half as many at once where the site says "slow down", one
     more for each full window of successes. C{round} counts the halvings: what began in an earlier
     one tells of the load before, and so a burst of refusals halves once.
+
+    C{since} when there are fewer than C{most}, and for what C{reason}, in the receiver's words; None: there are not.
     """
 
     most: int
+    pace: Pace = field(factory=Pace)
     round: int = field(default=0, init=False)
-    _allowed: int = field(init=False)
+    since: float | None = field(default=None, init=False)
+    reason: str = field(default="", init=False)
+    _lowered: int | None = field(default=None, init=False)
     _successes: int = field(default=0, init=False)
 
-    def __attrs_post_init__(self) -> None:
-        self._allowed = self.most
+    @property
+    def lowered(self) -> int | None:
+        """
+        What the site bears, as far as that is less than what is configured; None: it was not asked for less.
+        """
+        return self._lowered
 
     @property
     def allowed(self) -> int:
         """
         At least one, at most what is configured now.
         """
-        return max(1, min(self._allowed, self.most))
+        return self.most if self._lowered is None else max(1, min(self._lowered, self.most))
 
-    def slow_down(self, round: int) -> bool:
+    def slow_down(self, round: int, now: float = 0.0, reason: str = "") -> bool:
         """
         The site asked for less, of what began in that round. Did that change anything?
+
+        @param now: seconds since the epoch
         """
         if round != self.round:
             return False
         self.round += 1
-        self._allowed = max(1, self.allowed // 2)
-        self._successes = 0
+        self.lower(max(1, self.allowed // 2), now if self.since is None else self.since, reason)
         return True
 
-    def succeed(self) -> None:
+    def lower(self, allowed: int, since: float, reason: str) -> None:
         """
-        A transaction went well.
+        No more than so many, until successes show that it bears more.
         """
-        if self._allowed >= self.most:
-            return
+        self._lowered, self._successes = allowed, 0
+        self.since, self.reason = since, reason
+
+    def succeed(self) -> bool:
+        """
+        A transaction went well. Did that change anything?
+        """
+        if self._lowered is None:
+            return False
         self._successes += 1
-        if self._successes >= self._allowed:
-            self._allowed += 1
-            self._successes = 0
+        if self._successes < self.allowed:
+            return False
+        self._lowered, self._successes = self.allowed + 1, 0
+        if self._lowered >= self.most:
+            self._lowered, self.since, self.reason = None, None, ""
+        return True
 
 
 @define(eq=False)
 class SiteQueue:
     """
-    The work that waits for a site. C{running} transactions are under way.
+    The work that waits for a site. C{running} transactions are under way; none begins while it is C{suspended}.
     """
 
     site: Site
-    budget: Budget
+    limits: Limits
+    suspended: bool = False
     running: int = 0
+    hosts: str = field(init=False)
+    budget: Budget = field(init=False)
     _rings: dict[Kind, Ring] = field(init=False)
     _open: dict[tuple[str, Terms], Work] = field(factory=dict, init=False)
     _turn: int = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.hosts = self.site.hosts
+        self.budget = Budget(self.limits.connections, Pace(self.limits.rate))
         self._rings = {kind: Ring() for kind in Kind}
+
+    def recall(self, state: SiteState) -> None:
+        """
+        This was known of the site before.
+        """
+        if state.connections is not None:
+            self.budget.lower(state.connections, state.since or 0.0, state.reason)
+
+    @property
+    def state(self) -> SiteState:
+        """
+        What is worth knowing of the site later.
+        """
+        budget = self.budget
+        return SiteState(self.hosts, budget.lowered, budget.since, budget.reason)
+
+    def adopt(self, limits: Limits) -> None:
+        """
+        These hold from now on.
+        """
+        self.limits = limits
+        self.budget.most = limits.connections
+        self.budget.pace.adopt(limits.rate)
 
     @property
     def is_ready(self) -> bool:
         """
         Does work wait, with a connection to spare for it?
         """
-        return self.running < self.budget.allowed and any(self._rings.values())
+        return not self.suspended and self.running < self.budget.allowed and any(self._rings.values())
 
     @property
     def is_quiet(self) -> bool:
@@ -221,6 +278,14 @@ class SiteQueue:
                 self._close(work)
                 return work
         return None
+
+    def waiting(self) -> Iterator[Held]:
+        """
+        The recipients that wait.
+        """
+        for ring in self._rings.values():
+            for work in ring.works():
+                yield from work.held.values()
 
     def parties(self) -> Iterator[Party]:
         """

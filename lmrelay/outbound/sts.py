@@ -24,6 +24,13 @@ MAX_AGE = 31_557_600
 Of a policy file, and seconds for which it may be kept (RFC 8461 §3.2, §3.3).
 """
 
+MAX_LINES = 500
+MAX_PATTERNS = 100
+"""
+Lines of a policy file, so that nobody's takes longer to read than others can wait; hosts that it may name: policies of
+many domains are in memory, and held against each host.
+"""
+
 _VERSION = b"v=STSv1"
 _DELIMITER = re.compile(rb"[ \t]*;[ \t]*")
 _FIELD = re.compile(rb"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}=[\x21-\x3a\x3c\x3e-\x7e]+")
@@ -153,7 +160,10 @@ def parse_policy(octets: bytes) -> Published:
 
 def _fields(text: str) -> Iterator[tuple[str, str]]:
     # Empty lines at the end are no part of the grammar, and many a file has some.
-    for number, line in enumerate(re.split("\r?\n", text.rstrip("\r\n")), 1):
+    text = text.rstrip("\r\n")
+    if text.count("\n") >= MAX_LINES:
+        raise SyntaxRefused(f"it has more than {MAX_LINES} lines")
+    for number, line in enumerate(re.split("\r?\n", text), 1):
         found = _LINE.fullmatch(line)
         if found is None:
             raise SyntaxRefused(f"its line {number} is not a field and its value")
@@ -168,6 +178,8 @@ def _mode(value: str | None) -> StsMode:
 
 
 def _patterns(values: Sequence[str]) -> tuple[str, ...]:
+    if len(values) > MAX_PATTERNS:
+        raise SyntaxRefused(f"it names more than {MAX_PATTERNS} mx")
     for value in values:
         if len(value) > 255 or not _PATTERN.fullmatch(value):
             raise SyntaxRefused("one of its mx is not a domain in A-labels, nor one behind *.")

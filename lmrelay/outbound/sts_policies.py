@@ -35,7 +35,7 @@ Seconds for which a policy host is not asked again under the same id (RFC 8461 Â
 """
 
 FRESH = 3600.0
-MAX_KNOWN = 20_000
+MAX_KNOWN = 10_000
 """
 Seconds for which the store is not asked again for a domain, and domains of which something is in memory.
 """
@@ -73,7 +73,7 @@ class _Known:
 @define(eq=False)
 class StsPolicies:
     """
-    The policies of all domains. C{wall()} is seconds since the epoch.
+    The policies of all domains. C{wall()} is seconds since the epoch, C{store()} what keeps them.
     """
 
     clock: IReactorTime
@@ -81,7 +81,7 @@ class StsPolicies:
     resolver: IResolver
     fetch: Fetch
     wall: Callable[[], float]
-    store: IPolicyStore
+    store: Callable[[], IPolicyStore]
     max_known: int = MAX_KNOWN
     _known: OrderedDict[str, _Known] = field(factory=OrderedDict, init=False)
     _waiting: dict[str, list[Deferred[None]]] = field(factory=dict, init=False)
@@ -149,7 +149,7 @@ class StsPolicies:
         self._known.move_to_end(domain)
         if known.until <= self.clock.seconds():
             try:
-                kept = await self.store.find_policy(domain)
+                kept = await self.store().find_policy(domain)
             except StoreError as error:
                 log.warn("mta-sts policy cannot be read", domain=domain, reason=str(error))
                 return known
@@ -206,6 +206,6 @@ class StsPolicies:
 
     async def _keep(self, record: StsRecord) -> None:
         try:
-            await self.store.keep_policy(record)
+            await self.store().keep_policy(record)
         except StoreError as error:
             log.warn("mta-sts policy is kept in memory alone", domain=record.domain, reason=str(error))

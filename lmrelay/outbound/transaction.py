@@ -8,6 +8,7 @@ the end every recipient has a verdict, whatever came or did not come.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from attrs import evolve, frozen
 
@@ -41,7 +42,8 @@ class Transaction:
 
     C{is_broken}: the connection is not to be used again. C{wants_content}: 354 came, and
     somebody is to get it. C{needs_reset}: the next transaction must begin with RSET.
-    C{tls_failure}: why the connection does not use the TLS that the server offered.
+    C{tls_failure}: why the connection does not use the TLS that the server offered. C{words} are the receiver's own
+    that ask for less at a time.
 
     With a C{chunk}, the whole content, it goes out right behind the recipients, in one BDAT (RFC 3030): that spares the
     wait for 354. C{refused_chunk}: the server does not know what it offered, and nobody has got the message.
@@ -55,6 +57,7 @@ class Transaction:
         reset: bool = False,
         reused: bool = False,
         tls_failure: str = "",
+        words: tuple[str, ...] = (),
         chunk: bytes | None = None,
     ) -> None:
         self.verdicts: dict[int, Verdict] = {}
@@ -65,6 +68,7 @@ class Transaction:
         self.refused_chunk = False
         self._reused = reused
         self._tls_failure = tls_failure
+        self._judge = partial(judge, words=words)
         self._pipelining = "PIPELINING" in extensions
         # Where the sender is signed, what later servers tell comes to the relay: the client hears no more of it.
         self._relayed = "DSN" not in extensions or bool(leased.return_path)
@@ -192,7 +196,7 @@ class Transaction:
         """
         421. As the first answer on a connection that had been kept, it only ends that connection.
         """
-        verdict = judge(step, reply)
+        verdict = self._judge(step, reply)
         if self._reused and self._answered == 1:
             return evolve(verdict, slow_down=False, stale=True)
         return verdict
@@ -214,12 +218,12 @@ class Transaction:
         if reply.is_positive():
             self.needs_reset = False
         else:
-            self._break(lambda: judge(Step.RSET, reply))
+            self._break(lambda: self._judge(Step.RSET, reply))
 
     def _answer_mail(self, command: _Command, reply: Reply) -> None:
         self.needs_reset = True
         if not reply.is_positive():
-            self._decide(judge(Step.MAIL, reply, tls_failure=self._tls_failure))
+            self._decide(self._judge(Step.MAIL, reply, tls_failure=self._tls_failure))
 
     def _answer_rcpt(self, command: _Command, reply: Reply) -> None:
         if command.number in self.verdicts:
@@ -227,11 +231,11 @@ class Transaction:
         if reply.is_positive():
             self._accepted.append(command.number)
         else:
-            self.verdicts[command.number] = judge(Step.RCPT, reply, tls_failure=self._tls_failure)
+            self.verdicts[command.number] = self._judge(Step.RCPT, reply, tls_failure=self._tls_failure)
 
     def _answer_data(self, command: _Command, reply: Reply) -> None:
         if reply.code != 354:
-            self._finish(judge(Step.DATA, reply))
+            self._finish(self._judge(Step.DATA, reply))
         elif self._accepted:
             self.wants_content = True
         else:
@@ -240,21 +244,21 @@ class Transaction:
 
     def _answer_end(self, command: _Command, reply: Reply) -> None:
         self.needs_reset = False
-        self._finish(judge(Step.END_OF_DATA, reply, relayed=self._relayed))
+        self._finish(self._judge(Step.END_OF_DATA, reply, relayed=self._relayed))
 
     def _answer_chunk(self, command: _Command, reply: Reply) -> None:
         self.needs_reset = not reply.is_positive()
         if reply.code in UNKNOWN and self._accepted:
             self.refused_chunk = self.is_over = True
         else:
-            self._finish(judge(Step.CHUNK, reply, relayed=self._relayed))
+            self._finish(self._judge(Step.CHUNK, reply, relayed=self._relayed))
 
     def _answer_early(self, reply: Reply) -> None:
         """
         A reply while the content goes out: nothing more is sent, for what came next would be taken as content.
         """
         if 400 <= reply.code < 600:
-            self._break(lambda: judge(Step.CONTENT, reply))
+            self._break(lambda: self._judge(Step.CONTENT, reply))
         else:
             self.end(Trouble(Cause.NONSENSE, f"the server said {reply}"))
 

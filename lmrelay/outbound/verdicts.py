@@ -7,6 +7,7 @@ Pure. Anything not understood is temporary; our own faults are never permanent.
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 
 from attrs import frozen
 
@@ -101,23 +102,31 @@ In lower case. With one of these a temporary reply asks for less mail at a time.
 
 _GREYLISTING_WORDS = ("greylist", "graylist", "grey-list", "gray-list", "grey list", "gray list")
 
+_MAILBOX_WORDS = ("recipient has exceeded", "user you are trying to contact")
+"""
+One mailbox gets too much: to send less to all others would not help it.
+"""
+
 _TLS_WORDS = ("tls", "encrypt", "ssl", "secure connection")
 
 _SESSION = frozenset({Step.GREETING, Step.EHLO, Step.HELO, Step.STARTTLS, Step.RSET})
 
 
-def judge(step: Step, reply: Reply, *, relayed: bool = False, tls_failure: str = "") -> Verdict:
+def judge(
+    step: Step, reply: Reply, *, relayed: bool = False, tls_failure: str = "", words: Sequence[str] = ()
+) -> Verdict:
     """
     What C{reply} at C{step} means for the recipients that wait for it.
 
     @param relayed: a delivery is to a server without DSN
     @param tls_failure: why the TLS that the server offered is not used
+    @param words: the receiver's own that ask for less at a time
     """
     if step in ENDS and step.is_answered_by(reply.code):
         return Verdict(Delivered(reply, relayed))
     if not 400 <= reply.code < 600:
         return judge_trouble(step, Trouble(Cause.NONSENSE, f"it answered {reply.code}"))
-    slow_down = asks_to_slow_down(step, reply)
+    slow_down = asks_to_slow_down(step, reply, words)
     text = f"the server said {reply} {step.replied}"
     if tls_failure and step in (Step.MAIL, Step.RCPT) and asks_for_tls(reply):
         # It refuses the plaintext that its own broken TLS left us: it may be mended, or another host be whole.
@@ -149,16 +158,23 @@ def lacks(status: str, text: str) -> Verdict:
     return Verdict(Failed(status, text, Fault.RECEIVER), Reach.MESSAGE)
 
 
-def asks_to_slow_down(step: Step, reply: Reply) -> bool:
+def asks_to_slow_down(step: Step, reply: Reply, words: Sequence[str] = ()) -> bool:
     """
-    Is the receiver overwhelmed? Greylisting is none of it: it wants time, not less.
+    Is the receiver overwhelmed? Greylisting is none of it: it wants time, not less. Nor is a mailbox that is (X.2.X in
+    RFC 3463 §3.3).
+
+    @param words: the receiver's own, in lower case; they may have codes in them
     """
     if not reply.is_temporary():
         return False
-    text = reply.text.lower()
+    text = str(reply).lower()
     if any(word in text for word in _GREYLISTING_WORDS):
         return False
-    return (reply.code == 421 and step in IN_TRANSACTION) or any(word in text for word in SLOW_DOWN_WORDS)
+    if reply.code == 421 and step in IN_TRANSACTION:
+        return True
+    if status_of(reply, 4).startswith("4.2.") or any(word in text for word in _MAILBOX_WORDS):
+        return False
+    return any(word in text for word in (*SLOW_DOWN_WORDS, *words))
 
 
 def asks_for_tls(reply: Reply) -> bool:

@@ -8,14 +8,14 @@ selection keeps nobody waiting, and what a crash cut off goes on where it was, c
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from attrs import asdict, evolve, frozen
 from sqlalchemy import ColumnElement, Connection, Row, bindparam, case, delete, insert, or_, select, update
 
 from lmrelay.interfaces import RecipientKey
-from lmrelay.queue.orders import LATE, Change, Selector, Verb
+from lmrelay.queue.orders import LATE, Change, Selector, SiteVerb, Verb
 from lmrelay.queue.rows import dump
 from lmrelay.queue.schema import DELETED, HELD, OPEN, QUEUED, WAITING, command, recipient, worker
 from lmrelay.queue.selection import find_page
@@ -26,10 +26,19 @@ SLICE = 500
 Recipients changed in one transaction.
 """
 
-APPLIES_TO = {Verb.RETRY: WAITING, Verb.HOLD: WAITING, Verb.RELEASE: (HELD,), Verb.DELETE: OPEN}
+AnyVerb = Verb | SiteVerb
+
+APPLIES_TO: Mapping[AnyVerb, tuple[str, ...]] = {
+    Verb.RETRY: WAITING,
+    Verb.HOLD: WAITING,
+    Verb.RELEASE: (HELD,),
+    Verb.DELETE: OPEN,
+}
 """
 The states that a verb can change.
 """
+
+_VERBS: dict[str, AnyVerb] = {verb.value: verb for verb in (*Verb, *SiteVerb)}
 
 _KEY = (recipient.c.message == bindparam("of"), recipient.c.number == bindparam("which"))
 
@@ -44,7 +53,7 @@ class Order:
     """
 
     id: str
-    verb: Verb
+    verb: AnyVerb
     selector: Selector
     ordered_at: float
     after: RecipientKey | None = None
@@ -75,7 +84,7 @@ def read_order(row: Row[Any]) -> Order:
     """
     return Order(
         row.id,
-        Verb(row.verb),
+        _VERBS[row.verb],
         Selector(**json.loads(row.selector)),
         row.ordered_at,
         None if row.after_message is None else (row.after_message, row.after_number),
@@ -183,14 +192,18 @@ def _write_slice(connection: Connection, slice_: Slice) -> Order:
 
 
 def _change(
-    connection: Connection, verb: Verb, keys: Collection[RecipientKey], owned: ColumnElement[bool], now: float
+    connection: Connection,
+    verb: AnyVerb,
+    keys: Collection[RecipientKey],
+    owned: ColumnElement[bool],
+    now: float,
 ) -> int:
     """
     Change those that are still as they were found; how many that were.
     """
     if not keys:
         return 0
-    values: dict[Verb, dict[str, Any]] = {
+    values: dict[AnyVerb, dict[str, Any]] = {
         Verb.RETRY: {"next_attempt": now, "due": now},
         Verb.HOLD: {"state": HELD, "due": None, "held_at": now},
         Verb.RELEASE: {"state": QUEUED, "next_attempt": now, "due": now, "held_at": None, "extended": _extend(now)},
@@ -236,6 +249,15 @@ def _record(connection: Connection, order: Order, now: float) -> None:
             done_at=now if order.done else None,
         )
     )
+
+
+def finish_orders(connection: Connection, items: Sequence[tuple[Order, float]]) -> list[None]:
+    """
+    Record that these are carried out (at that time), as they say.
+    """
+    for order, now in items:
+        _record(connection, evolve(order, done=True), now)
+    return [None] * len(items)
 
 
 def drop_orders(connection: Connection, items: Sequence[str]) -> list[None]:

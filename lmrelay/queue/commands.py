@@ -18,7 +18,7 @@ from lmrelay.errors import StoreError
 from lmrelay.interfaces import IDispatch, RecipientKey
 from lmrelay.queue.changes import Order, Slice, claim_orders, drop_orders, find_slice, find_undone, write_slices
 from lmrelay.queue.contents import IReader
-from lmrelay.queue.orders import Verb
+from lmrelay.queue.orders import SiteVerb, Verb
 from lmrelay.queue.writer import IWriter
 
 STALE = 300.0
@@ -60,6 +60,9 @@ class Obedience:
         """
         await self._free_stranded()
         for order in await self._reader.run(find_undone):
+            if isinstance(order.verb, SiteVerb):
+                # Of those there is another who carries them out, so that none of them waits for a long one of these.
+                continue
             if self._wall() - order.ordered_at > STALE:
                 await self._writer.submit(drop_orders, order.id)
                 log.warn("stale order dropped", order=order.id, verb=order.verb.value, changed=order.changed)

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from attrs import define, field
 from sqlalchemy import Connection, Engine, select
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
@@ -173,7 +173,12 @@ class Content:
         """
         See L{IContent}.
         """
-        return Deferred.fromCoroutine(self._next())
+        if self._left is None and (kept := self._cache.get(self._message)) is not None:
+            self._left = _split(self._above + self._fields.join(kept))
+        if self._left:
+            return succeed(self._left.pop(0))
+        # Nearly all is in memory; for that a coroutine would cost more than it does.
+        return Deferred.fromCoroutine(self._next()) if self._left is None or self._missing else succeed(b"")
 
     def read_head(self) -> Deferred[bytes]:
         """
@@ -190,16 +195,12 @@ class Content:
 
     async def _next(self) -> bytes:
         if self._left is None:
-            kept = self._cache.get(self._message)
-            if kept is not None:
-                self._left = _split(self._above + self._fields.join(kept))
-            else:
-                head, self._body, size = await self._reader.run(self._open)
-                self._left, self._missing = _split(self._above + head + self._fields), size - len(head)
-        if self._left:
-            return self._left.pop(0)
-        if not self._missing:
-            return b""
+            head, self._body, size = await self._reader.run(self._open)
+            self._left, self._missing = _split(self._above + head + self._fields), size - len(head)
+            if self._left:
+                return self._left.pop(0)
+            if not self._missing:
+                return b""
         octets = await self._reader.run(self._read_chunk)
         self._number += 1
         self._missing -= len(octets)

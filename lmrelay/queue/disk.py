@@ -11,15 +11,16 @@ from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 
 FRESH = 0.05
+AMPLE = 1024 * 1024 * 1024
 """
-Seconds for which what was found is believed: in so short a time no disk takes the reserve that is kept of it.
+For so many seconds so much room is believed in, which no disk takes in so short a time. Less is looked at anew.
 """
 
 
 @define(eq=False)
 class Disk:
     """
-    The disk that has the folder. Asked for each message, it is looked at a few times a second.
+    The disk that has the folder. Asked for each message; it is looked at a few times a second while there is plenty.
     """
 
     folder: Path
@@ -36,5 +37,6 @@ class Disk:
         now = self.clock.seconds()
         if now >= self._until:
             found = os.statvfs(self.folder)
-            self._free, self._until = found.f_bavail * found.f_frsize, now + FRESH
+            self._free = found.f_bavail * found.f_frsize
+            self._until = now + FRESH if self._free >= AMPLE else now
         return self._free

@@ -14,11 +14,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from attrs import define, field
-from sqlalchemy import Connection, Double, bindparam, cast, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import Connection, Double, cast, delete, func, insert, select, tuple_, update
 from twisted.logger import Logger
 
 from lmrelay.errors import StoreError
-from lmrelay.interfaces import RecipientKey
 from lmrelay.queue.privacy import make_folder
 from lmrelay.queue.schema import WAITING, chunk, recipient, upload, worker
 
@@ -183,25 +182,6 @@ class Lease:
         """
         free_dead(connection, self._state_dir, self._wall(), self.worker)
         remove_files(connection, self._state_dir)
-        return [None] * len(items)
-
-    def set_due(self, connection: Connection, items: Sequence[tuple[tuple[RecipientKey, ...], float]]) -> list[None]:
-        """
-        Free these recipients of this worker, to be tried from then on.
-        """
-        named = [{"of": one, "which": number, "until": until} for keys, until in items for one, number in keys]
-        if named:
-            connection.execute(
-                update(recipient)
-                .where(
-                    recipient.c.message == bindparam("of"),
-                    recipient.c.number == bindparam("which"),
-                    recipient.c.owner == self.worker,
-                    or_(*(recipient.c.state == state for state in WAITING)),
-                )
-                .values(owner=None, due=bindparam("until"), next_attempt=bindparam("until")),
-                named,
-            )
         return [None] * len(items)
 
     def leave(self, connection: Connection, items: Sequence[None]) -> list[None]:

@@ -11,11 +11,12 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from attrs import define
+from attrs import define, evolve
 from sqlalchemy import URL, Connection, Engine, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -23,10 +24,10 @@ from lmrelay.config.values import Config
 from lmrelay.errors import StoreError
 from lmrelay.ids import make_id
 from lmrelay.interfaces import RecipientKey
-from lmrelay.queue import stories
+from lmrelay.queue import sites, stories
 from lmrelay.queue.changes import APPLIES_TO, Order, Slice, find_order, find_slice, take_back, write_order, write_slices
 from lmrelay.queue.leases import find_living, free_dead
-from lmrelay.queue.orders import Change, Selector, Verb
+from lmrelay.queue.orders import Change, Selector, SiteVerb, Verb
 from lmrelay.queue.schema import recipient
 from lmrelay.queue.selection import conditions, joined, within_ranges
 from lmrelay.queue.store import check_version, explain, find_url, make_engine, make_reading_engine
@@ -132,6 +133,42 @@ class Desk:
         with self._engine.begin() as connection:
             return read_uses(connection)
 
+    def sites(self) -> Sequence[Mapping[str, Any]]:
+        """
+        All sites that are remembered.
+        """
+        with self._engine.begin() as connection:
+            return sites.list_sites(connection)
+
+    def domains_of(self, hosts: str) -> Sequence[Mapping[str, Any]]:
+        """
+        The domains seen at a site, those with most waiting first.
+        """
+        with self._engine.begin() as connection:
+            return sites.list_domains(connection, hosts)
+
+    def find_sites(self, text: str) -> Sequence[str]:
+        """
+        The sites, by their hosts in one word, that a domain, a host or that word means.
+        """
+        with self._engine.begin() as connection:
+            return sites.find_sites(connection, text)
+
+    def change_site(self, verb: SiteVerb, hosts: str, reason: str = "") -> Change:
+        """
+        Suspend a site, or let it go on; C{changed} is 0 for one that was not suspended.
+
+        @raise StoreError: the daemon runs but does not answer, or the store cannot be written
+        """
+        now = self._wall()
+        order = Order(make_id(now, os.urandom), verb, Selector(sites=(hosts,)), now)
+        write = (
+            partial(sites.write_suspension, hosts=hosts, reason=reason, now=now)
+            if verb is SiteVerb.SUSPEND
+            else partial(sites.end_suspension, hosts=hosts, now=now)
+        )
+        return self._order(order, write)
+
     def change(self, verb: Verb, selector: Selector, dry_run: bool) -> Change:
         """
         Do it, or with C{dry_run} count what it would change, those in flight by then included.
@@ -141,16 +178,23 @@ class Desk:
         if dry_run:
             return self._foresee(verb, selector)
         now = self._wall()
-        order = Order(make_id(now, os.urandom), verb, selector, now)
+        return self._order(Order(make_id(now, os.urandom), verb, selector, now))
+
+    def _order(self, order: Order, write: Callable[[Connection], int] | None = None) -> Change:
+        """
+        Have it carried out. C{write} does at once what is only to be told; it says how much that changed.
+        """
         writing = make_engine(self._url)
         try:
             with writing.begin() as connection:
+                changed = None if write is None else write(connection)
                 alive = self._find_living(connection)
                 if alive:
                     write_order(connection, order)
-            return self._await_answer(writing, order) if alive else self._carry_out(writing, order)
+            change = self._await_answer(writing, order) if alive else self._carry_out(writing, order)
         finally:
             writing.dispose()
+        return change if changed is None else evolve(change, changed=changed)
 
     def _find_living(self, connection: Connection) -> set[str]:
         return find_living(connection, self._state_dir, self._wall())
@@ -166,6 +210,8 @@ class Desk:
             return Change(connection.execute(query).scalar_one(), by_daemon=bool(self._find_living(connection)))
 
     def _carry_out(self, writing: Engine, order: Order) -> Change:
+        if isinstance(order.verb, SiteVerb):
+            return Change(len(order.selector.sites))
         with writing.begin() as connection:
             free_dead(connection, self._state_dir, self._wall())
         while not order.done:
@@ -201,6 +247,8 @@ class Desk:
         left = self._take_back(writing, order)
         if left is None:
             raise StoreError(f"the daemon is slow: no progress for {PATIENCE:.0f} s; it goes on with the change")
+        if isinstance(order.verb, SiteVerb):
+            raise StoreError(f"the daemon has not answered for {PATIENCE:.0f} s; it takes the change over once it does")
         raise StoreError(
             f"the daemon runs but has not answered for {PATIENCE:.0f} s; the change was taken back"
             + (f" when {left.changed} recipients were changed" if left.changed else "")

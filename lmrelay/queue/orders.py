@@ -27,13 +27,23 @@ class Verb(enum.Enum):
     DELETE = "delete"
 
 
+class SiteVerb(enum.Enum):
+    """
+    What can be done with sites. The rows say which are suspended; the order asks a worker to look at once, and to tell
+    what is under way there.
+    """
+
+    SUSPEND = "suspend"
+    RESUME = "resume"
+
+
 @frozen
 class Selector:
     """
     Which recipients are meant: all that fit every field that is set; several values in one are alternatives.
 
     C{messages} are ids or beginnings of ids, C{domains} in A-labels, ages in seconds since the
-    message was accepted. Without C{states}: those that are not final.
+    message was accepted. Without C{states}: those that are not final. C{sites} is of orders about sites alone.
     """
 
     messages: tuple[str, ...] = field(default=(), converter=_texts)
@@ -45,6 +55,7 @@ class Selector:
     states: tuple[str, ...] = field(default=(), converter=_texts)
     older_than: float | None = None
     younger_than: float | None = None
+    sites: tuple[str, ...] = field(default=(), converter=_texts)
 
     def is_empty(self) -> bool:
         """

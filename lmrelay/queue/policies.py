@@ -6,13 +6,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 
+from attrs import define
 from sqlalchemy import Connection, Insert, delete, select
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
 
-from lmrelay.interfaces import StsRecord
+from lmrelay.interfaces import IPolicyStore, StsRecord
+from lmrelay.queue.contents import IReader
 from lmrelay.queue.schema import sts_policy
 from lmrelay.queue.statements import make_insert, run_each
+from lmrelay.queue.writer import IWriter
 
 
 @cache
@@ -47,7 +52,7 @@ def _row(policy: StsRecord) -> dict[str, object]:
     }
 
 
-def find_policy(connection: Connection, domain: str) -> StsRecord | None:
+def read_policy(connection: Connection, domain: str) -> StsRecord | None:
     """
     That of the domain, expired or not.
     """
@@ -65,3 +70,26 @@ def forget_policies(connection: Connection, now: float, most: int) -> int:
     # Asked twice: another worker may have renewed it since.
     gone = delete(sts_policy).where(sts_policy.c.domain.in_(expired), sts_policy.c.expires_at <= now)
     return connection.execute(gone).rowcount
+
+
+@implementer(IPolicyStore)
+@define(eq=False)
+class PolicyStore:
+    """
+    See L{IPolicyStore}.
+    """
+
+    _writer: IWriter
+    _reader: IReader
+
+    def find_policy(self, domain: str) -> Deferred[StsRecord | None]:
+        """
+        See L{IPolicyStore}.
+        """
+        return self._reader.run(partial(read_policy, domain=domain))
+
+    def keep_policy(self, policy: StsRecord) -> Deferred[None]:
+        """
+        See L{IPolicyStore}.
+        """
+        return self._writer.submit(keep_policies, policy)

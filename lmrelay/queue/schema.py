@@ -228,12 +228,31 @@ site = Table(
     metadata,
     Column("hosts", Text, primary_key=True),
     Column("connections", Integer),
+    Column("lowered_at", Double),
+    Column("lowered_for", Text, nullable=False),
     Column("suspended_at", Double),
     Column("reason", Text, nullable=False),
     Column("changed_at", Double, nullable=False),
 )
+Index("ix_site_changed_at", site.c.changed_at)
+_suspended = site.c.suspended_at.is_not(None)
+Index("ix_site_suspended_at", site.c.suspended_at, sqlite_where=_suspended, postgresql_where=_suspended)
 """
-What is remembered of a site, by its hosts in one word: how many connections it bears, and that it is suspended.
+What is remembered of a site, by its hosts in one word: how many connections it bears where it asked for less, since
+when and in which words; that an operator suspended it, and for what reason.
+"""
+
+site_domain = Table(
+    "site_domain",
+    metadata,
+    Column("domain", Text, primary_key=True),
+    Column("hosts", Text, nullable=False),
+    Column("seen_at", Double, nullable=False),
+)
+Index("ix_site_domain_hosts", site_domain.c.hosts)
+Index("ix_site_domain_seen_at", site_domain.c.seen_at)
+"""
+At which site a recipient domain's mail was lately.
 """
 
 sts_policy = Table(
@@ -271,10 +290,11 @@ bounce = Table(
     Column("kind", Text, nullable=False),
     Column("status", Text, nullable=False),
     Column("text", Text, nullable=False),
+    Column("by", Text, nullable=False),
 )
 Index("ix_bounce_message", bounce.c.message)
 """
-What came back for a recipient by mail: a bounce, a delay, a complaint.
+What came back for a recipient by mail: a bounce, a delay, a complaint; C{by} is who said so.
 """
 
 worker = Table(

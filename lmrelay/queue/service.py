@@ -4,14 +4,13 @@ The queue as a service: all of it put together, started and stopped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from attrs import define, field
-from sqlalchemy import URL, Connection
+from sqlalchemy import URL
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads, IReactorThreads, IReactorTime
 from twisted.internet.task import LoopingCall, deferLater
@@ -27,32 +26,35 @@ from lmrelay.interfaces import (
     IBody,
     IContent,
     IDispatch,
-    IPolicyStore,
     IQueue,
     ISettings,
     ITokenUse,
     RecipientKey,
-    StsRecord,
+    SiteState,
     Submission,
 )
 from lmrelay.mail.outcome import Attempt, Delivered
 from lmrelay.queue.acceptance import RESERVE, Acceptance
 from lmrelay.queue.ballast import FILE as BALLAST
 from lmrelay.queue.ballast import SIZE, Ballast
+from lmrelay.queue.bounces import Bounces
 from lmrelay.queue.commands import Obedience
 from lmrelay.queue.contents import Cache, Content, InlineReader, IReader, ThreadedReader
 from lmrelay.queue.disk import Disk
 from lmrelay.queue.leases import DOUBTED_AFTER, Lease, delete_orphans
-from lmrelay.queue.policies import find_policy, keep_policies
+from lmrelay.queue.policies import PolicyStore
 from lmrelay.queue.privacy import make_folder
 from lmrelay.queue.recorder import Recorder
+from lmrelay.queue.releases import Releases
 from lmrelay.queue.rows import Entropy
 from lmrelay.queue.schedule import Drift
 from lmrelay.queue.settle import Settle, Settler
+from lmrelay.queue.site_watch import SiteWatch
+from lmrelay.queue.sites import SiteMemory, read_states
 from lmrelay.queue.store import find_url, make_engine, make_private, make_reading_engine, migrate, name_database
 from lmrelay.queue.taker import Taker
 from lmrelay.queue.token_use import TokenUse
-from lmrelay.queue.upkeep import BREATH, Checkpoints, Upkeep
+from lmrelay.queue.upkeep import BREATH, Checkpoints, Upkeep, unless_out_of_order
 from lmrelay.queue.writer import InlineWriter, IWriter, ThreadedWriter
 from lmrelay.tasks import Tasks
 
@@ -61,6 +63,7 @@ TOUCH = 15.0
 CHECKPOINT = 1.0
 UPKEEP = 60.0
 TOKEN_USE = 10.0
+SITES = 5.0
 
 LITTLE = 4 * MIB
 """
@@ -70,12 +73,12 @@ Octets of disk below which a failed write is taken for one that found no room.
 log = Logger()
 
 
-@implementer(IAcceptance, IQueue, ITokenUse, IPolicyStore)
+@implementer(IAcceptance, IQueue, ITokenUse)
 @define(eq=False)
 class QueueService:
     """
-    The queue. Nothing is opened before L{start}. C{inline} does all writing and reading on
-    the caller's thread, for tests and simulations.
+    The queue. Nothing is opened before L{start}, and C{returns} is there from then on. C{inline} does all writing and
+    reading on the caller's thread, for tests and simulations.
     """
 
     _settings: ISettings
@@ -87,6 +90,7 @@ class QueueService:
     _inline: bool = False
     _free: Callable[[], int] | None = None
     worker: str = field(default="", init=False)
+    returns: Bounces = field(init=False)
     _writer: IWriter = field(init=False)
     _reader: IReader = field(init=False)
     _lease: Lease = field(init=False)
@@ -98,7 +102,11 @@ class QueueService:
     _drift: Drift = field(init=False)
     _obedience: Obedience = field(init=False)
     _upkeep: Upkeep = field(init=False)
+    _releases: Releases = field(init=False)
     _token_use: TokenUse = field(init=False)
+    policies: PolicyStore = field(init=False)
+    _site_memory: SiteMemory = field(init=False)
+    _site_watch: SiteWatch = field(init=False)
     _checkpoints: Checkpoints = field(init=False)
     _disk: Disk = field(init=False)
     _cache: Cache = field(factory=Cache, init=False)
@@ -130,16 +138,20 @@ class QueueService:
         try:
             self._touched_at = self._reactor.seconds()
             await self._writer.submit(self._lease.enter, None)
+            self._dispatch.recall(await self._reader.run(read_states))
+            await self._site_watch.look()
         except StoreError as error:
             await self._close()
             raise StoreError(f"{name_database(url)}: {error}") from error
         self._taker.start()
         for interval, work in (
             (POLL, self._obey),
+            (POLL, self._watch_sites),
             (TOUCH, self._touch),
             (CHECKPOINT, self._checkpoint),
             (UPKEEP, lambda: self._try(self._keep_up())),
             (TOKEN_USE, self._write_token_use),
+            (SITES, self._write_sites),
         ):
             self._loop(interval, work)
         self._try(self._catch_up())
@@ -191,10 +203,18 @@ class QueueService:
             self._taker.wake,
             self.release,
         )
-        self._obedience = Obedience(
-            self._writer, self._reader, self._dispatch, self.worker, self._wall, self._taker.wake, self._free_leases
+        self._releases = Releases(
+            self._writer, self.worker, self._wall, self._taker.wake, lambda keys: self._obedience.strand(keys)
         )
+        self._obedience = Obedience(
+            self._writer, self._reader, self._dispatch, self.worker, self._wall, self._taker.wake, self._releases.free
+        )
+        self._site_memory = SiteMemory(self._writer, self._wall)
+        watched = self._writer, self._reader, self._dispatch, self.worker, self._wall, self._taker.wake
+        self._site_watch = SiteWatch(*watched)
+        self.policies = PolicyStore(self._writer, self._reader)
         self._token_use = TokenUse(self._writer, self._wall)
+        self.returns = Bounces(self._writer, self._reader, self._wall, self._entropy)
         self._upkeep = Upkeep(self._writer, self._reader, self._settings, self._wall, self._sleep, self._have_parted)
 
     def _free_octets(self) -> int:
@@ -229,7 +249,8 @@ class QueueService:
         self._upkeep.stop()
         self._recorder.end()
         await self._tasks.wait()
-        await _unless_out_of_order(self._token_use.write())
+        for noted in (self._token_use, self._site_memory):
+            await unless_out_of_order(noted.write())
         try:
             await self._writer.submit(self._lease.leave, None)
         except StoreError as error:
@@ -259,18 +280,6 @@ class QueueService:
         See L{ITokenUse}.
         """
         self._token_use.note(token_id)
-
-    def find_policy(self, domain: str) -> Deferred[StsRecord | None]:
-        """
-        See L{IPolicyStore}.
-        """
-        return self._reader.run(partial(find_policy, domain=domain))
-
-    def keep_policy(self, policy: StsRecord) -> Deferred[None]:
-        """
-        See L{IPolicyStore}.
-        """
-        return self._writer.submit(keep_policies, policy)
 
     def open_body(self) -> IBody:
         """
@@ -316,35 +325,31 @@ class QueueService:
         """
         See L{IQueue}.
         """
-        return Deferred.fromCoroutine(self._release(tuple(keys)))
-
-    async def _release(self, keys: tuple[RecipientKey, ...]) -> None:
-        try:
-            await self._writer.submit(self._free_leases, keys)
-        except StoreError as error:
-            log.warn("leases end when the store can be written", recipients=len(keys), reason=str(error))
-            self._obedience.strand(keys)
-            return
-        self._taker.wake()
-
-    def _free_leases(self, connection: Connection, items: Sequence[tuple[RecipientKey, ...]]) -> list[None]:
-        now = self._wall()
-        return self._lease.set_due(connection, [(keys, now) for keys in items])
+        return Deferred.fromCoroutine(self._releases.release(tuple(keys)))
 
     def postpone(self, keys: Collection[RecipientKey], seconds: float) -> Deferred[None]:
         """
         See L{IQueue}.
         """
-        return Deferred.fromCoroutine(self._postpone(tuple(keys), self._wall() + seconds))
+        return Deferred.fromCoroutine(self._releases.postpone(tuple(keys), seconds))
 
-    async def _postpone(self, keys: tuple[RecipientKey, ...], until: float) -> None:
-        try:
-            await self._writer.submit(self._lease.set_due, (keys, until))
-        except StoreError:
-            await self._release(keys)
+    def note_site(self, state: SiteState) -> None:
+        """
+        See L{IQueue}.
+        """
+        self._site_memory.note_site(state)
+
+    def note_domain(self, domain: str, hosts: str) -> None:
+        """
+        See L{IQueue}.
+        """
+        self._site_memory.note_domain(domain, hosts)
 
     def _obey(self) -> Deferred[None]:
         return self._try(self._obedience.obey())
+
+    def _watch_sites(self) -> Deferred[None]:
+        return self._try(self._site_watch.look())
 
     def _touch(self) -> Deferred[None]:
         return self._try(self._live())
@@ -380,6 +385,9 @@ class QueueService:
     def _write_token_use(self) -> Deferred[None]:
         return self._try(self._token_use.write())
 
+    def _write_sites(self) -> Deferred[None]:
+        return self._try(self._site_memory.write())
+
     def _sleep(self, seconds: float) -> Deferred[None]:
         return deferLater(self._reactor, seconds)
 
@@ -387,11 +395,4 @@ class QueueService:
         return self._try(self._checkpoints.run())
 
     def _try(self, work: Coroutine[Deferred[Any], Any, None]) -> Deferred[None]:
-        return self._tasks.start(_unless_out_of_order(work))
-
-
-async def _unless_out_of_order(work: Coroutine[Deferred[Any], Any, None]) -> None:
-    try:
-        await work
-    except StoreError as error:
-        log.warn("the queue's upkeep has to wait", reason=str(error))
+        return self._tasks.start(unless_out_of_order(work))

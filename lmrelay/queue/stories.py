@@ -13,9 +13,11 @@ from sqlalchemy import Connection, Row, func, select
 
 from lmrelay.errors import StoreError
 from lmrelay.interfaces import RecipientKey
+from lmrelay.queue.bounces import list_returned
 from lmrelay.queue.orders import Selector
-from lmrelay.queue.schema import attempt, message, recipient
+from lmrelay.queue.schema import WAITING, attempt, message, recipient
 from lmrelay.queue.selection import conditions, find_page, find_ranges, joined, within_ranges
+from lmrelay.queue.sites import find_suspensions
 
 Record = dict[str, Any]
 
@@ -101,8 +103,13 @@ def tell(connection: Connection, id_: str, living: Collection[str]) -> Mapping[s
     made = select(attempt).where(attempt.c.message == id_).order_by(attempt.c.recipient, attempt.c.number)
     for one in connection.execute(made):
         attempts[one.recipient].append(_tell_attempt(one))
-    to = connection.execute(select(recipient).where(recipient.c.message == id_).order_by(recipient.c.number))
-    return {**dict(_tell_message(row)), "recipients": [_tell_recipient(one, attempts, living) for one in to]}
+    to = connection.execute(select(recipient).where(recipient.c.message == id_).order_by(recipient.c.number)).all()
+    suspended = find_suspensions(connection, (one.domain for one in to if one.state in WAITING))
+    returned = list_returned(connection, id_)
+    told = [
+        {**_tell_recipient(one, attempts, living, suspended), "returned": returned.get(one.number, [])} for one in to
+    ]
+    return {**dict(_tell_message(row)), "recipients": told}
 
 
 _TOLD = (
@@ -121,7 +128,9 @@ def _tell_message(row: Row[Any]) -> Iterator[tuple[str, Any]]:
         yield name, json.loads(row._mapping[name])
 
 
-def _tell_recipient(row: Row[Any], attempts: Mapping[int, list[Record]], living: Collection[str]) -> Record:
+def _tell_recipient(
+    row: Row[Any], attempts: Mapping[int, list[Record]], living: Collection[str], suspended: Mapping[str, Record]
+) -> Record:
     return {
         "number": row.number,
         "address": row.address,
@@ -129,6 +138,7 @@ def _tell_recipient(row: Row[Any], attempts: Mapping[int, list[Record]], living:
         "state": row.state,
         "next_attempt": row.next_attempt,
         "in_flight": row.owner in living,
+        "suspended": suspended.get(row.domain) if row.state in WAITING else None,
         "ended": row.ended_at,
         "last": row.last,
         "attempts": attempts.get(row.number, []),

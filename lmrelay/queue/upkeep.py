@@ -4,9 +4,9 @@ Keeping the database small: in small steps, between which everything else has it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from attrs import define, field
 from sqlalchemy import Connection, Engine, delete, func, or_, select, tuple_, update
@@ -16,13 +16,15 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
+from lmrelay.errors import StoreError
 from lmrelay.interfaces import ISettings
 from lmrelay.queue.contents import IReader
 from lmrelay.queue.keys import cap_keys, forget_keys
 from lmrelay.queue.policies import forget_policies
 from lmrelay.queue.quotas import cap_counts, forget_counts
 from lmrelay.queue.schedule import latest_retry
-from lmrelay.queue.schema import attempt, chunk, command, event, is_open, message, recipient, webhook_delivery
+from lmrelay.queue.schema import attempt, bounce, chunk, command, event, is_open, message, recipient, webhook_delivery
+from lmrelay.queue.sites import forget_sites
 from lmrelay.queue.store import explain
 from lmrelay.queue.writer import IWriter
 
@@ -40,7 +42,7 @@ Recipients forgotten in one transaction, but for the last message's.
 
 STEP_EXPIRED = 2000
 """
-Keys, counts, and policies, deleted in one transaction, at most.
+Keys, counts, policies and sites deleted in one transaction, at most.
 """
 
 BREATH = 0.05
@@ -108,22 +110,23 @@ def forget_messages(connection: Connection, items: Sequence[Sequence[str]]) -> l
     bodies = select(message.c.body).where(message.c.id.in_(ids))
     connection.execute(delete(webhook_delivery).where(webhook_delivery.c.event.in_(events)))
     connection.execute(delete(chunk).where(chunk.c.body.in_(bodies)))
-    for column in (event.c.message, attempt.c.message, recipient.c.message, message.c.id):
+    for column in (event.c.message, bounce.c.message, attempt.c.message, recipient.c.message, message.c.id):
         connection.execute(delete(column.table).where(column.in_(ids)))
     return [None] * len(items)
 
 
 def forget_expired(connection: Connection, items: Sequence[float]) -> list[bool]:
     """
-    Delete, as of that time, orders long carried out, and keys, counts and policies that mean nothing any more. Is there
-    more?
+    Delete, as of that time, orders long carried out, keys, counts and policies that mean nothing any more, and sites of
+    which nothing was heard for long. Is there more?
 
     Keys that a clock which was ahead would keep for too long are brought near.
     """
     now = max(items)
     cap_keys(connection, now)
     connection.execute(delete(command).where(command.c.done_at < now - ANSWERED_FOR))
-    gone = [forget(connection, now, STEP_EXPIRED) for forget in (forget_keys, forget_counts, forget_policies)]
+    forgetting = (forget_keys, forget_counts, forget_policies, forget_sites)
+    gone = [forget(connection, now, STEP_EXPIRED) for forget in forgetting]
     return [STEP_EXPIRED in gone] * len(items)
 
 
@@ -292,3 +295,13 @@ def _checkpoint(engine: Engine, mode: str) -> tuple[int, int]:
     finally:
         connection.close()
     return in_log, moved
+
+
+async def unless_out_of_order(work: Coroutine[Deferred[Any], Any, None]) -> None:
+    """
+    Do it, unless the store cannot be written now: then there is a line in the log, and it has to wait.
+    """
+    try:
+        await work
+    except StoreError as error:
+        log.warn("the queue's upkeep has to wait", reason=str(error))

@@ -124,6 +124,10 @@ UNQUALIFIED_RECIPIENT = reply(553, "5.1.3", "Recipient address needs a domain")
 NEEDS_SMTPUTF8 = reply(553, "5.6.7", "Non-ASCII address needs SMTPUTF8")
 
 
+UNKNOWN_RECIPIENT = reply(550, "5.1.1", "Nothing is awaited at this address")
+TOO_MUCH_RETURNED = reply(452, "4.7.0", "Too many messages come back, try again later")
+
+
 def bad_sender(reason: str) -> Reply:
     """
     The path of MAIL is no address.
@@ -174,6 +178,7 @@ SEVERAL_FROM = reply(554, "5.6.0", "Message has more than one From header")
 NO_SENDER = reply(554, "5.6.0", "Message has several From addresses, so it needs a Sender header")
 SEVERAL_SENDER = reply(554, "5.6.0", "Message has more than one Sender header")
 NO_TO = reply(554, "5.6.0", "Message has no To header")
+NO_REPORT = reply(554, "5.6.0", "Only reports of delivery are taken at this address, and nobody reads them")
 
 
 def too_large_for(slug: str, limit: int) -> Reply:

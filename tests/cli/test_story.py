@@ -26,6 +26,12 @@ GREYLISTED: dict[str, Any] = {
     "text": "greylisted, come back",
     "reply": "450 4.2.0 greylisted, come back",
 }  # fmt: skip
+SUSPENDED = {
+    "site": "mx1.b.example",
+    "hosts": "mx1.b.example,mx2.b.example",
+    "since": "2026-11-21T11:00:00.000Z",
+    "reason": "a talk with them",
+}
 UNREACHED: dict[str, Any] = {
     "started": "2026-11-21T11:59:00.000Z",
     "ended": "2026-11-21T11:59:30.000Z",
@@ -135,11 +141,39 @@ def test_plaintext_says_why() -> None:
         ({"state": "queued", "next_attempt": None}, "waits for a worker"),
         ({"state": "queued", "next_attempt": "2026-11-21T11:59:00.000Z"}, "(1m ago)"),
         ({"state": "deferred", "next_attempt": "2026-11-21T13:00:00.000Z"}, "(in 1h)"),
+        (
+            {"state": "deferred", "suspended": SUSPENDED},
+            "its site, mx1.b.example, is suspended since 2026-11-21T11:00:00",
+        ),
+        (
+            {"state": "queued", "suspended": SUSPENDED},
+            ".000Z: a talk with them; goes on with: lmrelay sites resume b.example",
+        ),
+        (
+            {"state": "queued", "suspended": {**SUSPENDED, "reason": ""}},
+            ".000Z; goes on with: lmrelay sites resume b.example",
+        ),
+        ({"state": "queued", "in_flight": True, "suspended": SUSPENDED}, "a worker has it"),
     ],
 )
 def test_what_is_waited_for(recipient: dict[str, Any], words: str) -> None:
     """
     Each state says what it waits for and when it goes on; a final one waits for nothing.
     """
-    told = why_it_waits({"attempts": [], **recipient}, NOON, "01")
+    told = why_it_waits({"attempts": [], "address": "b@b.example", **recipient}, NOON, "01")
     assert (words in told, bool(told)) == (True, bool(words))
+
+
+def test_what_came_back() -> None:
+    """
+    Reports stand behind the attempts, with their words and who said so.
+    """
+    bounce = {"received": "2026-11-21T11:59:30.000Z", "kind": "bounce", "status": "5.1.1", "text": "no such user"}
+    other = {"received": "2026-11-21T11:59:40.000Z", "kind": "none", "status": "", "text": "an auto-reply: Away"}
+    returned = [{**bounce, "by": "mx.b.example"}, {**other, "by": ""}]
+    recipient = {"address": "b@b.example", "state": "delivered", "attempts": [], "returned": returned}
+    lines = list(tell({**STORY, "recipients": [recipient]}, NOON))
+    assert lines[-2:] == [
+        "  2026-11-21T11:59:30.000Z  came back: a bounce: 5.1.1 no such user (by mx.b.example)",
+        "  2026-11-21T11:59:40.000Z  came back: nothing to go by: an auto-reply: Away",
+    ]

@@ -246,6 +246,7 @@ LISTENERS: list[tuple[object, list[str]]] = [
     ([{"port": 25, "interface": "localhost"}], ["listeners[0].interface: expected an IP address"]),
     ([{"port": 25, "security": "tls"}], ["listeners[0].security: expected one of"]),
     ([{"port": 25, "enabled": 1}], ["listeners[0].enabled: expected true or false"]),
+    ([{"port": 25, "bounces": "no"}], ["listeners[0].bounces: expected true or false"]),
     ([{"port": 25, "hostname": "x"}], ["listeners[0].hostname: unknown key"]),
     ([{"port": 25}, {"port": 25}], ["listeners[1].port: is that of listeners[0] too"]),
     ([{"port": 25}, {"port": 25, "enabled": False}], []),
@@ -268,6 +269,23 @@ def test_listeners(tmp_path: Path, written: object, words: list[str]) -> None:
     assert len(words) == len(found), found
     for said, word in zip(found, words, strict=True):
         assert said.startswith(f"lmrelay.toml: {word}")
+
+
+@pytest.mark.parametrize(
+    ("written", "taken"),
+    [
+        ({"port": 25}, True),
+        ({"port": 2525}, False),
+        ({"port": 25, "bounces": False}, False),
+        ({"port": 26, "bounces": True}, True),
+    ],
+)
+def test_bounces(tmp_path: Path, written: dict[str, object], taken: bool) -> None:
+    """
+    What comes back is taken on port 25, unless a listener says otherwise.
+    """
+    (listener,) = read(tmp_path, complete(tmp_path, listeners=[written])).listeners
+    assert taken is listener.takes_bounces
 
 
 GOOD_PROJECT: list[tuple[str, object, object]] = [

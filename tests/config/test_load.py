@@ -32,7 +32,7 @@ def test_defaults(tmp_path: Path) -> None:
     tls = v.ServerTls(tmp_path / "relay.crt", tmp_path / "relay.key")
     server = v.Server("relay.example", read_projects=tmp_path / "projects.d")
     # The default state folder is the machine's own, and a relay that runs here has its key there.
-    assert v.Config(path, server, tls) == attrs.evolve(load(path), token_key=b"")
+    assert v.Config(path, server, tls) == attrs.evolve(load(path), token_key=b"", receivers=())
 
 
 def test_the_documented_listeners() -> None:
@@ -321,6 +321,18 @@ def test_return_paths_without_key(tmp_path: Path) -> None:
     assert found.startswith("aa.toml: routes.outgoing.return_path: its return paths cannot be signed")
     place_key(tmp_path)
     assert [] == warned(read(tmp_path, complete(tmp_path), aa=project))
+
+
+def test_nobody_takes_bounces(tmp_path: Path) -> None:
+    """
+    A return path to which nothing can come back is a warning.
+    """
+    place_key(tmp_path)
+    project = {"domains": ["*"], "routes": {"outgoing": {"return_path": "bounce.a.example"}, "other": {}}}
+    (found,) = warned(read(tmp_path, complete(tmp_path, listeners=[{"port": 587}]), aa=project))
+    assert found.startswith("aa.toml: routes.outgoing: has a return_path, but no listener takes what comes back")
+    taking = [{"port": 587}, {"port": 2525, "bounces": True}]
+    assert [] == warned(read(tmp_path, complete(tmp_path, listeners=taking), aa=project))
 
 
 def place_key(folder: Path, key: bytes = KEY) -> None:

@@ -8,14 +8,14 @@ import pytest
 from attrs import evolve
 from twisted.internet.defer import fail
 
-from lmrelay.config.values import BareNewlines, Limits, Project, Security, SubmissionRules
+from lmrelay.config.values import BareNewlines, Bounces, Limits, Project, Security, SubmissionRules
 from lmrelay.errors import Refused, StoreError, StoreFull
 from lmrelay.smtp import replies
 from tests.dialogues.player import Cut, Dialogue, Player, all_dialogues, by_octets, cut_at, whole
-from tests.inbound.doubles import OFF_TOKEN, TOKEN, Relay
+from tests.inbound.doubles import OFF_TOKEN, SIGNED, TOKEN, Relay, await_returns
 from tests.inbound.peers import MemoryPeer
 
-WORDS = {"token": TOKEN, "off": OFF_TOKEN, "host": "mx.example.org"}
+WORDS = {"token": TOKEN, "off": OFF_TOKEN, "host": "mx.example.org", **SIGNED}
 MOST_CUTS = 120
 
 DIALOGUES = all_dialogues()
@@ -26,7 +26,7 @@ def play(dialogue: Dialogue, cut: Cut) -> int:
     """
     The length of the longest block that was sent.
     """
-    relay = Relay(Security(dialogue.security))
+    relay = Relay(Security(dialogue.security), bounces="bounces" in dialogue.needs)
     if "small" in dialogue.needs:
         relay.settings.config = evolve(relay.config, limits=Limits(message_size=1000))
     if "reject" in dialogue.needs:
@@ -35,6 +35,9 @@ def play(dialogue: Dialogue, cut: Cut) -> int:
         limited = Project("acme", max_size=1000, max_recipients=2)
         relay.realm.submitter.configured = limited
         relay.settings.config = evolve(relay.config, projects={"acme": limited})
+    if "bounces" in dialogue.needs:
+        await_returns(relay)
+        relay.settings.config = evolve(relay.settings.config, bounces=Bounces(message_size=1000))
     if "crowded" in dialogue.needs:
         relay.realm.most = 0
     if "spent" in dialogue.needs:

@@ -14,19 +14,24 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
-from lmrelay.config.values import Config, Limits, Listener, Project, Security, Server
+from lmrelay.config.values import Config, Limits, Listener, Project, Route, Security, Server
 from lmrelay.errors import Refused
 from lmrelay.inbound.factory import SubmissionFactory
 from lmrelay.inbound.services import Services
 from lmrelay.interfaces import (
+    Awaited,
     IAcceptance,
     IBody,
     ICramCredentials,
+    IReturns,
     ISettings,
     ISubmitter,
     ITokenCredentials,
     Submission,
 )
+from lmrelay.mail.address import Address
+from lmrelay.mail.reports import Report
+from lmrelay.mail.return_path import make_return_path
 from lmrelay.smtp import replies
 from lmrelay.smtp.reply import Reply
 from lmrelay.testing.certificates import Authority
@@ -172,6 +177,63 @@ class Acceptance:
         return answer.addCallback(lambda given: given or submission.id)
 
 
+@implementer(IReturns)
+@define(eq=False)
+class Returns:
+    """
+    C{awaited} by message and number; C{recorded} is what came. C{finds} and C{answers}, when any, are what the next
+    calls give, C{fault} what a look raises.
+    """
+
+    awaited: dict[tuple[str, int], Awaited] = field(factory=dict)
+    recorded: list[tuple[Awaited, Report]] = field(factory=list)
+    finds: list[Deferred[Any]] = field(factory=list)
+    answers: list[Deferred[Any]] = field(factory=list)
+    fault: Exception | None = None
+
+    def find(self, message_id: str, number: int) -> Deferred[Awaited | None]:
+        if self.finds:
+            return self.finds.pop(0)
+        return fail(self.fault) if self.fault else succeed(self.awaited.get((message_id, number)))
+
+    def record(self, awaited: Awaited, report: Report) -> Deferred[bool]:
+        self.recorded.append((awaited, report))
+        return self.answers.pop(0) if self.answers else succeed(True)
+
+
+KEY = b"k" * 32
+RETURN_DOMAIN = "bounce.acme.example"
+MESSAGE = "01jd3k8t5v0000000000000000"
+FORGOTTEN = "01jd3k8t5v1111111111111111"
+
+
+def sign(number: int, message_id: str = MESSAGE, key: bytes = KEY) -> str:
+    return str(make_return_path(key, RETURN_DOMAIN, message_id, number))
+
+
+SIGNED = {
+    "signed": sign(0),
+    "signed2": sign(1),
+    "forgotten": sign(0, FORGOTTEN),
+    "forged": sign(0, key=b"j" * 32),
+}
+"""
+Addresses as dialogues call them.
+"""
+
+
+def await_returns(relay: Relay) -> None:
+    """
+    A route has a return path, and mail to two recipients went out under it.
+    """
+    project = Project("acme", routes={"outgoing": Route("outgoing", return_path=RETURN_DOMAIN)})
+    relay.settings.config = evolve(relay.settings.config, projects={"acme": project}, token_key=KEY)
+    for number in range(2):
+        address = Address(f"u{number}", "b.example")
+        known = Awaited(MESSAGE, number, address, RETURN_DOMAIN, "acme", "outgoing")
+        relay.returns.awaited[MESSAGE, number] = known
+
+
 @define(eq=False)
 class Relay:
     """
@@ -183,6 +245,8 @@ class Relay:
     config: Config = field(factory=lambda: Config(Path("/etc/lmrelay.toml"), Server("mx.example.org"), limits=Limits()))
     clock: Clock = field(factory=Clock)
     acceptance: Acceptance = field(factory=Acceptance)
+    returns: Returns = field(factory=Returns)
+    bounces: bool | None = None
     realm: Realm = field(factory=Realm)
     checker: Checker = field(factory=Checker)
     settings: Settings = field()
@@ -205,8 +269,9 @@ class Relay:
             entropy=lambda count: next(numbers).to_bytes(count, "big"),
             context=lambda: CONTEXT,
             offer_cram=lambda: self.cram,
+            returns=lambda: self.returns,
         )
 
     @factory.default
     def _make_factory(self) -> SubmissionFactory:
-        return SubmissionFactory(self.services, Listener(587, self.security), 587)
+        return SubmissionFactory(self.services, Listener(587, self.security, bounces=self.bounces), 587)

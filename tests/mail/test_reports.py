@@ -45,6 +45,11 @@ GOLDEN = {
     "domino": (Kind.BOUNCE, "5.0.0", Reason.UNKNOWN_USER, "not listed in Domino Directory", "Domino"),
     "mailbox_full": (Kind.BOUNCE, "5.0.0", Reason.MAILBOX_FULL, "the mailbox is full", ""),
     "german": (Kind.BOUNCE, "5.0.0", Reason.UNKNOWN_USER, "unbekannter Empfaenger", ""),
+    "rfc3464_contrary": (Kind.BOUNCE, "5.0.0", Reason.REPUTATION, "blocked for spamming", "mx.b.example"),
+    "stray_fields": (Kind.BOUNCE, "5.1.1", Reason.UNKNOWN_USER, "No such user", "mx.b.example"),
+    "torn_multipart": (Kind.BOUNCE, "5.2.2", Reason.MAILBOX_FULL, "Mailbox full", "mx.b.example"),
+    "outlook_complaint": (Kind.COMPLAINT, "", Reason.UNKNOWN, "abuse", "<staff@b.example>"),
+    "daemon_auto_submitted": (Kind.BOUNCE, "5.1.1", Reason.UNKNOWN_USER, "no such person", ""),
     "auto_reply": (Kind.NONE, "", Reason.UNKNOWN, "an auto-reply: Re: Your order", ""),
     "out_of_office": (Kind.NONE, "", Reason.UNKNOWN, "an auto-reply", ""),
     "person": (Kind.NONE, "", Reason.UNKNOWN, "nothing that is known: Re: Your order", ""),
@@ -108,16 +113,6 @@ def test_our_own(action: Action, local: str) -> None:
     expected = {Action.FAILED: (Kind.BOUNCE, "5.2.2"), Action.DELAYED: (Kind.DELAY, "4.4.1")}
     assert expected.get(action, (Kind.NONE, "")) == (report.kind, report.status)
     assert "relay.example" == report.by
-
-
-@pytest.mark.parametrize(
-    ("name", "final"), [("rfc3464_failed", True), ("rfc3464_expired", False), ("arf_abuse", False)]
-)
-def test_final(name: str, final: bool) -> None:
-    """
-    Given up after a time of trouble is not refused for good.
-    """
-    assert final is understand(read(name)).is_final
 
 
 @given(st.binary(max_size=4096))

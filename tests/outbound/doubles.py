@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from lmrelay.config.values import Config, Kind, Project, Server, TlsPolicy
-from lmrelay.interfaces import IContent, IQueue, ISettings, Lane, Leased, LeasedRecipient, RecipientKey
+from lmrelay.interfaces import IContent, IQueue, ISettings, Lane, Leased, LeasedRecipient, RecipientKey, SiteState
 from lmrelay.mail.address import Address
 from lmrelay.mail.envelope import Recipient
 from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Failed, Fault, Tls
@@ -68,6 +68,8 @@ class MemoryQueue:
     settlements: list[tuple[str, dict[int, Attempt]]] = field(factory=list)
     released: list[RecipientKey] = field(factory=list)
     postponed: dict[RecipientKey, float] = field(factory=dict)
+    states: list[SiteState] = field(factory=list)
+    domains: dict[str, str] = field(factory=dict)
     slow: bool = False
     broken: bool = False
     pending: list[Deferred[None]] = field(factory=list)
@@ -92,6 +94,12 @@ class MemoryQueue:
     def postpone(self, keys: Collection[RecipientKey], seconds: float) -> Deferred[None]:
         self.postponed.update(dict.fromkeys(keys, seconds))
         return self._soon()
+
+    def note_site(self, state: SiteState) -> None:
+        self.states.append(state)
+
+    def note_domain(self, domain: str, hosts: str) -> None:
+        self.domains[domain] = hosts
 
     def _soon(self) -> Deferred[None]:
         if not self.slow:

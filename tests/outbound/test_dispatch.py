@@ -8,6 +8,7 @@ from lmrelay.config.values import Kind, TlsPolicy
 from lmrelay.interfaces import Lane
 from lmrelay.outbound.dispatch import Dispatch, Windows
 from lmrelay.outbound.route import Site
+from lmrelay.outbound.rules import Limits
 from lmrelay.outbound.sites import Budget, Work
 from lmrelay.outbound.terms import Terms
 from lmrelay.shares import Shares
@@ -19,10 +20,10 @@ BROADCAST = Kind.BROADCAST
 ANY = Terms(TlsPolicy.OPPORTUNISTIC)
 
 
-def add(dispatch: Dispatch, message, site: Site = SITE, terms: Terms = ANY, connections: int = 1) -> None:
+def add(dispatch: Dispatch, message, site=SITE, terms=ANY, connections: int = 1, limits: Limits | None = None) -> None:
     assert dispatch.windows.reserve(message.lane, len(message.recipients))
     for held in dispatch.admit([message]):
-        dispatch.place(held, site, terms, connections)
+        dispatch.place(held, site, terms, limits or Limits(connections))
 
 
 def served(dispatch: Dispatch, count: int) -> list[Work]:
@@ -31,7 +32,7 @@ def served(dispatch: Dispatch, count: int) -> list[Work]:
     """
 
     def each():
-        while (due := dispatch.begin()) is not None:
+        while (due := dispatch.begin(0.0)) is not None:
             queue, work = due
             yield work
             dispatch.leave(work.held.values())
@@ -108,7 +109,7 @@ def test_budget_of_connections() -> None:
     for number in range(5):
         add(dispatch, leased(f"b{number}"), SITE, connections=2)
         add(dispatch, leased(f"d{number}", domain="d.example"), OTHER, connections=2)
-    begun = [dispatch.begin() for _ in range(5)]
+    begun = [dispatch.begin(0.0) for _ in range(5)]
     assert [True, True, True, False, False] == [due is not None for due in begun]
     assert 2 >= max(queue.running for queue, _ in filter(None, begun))
 
@@ -130,6 +131,30 @@ def test_budget_halves_and_grows() -> None:
     assert [2, 2, 3, 3, 3, 4] == grown
 
 
+def test_back_off_is_told() -> None:
+    """
+    Since when there are fewer, and in whose words, until there are as many as before; then there is nothing to tell.
+    """
+    budget = Budget(4)
+    assert (None, None, "") == (budget.lowered, budget.since, budget.reason)
+    budget.slow_down(0, 5.0, "too many")
+    budget.slow_down(1, 7.0, "far too many")
+    assert (1, 5.0, "far too many") == (budget.lowered, budget.since, budget.reason)
+    changes = [budget.succeed() for _ in range(7)]
+    assert [True, False, True, False, False, True, False] == changes
+    assert (None, None, "", 4) == (budget.lowered, budget.since, budget.reason, budget.allowed)
+
+
+def test_raised_ceiling() -> None:
+    """
+    A reload that allows more counts at once, unless the site asked for less.
+    """
+    budget, backed_off = Budget(4), Budget(4)
+    backed_off.slow_down(0)
+    budget.most = backed_off.most = 10
+    assert (10, 2) == (budget.allowed, backed_off.allowed)
+
+
 def test_burst_of_refusals_halves_once() -> None:
     """
     What began before the halving says nothing of the load after it.
@@ -148,7 +173,7 @@ def test_own_host_is_not_an_exchanger() -> None:
     dispatch = big()
     add(dispatch, leased("m1", domain="mx.b.example"), Site((("mx.b.example",),), implicit=True))
     add(dispatch, leased("m2"), SITE)
-    assert [True, False] == [dispatch.begin()[0].site.implicit for _ in range(2)]
+    assert [True, False] == [dispatch.begin(0.0)[0].site.implicit for _ in range(2)]
 
 
 def test_budget_follows_the_settings() -> None:
@@ -210,12 +235,12 @@ def test_tarpits_of_one_project() -> None:
         for message in "xyz":
             add(dispatch, leased(f"{message}{number}"), Site(((f"tar{number}.x",),)), connections=3)
     hanging = []
-    while (due := dispatch.begin()) is not None:
+    while (due := dispatch.begin(0.0)) is not None:
         hanging.append(due)
     assert [9, 9] == [len(hanging), len({queue for queue, _ in hanging})]
     add(dispatch, leased("o1", project="other"), Site((("tar1.x",),)), connections=3)
     add(dispatch, leased("n1", kind=BROADCAST), Site((("tar1.x",),)), connections=3)
-    begun = [dispatch.begin() for _ in range(3)]
+    begun = [dispatch.begin(0.0) for _ in range(3)]
     assert ["o1", "n1"] == [due[1].leased.message_id for due in begun if due is not None]
     for due in [*hanging, *filter(None, begun)]:
         dispatch.end(*due)
@@ -251,7 +276,7 @@ def test_withdrawn_work_leaves_no_trace() -> None:
     dispatch = big()
     add(dispatch, leased("m", 0, 1))
     assert {("m", 0), ("m", 1)} == dispatch.withdraw([("m", 0), ("m", 1), ("m", 2)])
-    assert dispatch.begin() is None
+    assert dispatch.begin(0.0) is None
     assert [True] == [queue.is_quiet for queue in dispatch._sites.values()]
     assert 0 == dispatch.windows.used == len(dispatch._queues)
 

@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from lmrelay.config.values import Delivery, DomainDelivery, Project, Route, Switch, TlsPolicy
-from lmrelay.interfaces import IContent
+from lmrelay.interfaces import IContent, Leased
 from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Fault
 from lmrelay.outbound.connect import Connector
 from lmrelay.outbound.courier import Courier
@@ -94,12 +94,15 @@ class Ladder(SynchronousTestCase):
     def publish(self, *mx: str, mode: StsMode = ENFORCE, domain: str = "b.example") -> None:
         self.policies[domain] = StsPolicy(mode, mx)
 
+    def message(self, message_id: str, domain: str = "b.example", route: str = "outgoing") -> Leased:
+        return evolve(leased(message_id, domain=domain), route=route)
+
     def deliver(self, *messages: str, domain: str = "b.example", route: str = "outgoing") -> Attempt:
         """
         One after the other; the attempt of the last.
         """
         for message in messages:
-            one = evolve(leased(message, domain=domain), route=route)
+            one = self.message(message, domain, route)
             self.assertTrue(self.courier.reserve(one.lane, 1))
             self.courier.take([one])
             self.network.settle()

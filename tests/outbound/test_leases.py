@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from twisted.internet.task import Clock
 
-from lmrelay.config.values import Delivery, Kind
+from lmrelay.config.values import Delivery, Kind, Receiver
 from lmrelay.mail.outcome import Delayed, Fault
 from lmrelay.outbound.courier import Courier
 from lmrelay.outbound.dispatch import Dispatch, Windows
@@ -33,6 +33,7 @@ from tests.outbound.doubles import (
 )
 
 DOMAINS = ["b.example", "c.example", "d.example", "slow.example", "broken.example", "nowhere.example"]
+SHARED = "mx1.b.example;mx2.b.example"
 REFUSED = Delayed("4.4.1", "connection refused", Fault.NETWORK)
 
 
@@ -49,7 +50,7 @@ def zone() -> Zone:
 
 class Leases(RuleBasedStateMachine):
     """
-    Takes, withdrawals, outcomes, lost connections, pauses and the end, in any order.
+    Takes, withdrawals, outcomes, lost connections, pauses, suspensions and the end, in any order; one site has a rate.
     """
 
     def __init__(self) -> None:
@@ -60,7 +61,12 @@ class Leases(RuleBasedStateMachine):
         self.queue = MemoryQueue(slow=True)
         self.courier = Courier(
             self.clock,
-            Settings(config(delivery=Delivery(connections_per_site=2, messages_per_connection=3))),
+            Settings(
+                config(
+                    delivery=Delivery(connections_per_site=2, messages_per_connection=3),
+                    receivers=(Receiver("d", ("mx.d.example",), rate=0.5),),
+                )
+            ),
             FakeResolver(zone(), self.clock),
             self.connector,
             self.clock.seconds,
@@ -72,6 +78,7 @@ class Leases(RuleBasedStateMachine):
         self.withdrawn: list[tuple[str, int]] = []
         self.drained = None
         self.messages = 0
+        self.made: int | None = None
 
     @rule(
         domains=st.lists(st.sampled_from(DOMAINS), min_size=1, max_size=3, unique=True),
@@ -135,6 +142,15 @@ class Leases(RuleBasedStateMachine):
         else:
             self.courier.resume()
 
+    @rule(suspended=st.booleans())
+    def suspend(self, suspended: bool) -> None:
+        was = self.made is not None
+        assert (was and not suspended) == self.courier.suspend([SHARED] if suspended else [])
+        self.made = self.count_made() if suspended else None
+
+    def count_made(self) -> int:
+        return sum(one.transactions for one in self.connector.opened if one.host != "mx.d.example")
+
     @rule(hard=st.booleans())
     def drain(self, hard: bool) -> None:
         if self.drained is None:
@@ -152,6 +168,10 @@ class Leases(RuleBasedStateMachine):
         assert sorted(self.taken) == sorted([*held, *self.ended()])
 
     @invariant()
+    def none_begins_where_it_is_suspended(self) -> None:
+        assert self.made in (None, self.count_made())
+
+    @invariant()
     def budgets_are_kept(self) -> None:
         dispatch = self.courier.dispatch
         assert dispatch.running.used <= 4 + 4
@@ -163,6 +183,7 @@ class Leases(RuleBasedStateMachine):
         Let everything go on: nothing is left over.
         """
         self.courier.resume()
+        self.courier.suspend([])
         for _ in range(2000):
             self.connector.down = {}
             self.clock.advance(5)

@@ -5,12 +5,24 @@ from itertools import product
 from random import Random
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from lmrelay.config.values import Project, Route, TlsPolicy
 from lmrelay.interfaces import Answer, MxRecord
-from lmrelay.mail.outcome import Failed
+from lmrelay.mail.outcome import Delayed, Failed
 from lmrelay.outbound.requirement import choose_policy, find_policy
-from lmrelay.outbound.route import MAX_HOSTS, Site, choose_site, is_allowed, order_addresses
+from lmrelay.outbound.route import (
+    AAAA,
+    MAX_HOSTS,
+    A,
+    Addresses,
+    Router,
+    Site,
+    choose_site,
+    is_allowed,
+    order_addresses,
+)
+from lmrelay.testing.name_server import FakeResolver, Said, Zone
 from tests.outbound.doubles import config
 
 NONE, OPPORTUNISTIC, ENFORCED = TlsPolicy.NONE, TlsPolicy.OPPORTUNISTIC, TlsPolicy.ENFORCED
@@ -246,3 +258,55 @@ def test_policy_of_the_configuration() -> None:
     found = [find_policy(settings, *where, "b.example") for where in (("acme", "strict"), ("acme", ""), ("x", "y"))]
     assert [ENFORCED, NONE, OPPORTUNISTIC] == found
     assert ENFORCED is find_policy(settings, "x", "y", "b.example", ENFORCED)
+
+
+@pytest.mark.parametrize(
+    ("ipv4", "ipv6", "expected"),
+    [
+        (Said(("8.8.8.8",), authenticated=True), Said((), authenticated=True), True),
+        (Said(("8.8.8.8",), authenticated=True), Said((), authenticated=False), False),
+        (Said(("8.8.8.8",), authenticated=False), Said(("2606:4700::1",), authenticated=True), False),
+        (Said(("8.8.8.8",), authenticated=True), Said(rcode=2), True),
+    ],
+)
+def test_authenticated_addresses(ipv4: Said, ipv6: Said, expected: bool) -> None:
+    """
+    The DNS vouches for a host's addresses if it does for all that it answered; an alias is told.
+    """
+    zone = Zone().say("mx.example", A, ipv4).say("mx.example", AAAA, ipv6).alias("alias.example", "mx.example")
+    router = Router(FakeResolver(zone), Random(1))
+    for host, name in (("mx.example", ""), ("alias.example", "mx.example")):
+        found: list[Addresses | Delayed] = []
+        Deferred.fromCoroutine(router.find_addresses(host, ())).addCallback(found.append)
+        assert [(expected, name)] == [(one.authenticated, one.name) for one in found if isinstance(one, Addresses)]
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        ((("mx.b.example",),), "mx.b.example"),
+        ((("a.x", "b.x"), ("c.x",)), "a.x,b.x;c.x"),
+        ((("a.x,b.x",), ("c.x",)), "sha256:"),
+        ((("a.x",), ("b.x;c.x",)), "a.x;sha256:"),
+        ((("a.x",), ("b\x00.x",)), "a.x;sha256:"),
+        ((("a.x",), ("sha256:b",)), "a.x;sha256:"),
+        (tuple((f"mx{number}.{'d' * 60}.x",) for number in range(9)), f"mx0.{'d' * 60}.x;sha256:"),
+        ((("d" * 300,),), "sha256:"),
+    ],
+)
+def test_word_of_a_site(groups: tuple[tuple[str, ...], ...], expected: str) -> None:
+    """
+    The hosts in one word; a zone's owner makes none that is too long, or that is another site's.
+    """
+    word = Site(groups).hosts
+    assert expected == word[: len(expected)]
+    assert len(expected) + 64 * expected.endswith("sha256:") == len(word) <= 400
+    assert word == Site(groups, authenticated=True).hosts
+
+
+def test_words_differ() -> None:
+    """
+    Other hosts, or in another order of preference, are another site.
+    """
+    groups = [(("a.x", "b.x"),), (("a.x",), ("b.x",)), (("b.x",), ("a.x",)), (("a.x,b.x",),), (("a.x;b.x",),)]
+    assert len(groups) == len({Site(one).hosts for one in groups})

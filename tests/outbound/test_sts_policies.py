@@ -71,7 +71,7 @@ class Policies(SynchronousTestCase):
         """
         resolver = FakeResolver(self.zone, self.clock)
         wall = lambda: NOW + self.clock.seconds()  # noqa: E731
-        self.policies = StsPolicies(self.clock, self.settings, resolver, self.fetch, wall, self.store)
+        self.policies = StsPolicies(self.clock, self.settings, resolver, self.fetch, wall, lambda: self.store)
         self.resolver = resolver
 
     async def fetch(self, domain: str, whose: object = None) -> bytes:

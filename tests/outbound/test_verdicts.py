@@ -70,6 +70,41 @@ def test_words_that_ask_for_less(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("code", "enhanced", "text", "expected"),
+    [
+        (451, "4.7.500", "Server busy. Please try again later. (S77714)", True),
+        (451, "4.7.501", "Server busy. Please try again later.", False),
+        (421, "4.7.0", "Service refuse OFR004_104", True),
+        (451, "4.7.1", "Greylisted, OFR004_104", False),
+        (550, "5.7.1", "OFR004_104", False),
+    ],
+)
+def test_words_of_the_receiver(code: int, enhanced: str, text: str, expected: bool) -> None:
+    """
+    Its own words ask for less too, codes and all; never in a reply for good, nor in one that only wants time.
+    """
+    verdict = judge(Step.GREETING, reply(code, enhanced, text), words=("451 4.7.500", "ofr004_104"))
+    assert expected == verdict.slow_down
+    assert not judge(Step.GREETING, reply(code, enhanced, text)).slow_down
+
+
+@pytest.mark.parametrize(
+    ("enhanced", "text"),
+    [
+        ("4.2.1", "The user you are trying to contact is receiving mail too fast"),
+        ("4.2.2", "Rate limit of the mailbox"),
+        ("4.7.1", "The recipient has exceeded message rate limit. Try again later."),
+    ],
+)
+def test_busy_mailbox(enhanced: str, text: str) -> None:
+    """
+    A mailbox that gets too much slows nobody down but itself.
+    """
+    verdict = judge(Step.RCPT, reply(450, enhanced, text), words=("too fast",))
+    assert (Reach.RECIPIENT, False) == (verdict.reach, verdict.slow_down)
+
+
+@pytest.mark.parametrize(
     ("step", "code", "enhanced", "kind", "status"),
     [
         (Step.RCPT, 552, "5.5.3", Delayed, "4.5.3"),

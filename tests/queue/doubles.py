@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from attrs import define, field
 
 from lmrelay.config.values import Config
-from lmrelay.interfaces import Lane, Leased, RecipientKey
+from lmrelay.interfaces import Lane, Leased, RecipientKey, SiteState
 
 
 @define(eq=False)
@@ -24,6 +24,9 @@ class Dispatch:
     held: dict[Lane, int] = field(factory=dict)
     paused: bool = False
     pauses: int = 0
+    recalled: list[SiteState] = field(factory=list)
+    suspended: set[str] = field(factory=set)
+    running: dict[str, int] = field(factory=dict)
 
     def reserve(self, lane: Lane, recipients: int) -> bool:
         held = self.held.get(lane, 0)
@@ -52,6 +55,17 @@ class Dispatch:
 
     def try_anew(self) -> None:
         pass
+
+    def recall(self, states: Sequence[SiteState]) -> None:
+        self.recalled += states
+
+    def suspend(self, suspended: Collection[str]) -> bool:
+        resumed = self.suspended - set(suspended)
+        self.suspended = set(suspended)
+        return bool(resumed)
+
+    def count_running(self, hosts: str) -> int:
+        return self.running.get(hosts, 0)
 
     def handed(self) -> list[RecipientKey]:
         """

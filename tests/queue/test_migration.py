@@ -25,7 +25,7 @@ from tests.queue.world import OK, World, name, result_of
 
 HEAD = b"Subject: Hi\r\n"
 BODY = b"\r\nhello\r\n"
-LATER_TABLES = {"idempotency", "usage", "token_use", "site", "sts_policy", "tls_count", "bounce"}
+LATER_TABLES = {"idempotency", "usage", "token_use", "site", "site_domain", "sts_policy", "tls_count", "bounce"}
 
 
 @pytest.fixture

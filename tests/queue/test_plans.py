@@ -30,6 +30,7 @@ from lmrelay.queue.keys import Use, cap_keys, forget_keys
 from lmrelay.queue.orders import Selector, Verb
 from lmrelay.queue.quotas import WHOLE, Limit, cap_counts, forget_counts
 from lmrelay.queue.schema import HELD, recipient
+from lmrelay.queue.sites import find_suspended, find_suspensions, forget_sites, list_domains
 from lmrelay.queue.statements import update_rows
 from lmrelay.queue.store import find_url, make_engine, migrate
 from tests.queue.filling import NOW, fill, make_rows
@@ -88,6 +89,10 @@ STATEMENTS: dict[str, Callable[[Connection], object]] = {
     },
     "list first": lambda connection: stories.list_page(connection, Selector(), NOW, None, 100),
     "story": lambda connection: stories.tell(connection, stories.find_ids(connection, "0", 1)[0], ()),
+    "suspended": find_suspended,
+    "old sites": lambda connection: forget_sites(connection, NOW, 10),
+    "domains of a site": lambda connection: list_domains(connection, "mx.b.example"),
+    "suspensions": lambda connection: find_suspensions(connection, ["b.example"]),
     "head": lambda connection: stories.read_head(connection, "0"),
     "undone": find_undone,
     "claim": lambda connection: claim_orders(connection, [("0", "w")]),

@@ -33,16 +33,16 @@ def world(config: Config) -> Iterator[World]:
 
 
 def found(world: World, domain: str = "b.example") -> StsRecord | None:
-    return result_of(world.queue.find_policy(domain))
+    return result_of(world.queue.policies.find_policy(domain))
 
 
 def test_kept(world: World) -> None:
     """
     What was kept is found, of its domain alone, after a restart too.
     """
-    verifyObject(IPolicyStore, world.queue)
+    verifyObject(IPolicyStore, world.queue.policies)
     assert None is found(world)
-    result_of(world.queue.keep_policy(POLICY))
+    result_of(world.queue.policies.keep_policy(POLICY))
     assert POLICY == found(world)
     assert None is found(world, "c.example")
     world.stop()
@@ -56,7 +56,7 @@ def test_latest_stays(world: World) -> None:
     """
     later = evolve(POLICY, id="2", mode="none", mx=(), fetched_at=NOW + 1, expires_at=NOW + 500)
     for one in (POLICY, later, POLICY):
-        result_of(world.queue.keep_policy(one))
+        result_of(world.queue.policies.keep_policy(one))
     assert later == found(world)
 
 
@@ -65,7 +65,7 @@ def test_many_at_once(world: World) -> None:
     Policies of many domains, and two of one, in one write.
     """
     many = [evolve(POLICY, domain=f"d{number}.example") for number in range(300)]
-    waiting = [world.queue.keep_policy(one) for one in (*many, evolve(POLICY, fetched_at=NOW + 1), POLICY)]
+    waiting = [world.queue.policies.keep_policy(one) for one in (*many, evolve(POLICY, fetched_at=NOW + 1), POLICY)]
     for one in waiting:
         result_of(one)
     assert many[::99] == [found(world, one.domain) for one in many[::99]]
@@ -78,7 +78,7 @@ def test_forgotten(world: World) -> None:
     """
     lasting = evolve(POLICY, domain="c.example", expires_at=NOW + 100_000)
     for one in (POLICY, lasting):
-        result_of(world.queue.keep_policy(one))
+        result_of(world.queue.policies.keep_policy(one))
     world.run(60)
     assert POLICY == found(world)
     world.run(120)
@@ -90,7 +90,7 @@ def test_store_that_is_out_of_order(world: World) -> None:
     Both fail with what callers know.
     """
     rename(world, "sts_policy", "away")
-    attempts = (world.queue.find_policy("b.example"), world.queue.keep_policy(POLICY))
+    attempts = (world.queue.policies.find_policy("b.example"), world.queue.policies.keep_policy(POLICY))
     rename(world, "away", "sts_policy")
     failures: list[Failure] = []
     for attempt in attempts:

@@ -27,11 +27,27 @@ def upgrade() -> None:
         "site",
         sa.Column("hosts", sa.Text(), nullable=False),
         sa.Column("connections", sa.Integer(), nullable=True),
+        sa.Column("lowered_at", sa.Double(), nullable=True),
+        sa.Column("lowered_for", sa.Text(), nullable=False),
         sa.Column("suspended_at", sa.Double(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("changed_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("hosts"),
     )
+    op.create_index("ix_site_changed_at", "site", ["changed_at"])
+    suspended = sa.text("suspended_at IS NOT NULL")
+    op.create_index(
+        "ix_site_suspended_at", "site", ["suspended_at"], sqlite_where=suspended, postgresql_where=suspended
+    )
+    op.create_table(
+        "site_domain",
+        sa.Column("domain", sa.Text(), nullable=False),
+        sa.Column("hosts", sa.Text(), nullable=False),
+        sa.Column("seen_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("domain"),
+    )
+    op.create_index("ix_site_domain_hosts", "site_domain", ["hosts"])
+    op.create_index("ix_site_domain_seen_at", "site_domain", ["seen_at"])
     op.create_table(
         "sts_policy",
         sa.Column("domain", sa.Text(), nullable=False),
@@ -61,6 +77,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("by", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("ix_bounce_message", "bounce", ["message"])
