@@ -30,6 +30,7 @@ from lmrelay.outbound.route import Addresses, Router, Site, nowhere
 from lmrelay.outbound.sites import SiteQueue, Work
 from lmrelay.outbound.terms import Egress, Load
 from lmrelay.outbound.tls import Demand
+from lmrelay.outbound.tls_sessions import CountSession, judge_session
 from lmrelay.outbound.verdicts import Cause, Trouble
 from lmrelay.outbound.walk import Walk
 
@@ -66,6 +67,7 @@ class Office(Protocol):
     settings: ISettings
     dispatch: Dispatch
     queue: IQueue
+    count_session: CountSession
 
     def settle(self, walk: Walk, attempts: Mapping[int, Attempt], site: str) -> None:
         """
@@ -278,6 +280,7 @@ class Carrier:
             return None
         finally:
             self._openings.discard(opening)
+        self._count(trip, demand, connection)
         if not isinstance(connection, HostFailure):
             if self._is_over(trip):
                 connection.close()
@@ -295,6 +298,11 @@ class Carrier:
             self._slow_down(trip.queue, trip.work, connection.outcome)
         self.pool.mark_dead(connection)
         return connection
+
+    def _count(self, trip: Trip, demand: Demand, end: Connection | HostFailure) -> None:
+        if self.office.settings.config.delivery.tls_reports:
+            for session in judge_session(trip.load, demand, end):
+                self.office.count_session(*session)
 
     async def _deliver(self, connection: Connection, trip: Trip) -> bool:
         """

@@ -62,7 +62,7 @@ class HostFailure:
 
     C{of_host}: it is the host that speaks (its greeting, EHLO, TLS), so its other addresses
     need not be asked; else only this address did not answer. C{slow_down}: it asks for less at a time.
-    C{demand}: mail that asks for this failed here, and mail that asks for less may not.
+    C{demand}: mail that asks for this failed here, and mail that asks for less may not. C{failed} is why, then.
     """
 
     target: Target
@@ -71,6 +71,7 @@ class HostFailure:
     slow_down: bool = False
     tls_failure: str = ""
     demand: Demand | None = None
+    failed: TlsFailed | None = None
 
 
 @define(eq=False)
@@ -95,7 +96,7 @@ class Connector:
         result = await self._connect(target, demand, "")
         if isinstance(result, TlsFailed) and demand.required > Level.NONE:
             outcome = _judge(result)
-            return HostFailure(target, outcome, of_host=True, tls_failure=result.reason, demand=demand)
+            return HostFailure(target, outcome, of_host=True, tls_failure=result.reason, demand=demand, failed=result)
         if isinstance(result, TlsFailed):
             result = await self._connect(target, _WITHOUT_TLS, result.reason)
         if isinstance(result, TlsFailed):

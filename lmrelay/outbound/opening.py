@@ -16,7 +16,7 @@ from lmrelay.mail.outcome import Delayed, Fault
 from lmrelay.outbound.client import Connection
 from lmrelay.outbound.handshake import Handshake
 from lmrelay.outbound.steps import Step
-from lmrelay.outbound.tls import Demand, Level
+from lmrelay.outbound.tls import Demand, Level, Shown
 from lmrelay.outbound.verdicts import Cause, Trouble, judge, judge_trouble
 from lmrelay.smtp.client_commands import build_ehlo
 from lmrelay.smtp.extensions import parse_extensions
@@ -27,12 +27,13 @@ from lmrelay.smtp.reply import Reply
 class TlsFailed:
     """
     TLS did not come about, or not well enough for C{policy}. C{reason} in words. C{unoffered}: the server does not know
-    STARTTLS.
+    STARTTLS. C{shown}: what it showed in a handshake that finished.
     """
 
     reason: str
     policy: str
     unoffered: bool = False
+    shown: Shown | None = None
 
 
 @frozen
@@ -109,7 +110,7 @@ class Opening:
             return self._fail(f"{trouble.text} while {Step.HANDSHAKE.doing}")
         doubt = self.demand.doubt(self.connection.shown)
         if doubt is not None:
-            return TlsFailed(doubt.reason, doubt.policy)
+            return TlsFailed(doubt.reason, doubt.policy, shown=self.connection.shown)
         unready = await self._introduce()
         # In TLS 1.3 a server can still refuse the handshake after we have finished ours.
         if unready is not None and unready.outcome.fault is Fault.NETWORK:

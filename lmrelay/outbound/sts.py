@@ -10,7 +10,7 @@ import enum
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from attrs import frozen
+from attrs import field, frozen
 
 from lmrelay.errors import SyntaxRefused
 from lmrelay.mail.outcome import Delayed, Fault
@@ -57,11 +57,13 @@ class StsMode(enum.Enum):
 @frozen
 class StsPolicy:
     """
-    Which MX hosts a domain names: in lower case, a pattern C{*.} with any one label before it.
+    Which MX hosts a domain names: in lower case, a pattern C{*.} with any one label before it. C{max_age} is as
+    published, in seconds.
     """
 
     mode: StsMode
     mx: tuple[str, ...]
+    max_age: int = field(default=0, eq=False)
 
     def matches(self, host: str) -> bool:
         """

@@ -17,7 +17,13 @@ from OpenSSL import SSL
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import (
+    IOpenSSLClientConnectionCreator,
+    IProtocol,
+    IProtocolFactory,
+    IReactorTime,
+    IStreamClientEndpoint,
+)
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.web.client import URI, Agent, ResponseFailed, ResponseNeverReceived
@@ -92,9 +98,10 @@ class PolicyHosts:
 
     async def _get(self, host: str, address: str) -> bytes:
         try:
-            way = _Way(self.reactor, self.clock, address, self.port, StrictHandshake(host, self._contexts.get(True)))
+            handshake = StrictHandshake(host, self._contexts.get(True))
         except (OSError, SSL.Error) as error:
             raise FetchError(f"the certificate authorities cannot be read: {error}") from error
+        way = Way(self.reactor, self.clock, address, self.port, handshake)
         agent = _Plain(Agent.usingEndpointFactory(self.reactor, way))
         port = "" if self.port == 443 else f":{self.port}"
         try:
@@ -106,7 +113,7 @@ class PolicyHosts:
             raise
         except Exception as error:
             kind = FetchError if way.is_connected else _Unreached
-            raise kind(f"{host} [{address}]: {way.handshake.reason or _tell(error)}") from error
+            raise kind(f"{host} [{address}]: {handshake.reason or tell_trouble(error)}") from error
         finally:
             # Whatever it still has to say, nobody listens.
             way.abort()
@@ -136,9 +143,12 @@ async def _read(response: Any) -> bytes:
     return bytes(gathered)
 
 
-def _tell(error: BaseException) -> str:
+def tell_trouble(error: BaseException) -> str:
+    """
+    Why a request failed, in words.
+    """
     if isinstance(error, (ResponseFailed, ResponseNeverReceived)) and error.reasons:
-        return _tell(error.reasons[0].value)
+        return tell_trouble(error.reasons[0].value)
     return str(error) or type(error).__name__
 
 
@@ -166,7 +176,7 @@ class _Plain:
 
 @implementer(IAgentEndpointFactory, IStreamClientEndpoint)
 @define(eq=False)
-class _Way:
+class Way:
     """
     The one connection of a request: to an address that was looked up, whatever the URL's host.
     """
@@ -175,7 +185,7 @@ class _Way:
     clock: IReactorTime
     address: str
     port: int
-    handshake: StrictHandshake
+    handshake: IOpenSSLClientConnectionCreator
     _tls: TLSMemoryBIOProtocol | None = field(default=None, init=False)
 
     @property

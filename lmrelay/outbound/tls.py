@@ -111,7 +111,7 @@ _CONFIGURED: dict[TlsPolicy, Rule] = {
     TlsPolicy.ENFORCED: Vouched("enforced", Level.AUTHENTICATED),
 }
 
-_SOUND = frozenset({"TLSv1.2", "TLSv1.3"})
+SOUND = frozenset({"TLSv1.2", "TLSv1.3"})
 
 
 @frozen
@@ -182,7 +182,7 @@ class Demand:
                 yield Doubt(rule.policy, rule.barred.text)
             elif shown is None:
                 yield Doubt(rule.policy, "the connection is not encrypted")
-            elif shown.version not in _SOUND:
+            elif shown.version not in SOUND:
                 # Below it a certificate proves nothing, and what it protects can be broken (RFC 8996).
                 yield Doubt(rule.policy, f"{shown.version} is older than TLS 1.2")
             elif reason := rule.doubt(shown, self.domains):

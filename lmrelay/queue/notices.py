@@ -11,7 +11,7 @@ from attrs import define, field
 from sqlalchemy import Connection, func, select
 from twisted.logger import Logger
 
-from lmrelay.config.values import Config
+from lmrelay.config.values import Config, TlsPolicy
 from lmrelay.ids import make_id
 from lmrelay.interfaces import ISettings, Submission
 from lmrelay.mail.address import Address, ascii_domain
@@ -85,22 +85,7 @@ class Notices:
         except Exception:  # noqa: BLE001 - else one message that cannot be told of would wedge the outcomes of all
             log.failure("a notification could not be written", message=id_)
             return
-        size = len(submission.head) + len(text)
-        insert_rows(
-            connection,
-            message,
-            [message_row(submission, size, submission.id, notification=True, tls=read_tls(about.tls))],
-        )
-        blocks = [text[at : at + CHUNK] for at in range(0, len(text), CHUNK)]
-        insert_rows(
-            connection,
-            chunk,
-            [
-                {"body": submission.id, "number": number, "size": len(block), "octets": block}
-                for number, block in enumerate(blocks)
-            ],
-        )
-        insert_rows(connection, recipient, recipient_rows(submission, {}))
+        store_own(connection, submission, text, read_tls(about.tls))
 
     def _compose(
         self,
@@ -155,6 +140,25 @@ class Notices:
             return head
         body = text.removeprefix(b"\r\n")
         return self._signers.sign(Head.parse(head), domain, hash_body(body), now).to_bytes()
+
+
+def store_own(connection: Connection, submission: Submission, text: bytes, tls: TlsPolicy | None = None) -> None:
+    """
+    Queue a message of the relay's own, of whose failure nobody is told; C{text} is its body.
+    """
+    size = len(submission.head) + len(text)
+    row = message_row(submission, size, submission.id, notification=True, tls=tls)
+    insert_rows(connection, message, [row])
+    blocks = [text[at : at + CHUNK] for at in range(0, len(text), CHUNK)]
+    insert_rows(
+        connection,
+        chunk,
+        [
+            {"body": submission.id, "number": number, "size": len(block), "octets": block}
+            for number, block in enumerate(blocks)
+        ],
+    )
+    insert_rows(connection, recipient, recipient_rows(submission, {}))
 
 
 def _author(config: Config) -> str:
