@@ -56,9 +56,9 @@ class Relay(Service):
     """
     The whole relay in one process.
 
-    C{resolver} stands in for the DNS. C{descriptors} is how many the process may have, of files and sockets.
-    C{adopted} is told of each configuration that takes force, for what lies outside of the relay (the log).
-    C{policy_port} is where the policy hosts of MTA-STS listen.
+    C{resolver} stands in for the DNS, C{make_queue} for the queue's class. C{descriptors} is how many the process may
+    have, of files and sockets. C{adopted} is told of each configuration that takes force, for what lies outside of
+    the relay (the log). C{policy_port} is where the policy hosts of MTA-STS listen.
     C{fit} makes of each that is read again what is to hold, where not the files alone say it (quickstart).
     """
 
@@ -75,6 +75,7 @@ class Relay(Service):
         adopted: Callable[[Config], None] = lambda _: None,
         policy_port: int = 443,
         fit: Callable[[Config], Config] = lambda config: config,
+        make_queue: Callable[..., QueueService] = QueueService,
     ) -> None:
         self.settings = settings = Settings(config)
         self.reactor, self._adopted, self._fit = reactor, adopted, fit
@@ -97,7 +98,7 @@ class Relay(Service):
             find_policy=policies.find,
         )
         directories = Directories(settings)
-        self.queue = QueueService(settings, reactor, wall, entropy, random, self.courier)
+        self.queue = make_queue(settings, reactor, wall, entropy, random, self.courier)
         self.courier.queue = self.queue
         self.listeners = Listeners(
             reactor,

@@ -54,6 +54,11 @@ MAX_REASON = 500
 Characters of a receiver's words that are kept.
 """
 
+MAX_THROTTLED = 5
+"""
+Turns at a site that wants less at a time which are no attempts.
+"""
+
 OURS = Delayed("4.3.0", "the relay had an internal error", Fault.OURS)
 
 log = Logger()
@@ -209,9 +214,9 @@ class Carrier:
         age = self.wall() - work.leased.received_at
         if self._is_over(trip):
             self.office.abandon(walk)
-        elif walk.was_refused and self.pool.works_at(queue.site):
-            # The site takes mail, only not over so many connections: what ends makes way for this.
-            self.office.dispatch.wait_again(queue, [walk.left.pop(number) for number in list(walk.left)], work.terms)
+        elif self._may_wait(trip) or (walk.was_refused and self.pool.works_at(queue.site)):
+            # The site takes mail, only not over so many connections, or so fast: what ends makes way for this.
+            self._wait(trip)
         elif walk.passed_for is not None and age < self.office.settings.config.delivery.expire:
             self.office.abandon(walk, walk.passed_for)
         else:
@@ -332,8 +337,28 @@ class Carrier:
             self._slow_down(trip.queue, trip.work, slower)
         elif any(isinstance(verdict.outcome, Delivered) for verdict in verdicts.values()):
             self._succeed(trip.queue)
-        self.office.settle(walk, walk.score(verdicts, connection, self.wall()), trip.site.name)
+        ended = walk.score(verdicts, connection, self.wall())
+        if ended and self._may_wait(trip):
+            self._wait(trip)
+        else:
+            self.office.settle(walk, ended, trip.site.name)
         return False
+
+    def _may_wait(self, trip: Trip) -> bool:
+        """
+        Does the site take mail, only not so fast? Then one tenant's newsletter must not cost another's message an
+        attempt, and the time until the next. But not for ever: a receiver can mean this message, whatever it says.
+        """
+        walk = trip.walk
+        if not walk.was_throttled or self._is_over(trip) or not trip.queue.budget.takes_mail(self.reactor.seconds()):
+            return False
+        return all(held.throttled < MAX_THROTTLED for held in walk.left.values())
+
+    def _wait(self, trip: Trip) -> None:
+        held = [trip.walk.left.pop(number) for number in list(trip.walk.left)]
+        for each in held:
+            each.throttled += trip.walk.was_throttled
+        self.office.dispatch.wait_again(trip.queue, held, trip.work.terms)
 
     def _make_room(self, queue: SiteQueue) -> None:
         """
@@ -343,7 +368,7 @@ class Carrier:
         self.pool.limit(self.office.dispatch.running.free)
 
     def _succeed(self, queue: SiteQueue) -> None:
-        if queue.budget.succeed():
+        if queue.budget.succeed(self.reactor.seconds()):
             self._remember(queue)
 
     def _remember(self, queue: SiteQueue) -> None:
@@ -354,7 +379,7 @@ class Carrier:
         # Of a site, not of a message: whose mail brought it out is nobody's business.
         addresses = (held.recipient.recipient.address for held in work.held.values())
         reason = redact(str(outcome.reply or outcome.text), (work.leased.reverse_path, *addresses))[:MAX_REASON]
-        if not queue.budget.slow_down(work.round, self.wall(), reason):
+        if not queue.budget.slow_down(work.round, self.wall(), reason, self.reactor.seconds()):
             return
         self._make_room(queue)
         self._remember(queue)

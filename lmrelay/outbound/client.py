@@ -12,7 +12,7 @@ from typing import Any, Union
 
 from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IHandshakeListener, IPushProducer, IReactorTime
+from twisted.internet.interfaces import IHandshakeListener, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -24,6 +24,7 @@ from lmrelay.interfaces import IContent, Leased
 from lmrelay.mail.outcome import Tls
 from lmrelay.outbound.chunk import Whole, read_whole, takes_chunk
 from lmrelay.outbound.exchange import Exchange, IClientTransport
+from lmrelay.outbound.flow import Flow
 from lmrelay.outbound.handshake import Handshake, tell_loss
 from lmrelay.outbound.patience import Patience
 from lmrelay.outbound.steps import Step
@@ -51,7 +52,7 @@ Gives a content block by block, and at last nothing.
 _CLOSED = Trouble(Cause.LOST, "the connection had been closed")
 
 
-@implementer(IHandshakeListener, IPushProducer)
+@implementer(IHandshakeListener)
 class Connection(Protocol):
     """
     A connection to one MX host that greeted us and answered EHLO: ready for transactions.
@@ -85,10 +86,8 @@ class Connection(Protocol):
         self._connected = False
         self._over = False
         self._leaving = False
-        self._paused = False
-        self._producing = False
+        self._flow = Flow()
         self._turn: Deferred[None] | None = None
-        self._drained: Deferred[None] | None = None
         self._patience = Patience(clock, self._time_out)
         self._lost: Callable[[Connection], None] | None = None
 
@@ -160,7 +159,7 @@ class Connection(Protocol):
                 await self._until_turn(transaction)
         except CancelledError:
             self.abort(Trouble(Cause.OURS, "the delivery was cancelled"))
-        self._stop_producing()
+        self._flow.stop(connected=self._connected)
         self._needs_reset = transaction.needs_reset
         return transaction
 
@@ -310,38 +309,11 @@ class Connection(Protocol):
     async def _write_content(self, octets: bytes) -> None:
         if self._over:
             return
-        if not self._producing:
-            self._producing = True
-            self.transport.registerProducer(self, True)
-        self.transport.write(octets)
-        if self._paused and not self._over:
+        self._flow.write(self.transport, octets)
+        if self._flow.is_full and not self._over:
             self._patience.have(self._timeouts.command)
-            self._drained = Deferred()
-            try:
-                await self._drained
-            finally:
-                self._drained = None
+            await self._flow.room()
             self._patience.have(None)
-
-    def pauseProducing(self) -> None:
-        self._paused = True
-
-    def resumeProducing(self) -> None:
-        self._paused = False
-        drained, self._drained = self._drained, None
-        if drained is not None:
-            drained.callback(None)
-
-    def stopProducing(self) -> None:
-        """
-        C{connectionLost} follows.
-        """
-
-    def _stop_producing(self) -> None:
-        if self._producing:
-            self._producing = self._paused = False
-            if self._connected:
-                self.transport.unregisterProducer()
 
     def _await_progress(self, dialogue: Dialogue) -> None:
         if dialogue.step is Step.CONTENT:
@@ -401,7 +373,7 @@ class Connection(Protocol):
         dialogue, self._dialogue = self._dialogue, None
         if dialogue is not None:
             dialogue.end(trouble)
-        self.resumeProducing()
+        self._flow.resumeProducing()
         self._take_turn()
         self._tell_lost()
 

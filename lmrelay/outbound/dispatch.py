@@ -91,7 +91,7 @@ class Dispatch:
     _sites: OrderedDict[Site, SiteQueue] = field(factory=OrderedDict, init=False)
     _queues: dict[Work, SiteQueue] = field(factory=dict, init=False)
     _ready: OrderedDict[SiteQueue, None] = field(factory=OrderedDict, init=False)
-    _barred: dict[Party, OrderedDict[SiteQueue, None]] = field(factory=dict, init=False)
+    _barred: dict[tuple[Party, bool], OrderedDict[SiteQueue, None]] = field(factory=dict, init=False)
     _states: OrderedDict[str, SiteState] = field(factory=OrderedDict, init=False)
     _suspended: frozenset[str] = field(default=frozenset(), init=False)
     _resting: dict[SiteQueue, float] = field(factory=dict, init=False)
@@ -244,22 +244,22 @@ class Dispatch:
         return None
 
     def _next_queue(self) -> SiteQueue | None:
-        if self._ready:
-            return self._ready.popitem(last=False)[0]
-        for party, queues in self._barred.items():
-            if self.running.has_room(party):
+        # Those first that had to wait: what hangs leads to more that does, and would have all the room that it gives.
+        for (party, fresh), queues in self._barred.items():
+            if self.running.has_room(party, fresh=fresh):
                 queue, _ = queues.popitem(last=False)
                 if not queues:
-                    del self._barred[party]
+                    del self._barred[party, fresh]
                 return queue
-        return None
+        return self._ready.popitem(last=False)[0] if self._ready else None
 
     def _bar(self, queue: SiteQueue) -> None:
         """
-        Whoever waits here has enough under way: until that changes the site is not looked at again.
+        Whoever waits here has enough under way: until that changes the site is not looked at again. It changes
+        sooner for a site where nothing is under way.
         """
         for party in queue.parties():
-            self._barred.setdefault(party, OrderedDict()).setdefault(queue)
+            self._barred.setdefault((party, not queue.running), OrderedDict()).setdefault(queue)
 
     def end(self, queue: SiteQueue, work: Work) -> None:
         """

@@ -14,11 +14,14 @@ class Pace:
     """
     A bucket that holds what may begin in one second, at least one, and fills at C{rate} a second; None: without end.
 
+    Whatever the rate, nothing begins during a L{pause}.
+
     Kept as the time at which the next would be due if all came evenly: it needs no refilling.
     """
 
     rate: float | None = None
     _due: float = field(default=0.0, init=False)
+    _paused_until: float = field(default=0.0, init=False)
 
     def adopt(self, rate: float | None) -> None:
         """
@@ -33,8 +36,14 @@ class Pace:
         From when on the next may begin.
         """
         if self.rate is None:
-            return 0.0
-        return self._due - max(0.0, 1.0 - 1.0 / self.rate)
+            return self._paused_until
+        return max(self._paused_until, self._due - max(0.0, 1.0 - 1.0 / self.rate))
+
+    def pause(self, until: float) -> None:
+        """
+        Let nothing begin before then.
+        """
+        self._paused_until = until
 
     def take(self, now: float) -> None:
         """

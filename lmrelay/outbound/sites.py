@@ -30,6 +30,17 @@ SHARE = 9
 Transactional transactions to one of broadcast, where both wait.
 """
 
+REST = 0.25
+LONGEST_REST = 60.0
+"""
+Seconds for which a site rests that asks for less than one connection at a time, at first and at most.
+"""
+
+LATELY = 60.0
+"""
+Seconds for which a site that took something counts as one that takes mail.
+"""
+
 
 Party = tuple[str, Kind]
 """
@@ -40,12 +51,14 @@ A project's mail of one kind.
 @define(eq=False)
 class Held:
     """
-    A recipient that dispatch has. C{work} is the transaction it waits in, if there is one.
+    A recipient that dispatch has. C{work} is the transaction it waits in, if there is one. C{throttled} counts
+    how often the site wanted less at a time when it was its turn.
     """
 
     leased: Leased
     recipient: LeasedRecipient
     work: Work | None = None
+    throttled: int = 0
 
     @property
     def key(self) -> RecipientKey:
@@ -123,7 +136,8 @@ class Budget:
     """
     How many connections at a time, and how fast: half as many at once where the site says "slow down", one
     more for each full window of successes. C{round} counts the halvings: what began in an earlier
-    one tells of the load before, and so a burst of refusals halves once.
+    one tells of the load before, and so a burst of refusals halves once. A site that asks for less than one
+    rests, twice as long each time until something goes well: else it would refuse all the mail there is, one by one.
 
     C{since} when there are fewer than C{most}, and for what C{reason}, in the receiver's words; None: there are not.
     """
@@ -134,6 +148,8 @@ class Budget:
     since: float | None = field(default=None, init=False)
     reason: str = field(default="", init=False)
     _lowered: int | None = field(default=None, init=False)
+    _rest: float = field(default=0.0, init=False)
+    _succeeded_at: float | None = field(default=None, init=False)
     _successes: int = field(default=0, init=False)
 
     @property
@@ -150,15 +166,19 @@ class Budget:
         """
         return self.most if self._lowered is None else max(1, min(self._lowered, self.most))
 
-    def slow_down(self, round: int, now: float = 0.0, reason: str = "") -> bool:
+    def slow_down(self, round: int, now: float = 0.0, reason: str = "", clock: float = 0.0) -> bool:
         """
         The site asked for less, of what began in that round. Did that change anything?
 
         @param now: seconds since the epoch
+        @param clock: seconds of the clock that L{Pace} goes by
         """
         if round != self.round:
             return False
         self.round += 1
+        if self.allowed == 1:
+            self._rest = min(max(REST, 2 * self._rest), LONGEST_REST)
+            self.pace.pause(clock + self._rest)
         self.lower(max(1, self.allowed // 2), now if self.since is None else self.since, reason)
         return True
 
@@ -169,10 +189,21 @@ class Budget:
         self._lowered, self._successes = allowed, 0
         self.since, self.reason = since, reason
 
-    def succeed(self) -> bool:
+    def takes_mail(self, clock: float) -> bool:
+        """
+        Did something go well lately?
+
+        @param clock: as for L{slow_down}
+        """
+        return self._succeeded_at is not None and clock - self._succeeded_at <= LATELY
+
+    def succeed(self, clock: float = 0.0) -> bool:
         """
         A transaction went well. Did that change anything?
+
+        @param clock: as for L{slow_down}
         """
+        self._rest, self._succeeded_at = 0.0, clock
         if self._lowered is None:
             return False
         self._successes += 1

@@ -25,7 +25,8 @@ class Walk:
     """
     C{left} are the recipients that still need a host, by number; C{missed} counts the
     addresses that gave no connection. C{was_refused}: nothing was tried but connections, and a
-    host wants less of them. C{own} is what the recipient gets of its own.
+    host wants less of them. C{was_throttled}: the last that was asked wants less at a time.
+    C{own} is what the recipient gets of its own.
     """
 
     started_at: float
@@ -33,6 +34,7 @@ class Walk:
     own: Own = field(default=NOTHING, init=False)
     missed: int = field(default=0, init=False)
     was_refused: bool = field(default=False, init=False)
+    was_throttled: bool = field(default=False, init=False)
     _was_tried: bool = field(default=False, init=False)
     _passed_for: float | None = field(default=None, init=False)
     _tried: dict[int, Attempt] = field(factory=dict, init=False)
@@ -46,6 +48,7 @@ class Walk:
         """
         ended = {}
         self._was_tried, self.was_refused = True, False
+        self.was_throttled = all(verdict.slow_down for verdict in verdicts.values())
         for number in list(self.left):
             verdict = verdicts.get(number)
             if verdict is None:

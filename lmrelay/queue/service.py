@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from attrs import define, field
-from sqlalchemy import URL
+from sqlalchemy import URL, Engine
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads, IReactorThreads, IReactorTime
 from twisted.internet.task import LoopingCall, deferLater
@@ -79,8 +79,8 @@ log = Logger()
 @define(eq=False)
 class QueueService:
     """
-    The queue. Nothing is opened before L{start}, and C{returns} is there from then on. C{inline} does all writing and
-    reading on the caller's thread, for tests and simulations.
+    The queue. Nothing is opened before L{start}, and C{returns} is there from then on. C{inline}, for tests and
+    simulations, does all on the caller's thread; C{make_writer} then makes what writes.
     """
 
     _settings: ISettings
@@ -91,6 +91,7 @@ class QueueService:
     _dispatch: IDispatch
     _inline: bool = False
     _free: Callable[[], int] | None = None
+    _make_writer: Callable[[Engine, Callable[[], bool]], IWriter] = InlineWriter
     worker: str = field(default="", init=False)
     returns: Bounces = field(init=False)
     _writer: IWriter = field(init=False)
@@ -172,7 +173,7 @@ class QueueService:
         self.worker = make_id(self._wall(), self._entropy)
         writing, reading = make_engine(url), make_reading_engine(url)
         if self._inline:
-            self._writer, self._reader = InlineWriter(writing, self._has_room), InlineReader(reading)
+            self._writer, self._reader = self._make_writer(writing, self._has_room), InlineReader(reading)
             self._checkpoints = Checkpoints(make_engine(url), None)
         else:
             threads = IReactorFromThreads(self._reactor)

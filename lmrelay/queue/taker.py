@@ -1,19 +1,20 @@
 """
-Taking due work: round robin over the lanes, as much as delivery has room for.
+Taking due work: the parties (a project's mail of one kind) in turn, and round robin over the lanes of each, as much as
+delivery has room for.
 
-A lane is found by one step down an index, however long its backlog is, so a dead site or a
-newsletter costs the others nothing.
+A lane is found by one step down an index, however long its backlog is, and a party has its turn in each pass, however
+many lanes the others have; so a dead site or a newsletter costs the others nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from sys import float_info
+from itertools import islice
 from typing import Any, TypeVar
 
-from attrs import define, field
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, select, tuple_, update
+from attrs import define, evolve, field, frozen
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, func, select, update
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
@@ -28,7 +29,7 @@ T = TypeVar("T")
 
 LANES = 64
 """
-Lanes looked at in one pass.
+Parties, and lanes, looked at in one pass.
 """
 
 SHARE = 100
@@ -42,47 +43,124 @@ SOON = 0.05
 log = Logger()
 
 _lane = (recipient.c.project, recipient.c.kind, recipient.c.domain)
+_party = tuple[str, str]
 _key = tuple[str, str, str]
 
 
-def find_lanes(
-    connection: Connection, items: Sequence[tuple[_key | None, float]]
-) -> list[tuple[list[tuple[Lane, int]], _key | None, float | None]]:
+@frozen
+class Round:
     """
-    Lanes after the given one with the number of recipients due (up to C{SHARE}), where to go on (None: from the
-    first), and when something is due next.
+    How far a round over all lanes has got.
+
+    C{party} was the last to have its turn, None: the first is next. C{met} are those that had theirs since the first,
+    C{domains} the last lane of each that has more, and C{through} those whose lanes have all been looked at.
     """
-    return [_find_lanes(connection, after, now) for after, now in items]
+
+    party: _party | None = None
+    met: frozenset[_party] = frozenset()
+    domains: Mapping[_party, str] = field(factory=dict)
+    through: frozenset[_party] = frozenset()
+
+    @property
+    def is_fresh(self) -> bool:
+        """
+        Has nothing been looked at?
+        """
+        return self.party is None and not self.domains
+
+    @property
+    def is_over(self) -> bool:
+        """
+        Has every lane been looked at?
+        """
+        return self.party is None and self.domains.keys() <= self.through
 
 
-def _find_lanes(
-    connection: Connection, after: _key | None, now: float
-) -> tuple[list[tuple[Lane, int]], _key | None, float | None]:
+@frozen
+class Seen:
+    """
+    What a pass found: lanes with the number of recipients due (up to C{SHARE}), where to go on, and when something is
+    due next.
+    """
+
+    lanes: list[tuple[Lane, int]]
+    round: Round
+    soonest: float | None
+
+
+def find_lanes(connection: Connection, items: Sequence[tuple[Round, float]]) -> list[Seen]:
+    """
+    The next lanes in which something is due at that time.
+    """
+    return [_find_lanes(connection, round, now) for round, now in items]
+
+
+def _find_lanes(connection: Connection, round: Round, now: float) -> Seen:
     found: list[tuple[Lane, int]] = []
     soonest: float | None = connection.execute(
         select(func.min(recipient.c.due)).where(recipient.c.due.is_not(None))
     ).scalar()
     if soonest is None or soonest > now:
-        return found, None, soonest
-    for _ in range(LANES):
-        query = select(*_lane).where(recipient.c.due.is_not(None)).order_by(*_lane).limit(1)
-        if after is not None:
-            # Past any time, else SQLite walks through all that is due in the lane to get out of it.
-            query = query.where(tuple_(*_lane, recipient.c.due) > tuple_(*after, float_info.max))
-        row = connection.execute(query).first()
+        return Seen(found, Round(), soonest)
+    parties = list(islice(_find_parties(connection, round.party), LANES))
+    domains, through = dict(round.domains), set(round.through)
+    each = LANES // max(1, len(parties))
+    for party in parties:
+        lanes = list(islice(_find_domains(connection, party, domains.pop(party, "")), each))
+        for domain, due in lanes:
+            if due <= now:
+                found += _count_due(connection, (*party, domain), now)
+        if len(lanes) == each:
+            domains[party] = lanes[-1][0]
+        else:
+            through.add(party)
+    met = round.met.union(parties)
+    if len(parties) == LANES:
+        return Seen(found, Round(parties[-1], met, domains, frozenset(through)), soonest)
+    # Who has nothing left is not waited for.
+    left = {party: domain for party, domain in domains.items() if party in met}
+    return Seen(found, Round(None, frozenset(), left, frozenset(through)), soonest)
+
+
+def _find_parties(connection: Connection, after: _party | None) -> Iterator[_party]:
+    project, kind = recipient.c.project, recipient.c.kind
+    query = select(project, kind).where(recipient.c.due.is_not(None)).order_by(project, kind).limit(1)
+    while True:
+        # Not compared as pairs: for that SQLite walks through all that is due of the last party to get out of it.
+        behind = [None] if after is None else [and_(project == after[0], kind > after[1]), project > after[0]]
+        rows = (connection.execute(query if one is None else query.where(one)).first() for one in behind)
+        row = next(filter(None, rows), None)
         if row is None:
-            return found, None, soonest
-        after = (row.project, row.kind, row.domain)
-        due = select(recipient.c.number).where(*_in_lane(after), recipient.c.due <= now).limit(SHARE).subquery()
-        number = connection.execute(select(func.count()).select_from(due)).scalar_one()
-        kind = _unless_unreadable(partial(read_kind, row.kind)) if number else None
-        if kind is not None:
-            found.append((Lane(row.project, kind, row.domain), number))
-        elif number:
-            log.error("a lane that cannot be read is held", project=row.project, domain=row.domain)
-            lane = update(recipient).where(*_in_lane(after), recipient.c.due.is_not(None))
-            connection.execute(lane.values(state=HELD, held_at=now, due=None))
-    return found, after, soonest
+            return
+        after = (row.project, row.kind)
+        yield after
+
+
+def _find_domains(connection: Connection, party: _party, after: str) -> Iterator[tuple[str, float]]:
+    """
+    The domains of a party after that one, and when something is due there next.
+    """
+    project, kind, domain = _lane
+    mine = select(domain, recipient.c.due).where(project == party[0], kind == party[1], recipient.c.due.is_not(None))
+    query = mine.order_by(domain, recipient.c.due).limit(1)
+    while True:
+        row = connection.execute(query.where(domain > after)).first()
+        if row is None:
+            return
+        after = row.domain
+        yield after, row.due
+
+
+def _count_due(connection: Connection, key: _key, now: float) -> list[tuple[Lane, int]]:
+    due = select(recipient.c.number).where(*_in_lane(key), recipient.c.due <= now).limit(SHARE).subquery()
+    number = connection.execute(select(func.count()).select_from(due)).scalar_one()
+    kind = _unless_unreadable(partial(read_kind, key[1]))
+    if kind is not None:
+        return [(Lane(key[0], kind, key[2]), number)]
+    log.error("a lane that cannot be read is held", project=key[0], domain=key[2])
+    lane = update(recipient).where(*_in_lane(key), recipient.c.due.is_not(None))
+    connection.execute(lane.values(state=HELD, held_at=now, due=None))
+    return []
 
 
 def _in_lane(key: _key) -> list[ColumnElement[bool]]:
@@ -102,7 +180,7 @@ class Taker:
     _wall: Callable[[], float]
     _tasks: Tasks
     _lives: Callable[[], bool]
-    _after: _key | None = field(default=None, init=False)
+    _round: Round = field(factory=Round, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
     _running: bool = field(default=False, init=False)
     _asked: float = field(default=INTERVAL, init=False)
@@ -174,19 +252,18 @@ class Taker:
         """
         if not self._lives():
             return INTERVAL
-        now = self._wall()
-        started_over = self._after is None
-        lanes, self._after, soonest = await self._writer.submit(find_lanes, (self._after, now))
-        reserved = [(lane, number) for lane, number in lanes if not self._stopped and self._reserve(lane, number)]
+        now, before = self._wall(), self._round
+        seen = await self._writer.submit(find_lanes, (before, now))
+        is_over = seen.round.is_over
+        self._round = evolve(seen.round, through=frozenset()) if is_over else seen.round
+        reserved = [(lane, number) for lane, number in seen.lanes if not self._stopped and self._reserve(lane, number)]
         if reserved:
             await self._take(reserved)
-        if self._after is not None or (reserved and any(number == SHARE for _, number in reserved)):
+        if not is_over or any(number == SHARE for _, number in reserved) or (reserved and not before.is_fresh):
             return SOON
-        if not started_over:
-            return SOON if reserved else INTERVAL
-        if soonest is None:
+        if seen.soonest is None or seen.soonest <= now:
             return INTERVAL
-        return min(max(soonest - now, SOON), INTERVAL) if not lanes else INTERVAL
+        return min(max(seen.soonest - now, SOON), INTERVAL)
 
     def _reserve(self, lane: Lane, number: int) -> bool:
         if self._dispatch.reserve(lane, number):

@@ -10,8 +10,10 @@ from zope.interface.verify import verifyObject
 from lmrelay.config.values import Delivery, Dns, DomainDelivery, Kind, Server, TlsPolicy
 from lmrelay.interfaces import IDispatch, Lane
 from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault
+from lmrelay.outbound.carrier import MAX_THROTTLED
 from lmrelay.outbound.courier import Courier
 from lmrelay.outbound.dispatch import Dispatch, Windows
+from lmrelay.outbound.sites import LATELY
 from lmrelay.outbound.steps import Step
 from lmrelay.outbound.tls import Level
 from lmrelay.shares import Shares
@@ -444,6 +446,56 @@ class TestConnections(Deliveries):
         self.connector.opened[0].drop()
         self.take(leased("m3"))
         self.assertEqual(SLOWER.outcome, self.outcome("m3"))
+
+    def test_throttled_mail_waits_for_its_turn(self) -> None:
+        """
+        Where a site takes mail, but not so fast, a message that it was too much for has its turn again, and it was no
+        attempt.
+        """
+        verdicts = iter([OK, SLOWER, SLOWER, OK])
+        self.connector.script["mx1.b.example"] = lambda leased: next(verdicts)
+        self.take(leased("m1"))
+        self.take(leased("m2"))
+        self.clock.pump([0.1] * 100)
+        self.assertEqual(OK.outcome, self.outcome("m2"))
+        self.assertEqual(2, len(self.queue.settlements))
+        self.assertEqual(0, self.courier.dispatch.windows.used)
+
+    def test_throttled_for_good(self) -> None:
+        """
+        But not for ever: a receiver that says so of this message each time has it tried again as any other failure.
+        """
+        self.connector.script["mx1.b.example"] = lambda leased: SLOWER if leased.message_id == "m2" else OK
+        self.take(leased("m1"))
+        self.take(leased("m2"))
+        self.clock.pump([0.1] * 300)
+        self.assertEqual(SLOWER.outcome, self.outcome("m2"))
+        tries = [one for connection in self.connector.opened for one in connection.carried if one.message_id == "m2"]
+        self.assertEqual(MAX_THROTTLED + 1, len(tries))
+
+    def test_site_that_takes_nothing(self) -> None:
+        """
+        A site that took nothing for a while and says so refuses mail: that is an attempt.
+        """
+        self.take(leased("m1"))
+        self.clock.advance(LATELY + 1)
+        self.connector.script["mx1.b.example"] = lambda leased: SLOWER
+        self.take(leased("m2"))
+        self.assertEqual(SLOWER.outcome, self.outcome("m2"))
+
+    def test_throttled_when_the_relay_stops(self) -> None:
+        """
+        What was to have its turn again when the relay stops goes back to the queue.
+        """
+        verdicts = iter([OK, SLOWER, SLOWER, SLOWER, SLOWER, SLOWER])
+        self.connector.script["mx1.b.example"] = lambda leased: next(verdicts)
+        self.settings.config = config(delivery=Delivery(connections_per_site=1))
+        self.take(leased("m1"))
+        self.take(leased("m2"))
+        self.assertEqual([("m1", 0)], list(self.queue.settled))
+        self.courier.drain()
+        self.assertEqual([("m2", 0)], self.queue.released)
+        self.assertEqual(0, self.courier.dispatch.windows.used)
 
     def test_dead_host_is_passed_over(self) -> None:
         """

@@ -9,7 +9,7 @@ from lmrelay.interfaces import Lane
 from lmrelay.outbound.dispatch import Dispatch, Windows
 from lmrelay.outbound.route import Site
 from lmrelay.outbound.rules import Limits
-from lmrelay.outbound.sites import Budget, Work
+from lmrelay.outbound.sites import LONGEST_REST, REST, Budget, Work
 from lmrelay.outbound.terms import Terms
 from lmrelay.shares import Shares
 from tests.outbound.doubles import leased
@@ -176,6 +176,44 @@ def test_own_host_is_not_an_exchanger() -> None:
     assert [True, False] == [dispatch.begin(0.0)[0].site.implicit for _ in range(2)]
 
 
+def test_a_site_that_bears_less_than_one_rests() -> None:
+    """
+    Asked for less than one connection, the site rests; twice as long each time, within bounds, until something goes
+    well.
+    """
+    budget = Budget(2)
+    assert budget.slow_down(0, clock=5.0)
+    assert 0.0 == budget.pace.ready_at
+    rests = []
+    for round in range(1, 12):
+        assert budget.slow_down(round, clock=100.0)
+        rests.append(budget.pace.ready_at - 100.0)
+    assert [REST * 2**number for number in range(8)] + [LONGEST_REST] * 3 == rests
+    budget.succeed()
+    budget.slow_down(budget.round, clock=200.0)
+    assert budget.slow_down(budget.round, clock=200.0)
+    assert REST == budget.pace.ready_at - 200.0
+
+
+def test_a_resting_site_holds_up_no_other() -> None:
+    """
+    Nothing begins at a site that rests, whatever waits there; then it goes on, transactional mail first.
+    """
+    dispatch = big()
+    for number in range(3):
+        add(dispatch, leased(f"b{number}", kind=BROADCAST))
+    queue, work = dispatch.begin(0.0)
+    assert queue.budget.slow_down(work.round, clock=0.0)
+    dispatch.leave(work.held.values())
+    dispatch.end(queue, work)
+    add(dispatch, leased("o1", domain="d.example"), OTHER)
+    add(dispatch, leased("t1"))
+    assert "o1" == dispatch.begin(0.1)[1].leased.message_id
+    assert dispatch.begin(0.1) is None
+    assert REST == dispatch.wakes_at
+    assert "t1" == dispatch.begin(REST)[1].leased.message_id
+
+
 def test_budget_follows_the_settings() -> None:
     """
     A reload that lowers the number counts at once, and successes never exceed it.
@@ -247,6 +285,25 @@ def test_tarpits_of_one_project() -> None:
     left = served(dispatch, 99)
     assert 18 == len(left)
     assert (0, {}) == (dispatch.running.used, dispatch._barred)
+
+
+def test_site_behind_tarpits_of_its_own_project() -> None:
+    """
+    When one of the hanging transactions of a project ends, its site where nothing hangs has its turn, before more is
+    sent after what hangs.
+    """
+    dispatch = Dispatch(Windows(1000, Shares(10000, 0)), Shares(12, 2))
+    for number in range(9):
+        for message in "xyz":
+            add(dispatch, leased(f"{message}{number}"), Site(((f"tar{number}.x",),)), connections=3)
+    hanging = []
+    while (due := dispatch.begin(0.0)) is not None:
+        hanging.append(due)
+    add(dispatch, leased("healthy"), OTHER)
+    assert dispatch.begin(0.0) is None
+    dispatch.end(*hanging.pop(0))
+    assert "healthy" == dispatch.begin(0.0)[1].leased.message_id
+    assert dispatch.begin(0.0) is None
 
 
 def test_message_larger_than_a_window() -> None:

@@ -150,3 +150,15 @@ def test_relimit() -> None:
     # Alarms of rests that ended otherwise ring once, for nobody.
     dispatch.begin(1000.0)
     assert 1 >= len(dispatch._alarms)
+
+
+@pytest.mark.parametrize("rate", [None, 0.5, 10.0])
+def test_pause(rate: float | None) -> None:
+    """
+    Nothing begins during a pause, at any rate; afterwards the rate holds as before.
+    """
+    pace = Pace(rate)
+    pace.pause(7.0)
+    assert 7.0 == pace.ready_at
+    pace.take(7.0)
+    assert pace.ready_at >= 7.0

@@ -4,6 +4,7 @@ Taking due work costs the same however long anybody's backlog is.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ from sqlalchemy import Connection, insert, literal, select
 from twisted.internet.defer import Deferred
 
 from lmrelay.config.values import Config
+from lmrelay.queue.acceptance import Accept
 from lmrelay.queue.schema import recipient
 from lmrelay.queue.store import FILE
-from lmrelay.queue.taker import SOON
+from lmrelay.queue.taker import LANES, SOON, find_lanes
 from lmrelay.queue.writer import IWriter
 from tests.queue.conftest import make_config
-from tests.queue.filling import writing
-from tests.queue.world import World, name, result_of
+from tests.queue.filling import fill, make_rows, writing
+from tests.queue.world import NOW, World, name, result_of
 
 BACKLOG = 100_000
 
@@ -119,4 +121,95 @@ def test_dead_lane(config: Config) -> None:
     world.run(6)
     assert {(name(2), 0), (name(3), 0)} == set(world.dispatch.handed())
     assert 0 < steps < 100
+    world.stop()
+
+
+@define(eq=False)
+class CountingWriter:
+    """
+    Counts the passes.
+    """
+
+    writer: IWriter
+    passes: int = 0
+
+    def start(self) -> None:
+        self.writer.start()
+
+    def submit(self, write: Callable[[Connection, Sequence[Any]], Sequence[Any]], item: Any) -> Deferred[Any]:
+        self.passes += write is find_lanes
+        return self.writer.submit(write, item)
+
+    def stop(self) -> Deferred[None]:
+        return self.writer.stop()
+
+
+def begin(config: Config, *accepts: Accept, per_lane: int = 10) -> tuple[World, CountingWriter]:
+    """
+    A queue that starts over that mail, and what counts its passes; none was made yet.
+    """
+    fill(config, *accepts)
+    world = World(config)
+    world.dispatch.room, world.dispatch.per_lane = 10**6, per_lane
+    world.start()
+    counting = CountingWriter(world.queue._taker._writer)
+    world.queue._taker._writer = counting
+    return world, counting
+
+
+def newsletter(project: str, domains: int) -> Accept:
+    """
+    One to somebody at each of so many domains.
+    """
+    return make_rows([f"a@d{number}.example" for number in range(domains)], project=project)
+
+
+def test_parties_in_turn(config: Config) -> None:
+    """
+    Mail is taken in the first pass, however many lanes another project has before it.
+    """
+    world, counting = begin(config, newsletter("acme", 5 * LANES), make_rows(["now@b.example"], project="zeta"))
+    world.clock.advance(0)
+    assert 1 == counting.passes
+    assert "zeta" in {one.lane.project for one in world.dispatch.taken}
+    world.stop()
+
+
+def test_all_lanes_of_all_parties(config: Config) -> None:
+    """
+    A round passes by every lane, however many of them a party has, and however many parties there are.
+    """
+    numbers = {"acme": 3 * LANES, "beta": 2 * LANES, **{f"p{number:03}": 2 for number in range(2 * LANES)}}
+    world, _ = begin(config, *(newsletter(*one) for one in numbers.items()))
+    world.run(60)
+    taken = Counter(one.lane.project for one in world.dispatch.taken)
+    assert numbers == taken
+    world.stop()
+
+
+@pytest.mark.parametrize("lanes", [(1,), (3 * LANES,), (3 * LANES, 2 * LANES, 5)])
+def test_rests_after_a_round(config: Config, lanes: Sequence[int]) -> None:
+    """
+    When no lane has room, each is looked at once in a round, and then there is rest.
+    """
+    accepts = (newsletter(f"p{number}", count) for number, count in enumerate(lanes))
+    world, counting = begin(config, *accepts, per_lane=0)
+    world.clock.pump([SOON] * 60)
+    one_round = counting.passes
+    assert one_round <= 1 + len(lanes) * sum(lanes) / LANES
+    world.clock.pump([SOON] * 300)
+    assert one_round < counting.passes <= 6 * one_round
+    world.stop()
+
+
+def test_soon_after_a_long_round(config: Config) -> None:
+    """
+    What is due in a second is taken in a second, also when the last lane was looked at in a round of many passes.
+    """
+    later = make_rows(["later@b.example"], at=NOW + 9.0, project="zeta")
+    world, _ = begin(config, newsletter("acme", 3 * LANES), later)
+    world.run(8)
+    assert {"acme"} == {one.lane.project for one in world.dispatch.taken}
+    world.run(2)
+    assert {"acme", "zeta"} == {one.lane.project for one in world.dispatch.taken}
     world.stop()
