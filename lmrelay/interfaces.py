@@ -20,6 +20,7 @@ from lmrelay.mail.address import Address
 from lmrelay.mail.envelope import Envelope, Recipient, Ret
 from lmrelay.mail.outcome import Attempt
 from lmrelay.mail.reports import Report
+from lmrelay.mail.tlsrpt import TlsCount
 
 # --- configuration: the roof offers it, every room reads it --------------------------------
 
@@ -445,18 +446,6 @@ class IPolicyStore(Interface):
         """
 
 
-@frozen
-class TlsCount:
-    """
-    How many sessions had that result under that policy; both as JSON objects of RFC 8460 §4.4, the result empty where
-    all was well.
-    """
-
-    policy: str
-    result: str
-    sessions: int
-
-
 class ITlsCounts(Interface):
     """
     Counts sessions by day (UTC, C{YYYY-MM-DD}) and recipient domain, for reports (RFC 8460). The queue offers it,
@@ -465,28 +454,29 @@ class ITlsCounts(Interface):
 
     def count(domain: str, policy: str, result: str) -> None:
         """
-        A session for mail to that domain has ended so; see L{TlsCount}. Immediate: it reaches the store some seconds
-        later.
+        A session for mail to that domain was opened, or was not, with that result; see L{TlsCount}. Immediate: it
+        reaches the store some seconds later.
         """
 
     def find_due(before: str, after: tuple[str, str]) -> Deferred[Sequence[tuple[str, str]]]:
         """
-        The next few days and domains with counts, in order, of days before that one and behind C{after}.
+        The next few days and domains with counts that are not closed, in order, of days before that one and behind
+        C{after}.
 
         It fails with L{lmrelay.errors.StoreError}.
         """
 
     def read(day: str, domain: str) -> Deferred[Sequence[TlsCount]]:
         """
-        What was counted.
+        What was counted, as far as a report has room for it.
 
         It fails with L{lmrelay.errors.StoreError}.
         """
 
     def close(day: str, domain: str, report: Submission | None = None, text: bytes = b"") -> Deferred[bool]:
         """
-        Forget the domain's day, and accept C{report} (with the body C{text}) as a message of the relay's own, in one
-        commit. False: there is nothing to forget any more, so somebody else sent it, and nothing is accepted.
+        End the domain's day, and accept C{report} (with the body C{text}) as a message of the relay's own, in one
+        commit. False: it was ended before, so somebody else sent it, and nothing is accepted.
 
         It fails with L{lmrelay.errors.StoreError}.
         """

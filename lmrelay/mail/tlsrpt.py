@@ -11,6 +11,7 @@ import gzip
 import json
 import re
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -26,6 +27,11 @@ MEDIA_TYPE = "application/tlsrpt+gzip"
 MAX_DESTINATIONS = 4
 """
 Of a domain: nobody is to have a report sent all over the world.
+"""
+
+_BOUNDARY = "=_tls-report"
+"""
+No part can have it in it: neither base64 nor the words beside it have "=_".
 """
 
 _VERSION = re.compile(rb"v=TLSRPTv1[ \t]*;")
@@ -88,12 +94,30 @@ def _read_https(uri: str) -> str | None:
     return uri if good and _HOST.fullmatch((parts.hostname or "").lower()) else None
 
 
+def day_of(at: float) -> str:
+    """
+    The day (UTC) of a time in seconds since the epoch.
+    """
+    return datetime.fromtimestamp(at, UTC).date().isoformat()
+
+
+@frozen
+class TlsCount:
+    """
+    How many sessions had that result under that policy; both as JSON objects of RFC 8460 §4.4, the result empty where
+    all was well.
+    """
+
+    policy: str
+    result: str
+    sessions: int
+
+
 @frozen
 class Report:
     """
     The report on one day (UTC, C{YYYY-MM-DD}) for mail to C{domain}, by C{submitter} (a host name), whom C{contact} (an
-    address) leads to. C{counts} are policy and result, as JSON objects of RFC 8460 §4.4 (the result empty for success),
-    and how many sessions.
+    address) leads to.
     """
 
     id: str
@@ -101,20 +125,20 @@ class Report:
     domain: str
     submitter: str
     contact: str
-    counts: Sequence[tuple[str, str, int]]
+    counts: Sequence[TlsCount]
 
     def to_json(self) -> bytes:
         """
         As RFC 8460 §4.4 has it.
         """
         policies: dict[str, dict[str, Any]] = {}
-        for policy, result, sessions in self.counts:
-            told = policies.setdefault(policy, {"policy": json.loads(policy), "summary": _summary()})
-            kind = "failure" if result else "successful"
-            told["summary"][f"total-{kind}-session-count"] += sessions
-            if result:
+        for count in self.counts:
+            told = policies.setdefault(count.policy, {"policy": json.loads(count.policy), "summary": _summary()})
+            kind = "failure" if count.result else "successful"
+            told["summary"][f"total-{kind}-session-count"] += count.sessions
+            if count.result:
                 details = told.setdefault("failure-details", [])
-                details.append({**json.loads(result), "failed-session-count": sessions})
+                details.append({**json.loads(count.result), "failed-session-count": count.sessions})
         report = {
             "organization-name": self.submitter,
             "date-range": {"start-datetime": f"{self.day}T00:00:00Z", "end-datetime": f"{self.day}T23:59:59Z"},
@@ -135,15 +159,14 @@ def _summary() -> dict[str, int]:
     return {"total-successful-session-count": 0, "total-failure-session-count": 0}
 
 
-def compose(report: Report, to: Sequence[Address], begin: int, now: float) -> tuple[bytes, bytes]:
+def compose(report: Report, to: Sequence[Address], octets: bytes, now: float) -> tuple[bytes, bytes]:
     """
-    Head and body of the mail with the report (RFC 8460 §5.3), all ASCII; the body begins with the empty line.
+    Head and body of the mail with the report (RFC 8460 §5.3); the body begins with the empty line.
 
-    @param begin: when the day began, in seconds since the epoch
+    @param octets: the report, compressed
     """
     submitter, domain = report.submitter, report.domain
-    # No part can have it in it: neither base64 nor the words below have "=_".
-    boundary = f"=_{report.id}"
+    begin = round(datetime.fromisoformat(f"{report.day}T00:00:00Z").timestamp())
     name = f"{submitter}!{domain}!{begin}!{begin + 86_399}!{report.id}.json.gz"
     words = (
         f"This is an aggregate report of TLS sessions for mail to {domain}\r\n"
@@ -152,9 +175,9 @@ def compose(report: Report, to: Sequence[Address], begin: int, now: float) -> tu
     parts = (
         f"Content-Type: text/plain; charset=us-ascii\r\n\r\n{words}",
         f'Content-Type: {MEDIA_TYPE}; name="{name}"\r\nContent-Transfer-Encoding: base64\r\n'
-        f'Content-Disposition: attachment; filename="{name}"\r\n\r\n{_base64(report.to_gzip())}',
+        f'Content-Disposition: attachment; filename="{name}"\r\n\r\n{_base64(octets)}',
     )
-    body = "\r\n" + "".join(f"--{boundary}\r\n{part}\r\n" for part in parts) + f"--{boundary}--\r\n"
+    body = "\r\n" + "".join(f"--{_BOUNDARY}\r\n{part}\r\n" for part in parts) + f"--{_BOUNDARY}--\r\n"
     fields = [
         ("Date", format_date(now)),
         ("From", f"Mail Delivery System <{report.contact}>"),
@@ -167,7 +190,7 @@ def compose(report: Report, to: Sequence[Address], begin: int, now: float) -> tu
         ("TLS-Required", "No"),
         ("Auto-Submitted", "auto-generated"),
         ("MIME-Version", "1.0"),
-        ("Content-Type", f'multipart/report; report-type="tlsrpt"; boundary="{boundary}"'),
+        ("Content-Type", f'multipart/report; report-type="tlsrpt"; boundary="{_BOUNDARY}"'),
     ]
     head = b"".join(make_field(name, value).octets for name, value in fields)
     return head, body.encode("ascii")

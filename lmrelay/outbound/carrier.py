@@ -28,7 +28,7 @@ from lmrelay.outbound.personal import Own, render, sign_own
 from lmrelay.outbound.pool import Pool
 from lmrelay.outbound.route import Addresses, Router, Site, nowhere
 from lmrelay.outbound.sites import SiteQueue, Work
-from lmrelay.outbound.terms import Egress, Load
+from lmrelay.outbound.terms import Load
 from lmrelay.outbound.tls import Demand
 from lmrelay.outbound.tls_sessions import CountSession, judge_session
 from lmrelay.outbound.verdicts import Cause, Trouble
@@ -259,13 +259,15 @@ class Carrier:
         if demand.barred is None:
             ipv6_last = self.reactor.seconds() < self._ipv6_last_until
             found = await self.router.find_addresses(host, delivery.allow_networks, whose, ipv6_last=ipv6_last)
-            found = _reachable(found, trip.work.terms.egress)
+            found = trip.work.terms.egress.narrow(found)
             walk.look(found)
         addresses = found.addresses if isinstance(found, Addresses) else ()
         if isinstance(found, Addresses) and addresses and demand.starttls and not trip.load.terms.tls_optional:
             demand = trip.load.demand_of(host, await self.dane.find(trip.site, host, found, delivery.port, whose))
         if demand.barred is not None:
-            walk.miss(HostFailure(Target(host, ""), demand.barred, of_host=True), self.wall())
+            failure = HostFailure(Target(host, ""), demand.barred, of_host=True)
+            self._count(trip, demand, failure)
+            walk.miss(failure, self.wall())
             return (), demand
         return addresses, demand
 
@@ -305,9 +307,13 @@ class Carrier:
         return connection
 
     def _count(self, trip: Trip, demand: Demand, end: Connection | HostFailure) -> None:
-        if self.office.settings.config.delivery.tls_reports:
+        if not self.office.settings.config.delivery.tls_reports:
+            return
+        try:
             for session in judge_session(trip.load, demand, end):
                 self.office.count_session(*session)
+        except Exception:  # noqa: BLE001 - our own fault, logged; what is only counted stops no mail
+            log.failure("a session could not be counted", site=trip.site.name)
 
     async def _deliver(self, connection: Connection, trip: Trip) -> bool:
         """
@@ -390,15 +396,3 @@ def _load(site: Site, work: Work) -> Load:
     # Without MX records the host is the domain that the sender wrote.
     vouched = site.authenticated or site.implicit
     return Load(work.terms, frozenset(held.leased.lane.domain for held in work.held.values()), vouched)
-
-
-def _reachable(found: Addresses | Delayed, egress: Egress) -> Addresses | Delayed:
-    """
-    Without the addresses of a family that there is no source of.
-    """
-    if isinstance(found, Delayed):
-        return found
-    kept = tuple(address for address in found.addresses if egress.reaches(address))
-    if found.addresses and not kept:
-        return Delayed("4.3.5", "the hosts have no address of the family of source_address", Fault.OURS)
-    return evolve(found, addresses=kept)

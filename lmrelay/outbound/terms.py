@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from lmrelay.config.values import Config, Route, TlsPolicy
 from lmrelay.interfaces import Leased
-from lmrelay.mail.outcome import Failed, Fault
+from lmrelay.mail.outcome import Delayed, Failed, Fault
 from lmrelay.outbound.requirement import find_policy
+from lmrelay.outbound.route import Addresses
 from lmrelay.outbound.sts import StsPolicy
 from lmrelay.outbound.tls import Demand, Level, Rule, Vouched, fold
 
@@ -47,6 +48,17 @@ class Egress:
         Is there a source of the address's family?
         """
         return not self.sources or bool(_of_family(self.sources, address))
+
+    def narrow(self, found: Addresses | Delayed) -> Addresses | Delayed:
+        """
+        Without the addresses of a family that there is no source of.
+        """
+        if isinstance(found, Delayed):
+            return found
+        kept = tuple(address for address in found.addresses if self.reaches(address))
+        if found.addresses and not kept:
+            return Delayed("4.3.5", "the hosts have no address of the family of source_address", Fault.OURS)
+        return evolve(found, addresses=kept)
 
     def choose_source(self, address: str, random: Random) -> str:
         """

@@ -13,7 +13,7 @@ from typing import Any, Union
 
 from attrs import frozen
 
-from lmrelay.errors import FetchError, SyntaxRefused
+from lmrelay.errors import FetchError, SyntaxRefused, UnprovedError
 from lmrelay.outbound.client import Connection
 from lmrelay.outbound.connect import HostFailure
 from lmrelay.outbound.dane import DaneRule
@@ -87,8 +87,10 @@ def judge_fetch(domain: str, error: FetchError | SyntaxRefused) -> tuple[str, st
     The same of an MTA-STS policy that was announced and could not be had.
     """
     type_ = "sts-policy-invalid" if isinstance(error, SyntaxRefused) else "sts-policy-fetch-error"
+    if isinstance(error, UnprovedError):
+        type_ = "sts-webpki-invalid"
     policy = {"policy-type": "sts", "policy-string": [], "policy-domain": domain}
-    return domain, _dump(policy), _tell(Result(type_), {})
+    return domain, _dump(policy), _tell(Result(type_, str(error)), {})
 
 
 _BARRED = {False: Result("validation-failure", "mx-mismatch"), True: Result("dnssec-invalid")}
@@ -98,7 +100,7 @@ Of a host that is not to be connected to: MTA-STS does not name it, or its TLSA 
 
 
 def _see(end: Connection | HostFailure) -> _Seen | None:
-    if isinstance(end, Connection):
+    if not isinstance(end, HostFailure):
         return _Seen(end.shown, end.tls_failure)
     failed = end.failed
     if failed is None:

@@ -6,15 +6,16 @@ report that tells of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import cache, partial
 
 from attrs import define, field, frozen
-from sqlalchemy import Connection, Insert, delete, select, tuple_
+from sqlalchemy import Connection, Insert, delete, func, select, tuple_
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from lmrelay.interfaces import ITlsCounts, Submission, TlsCount
+from lmrelay.interfaces import ITlsCounts, Submission
+from lmrelay.mail.tlsrpt import TlsCount, day_of
 from lmrelay.queue.contents import IReader
 from lmrelay.queue.notices import store_own
 from lmrelay.queue.schema import tls_count
@@ -27,7 +28,7 @@ MANY = 1_000
 Different counts in memory, and those that one write stores: nobody else's is to wait for long.
 """
 
-MAX_READ = 2_000
+MAX_READ = 500
 """
 Counts in a report, those of the most sessions: one who fails in ever new ways must not make it endless.
 """
@@ -35,6 +36,11 @@ Counts in a report, those of the most sessions: one who fails in ever new ways m
 DUE = 20
 """
 Days that are found at a time.
+"""
+
+CLOSED = ""
+"""
+In place of a policy: of this day and domain nothing more is reported, though a count may still come late.
 """
 
 KEPT_DAYS = 3
@@ -46,13 +52,6 @@ Key = tuple[str, str, str, str]
 """
 Day, domain, policy and result.
 """
-
-
-def day_of(at: float) -> str:
-    """
-    The day (UTC) of a time in seconds since the epoch.
-    """
-    return datetime.fromtimestamp(at, UTC).date().isoformat()
 
 
 @cache
@@ -86,8 +85,9 @@ def find_due(connection: Connection, before: str, after: tuple[str, str]) -> lis
     See L{ITlsCounts}.
     """
     place = (tls_count.c.day, tls_count.c.domain)
-    query = select(*place).where(tls_count.c.day < before, tuple_(*place) > tuple_(*after))
-    return [(row.day, row.domain) for row in connection.execute(query.distinct().order_by(*place).limit(DUE))]
+    query = select(*place).where(tls_count.c.day < before, tuple_(*place) > tuple_(*after)).group_by(*place)
+    query = query.having(func.min(tls_count.c.policy) != CLOSED)
+    return [(row.day, row.domain) for row in connection.execute(query.order_by(*place).limit(DUE))]
 
 
 def read_counts(connection: Connection, day: str, domain: str) -> list[TlsCount]:
@@ -113,15 +113,18 @@ class Closing:
 
 def close_days(connection: Connection, items: Sequence[Closing]) -> list[bool]:
     """
-    Forget them, and queue the reports on those that were there.
+    End them, and queue the reports on those that were not ended before.
     """
     return [_close(connection, one) for one in items]
 
 
 def _close(connection: Connection, one: Closing) -> bool:
-    gone = delete(tls_count).where(tls_count.c.day == one.day, tls_count.c.domain == one.domain)
-    if not connection.execute(gone).rowcount:
+    mark = {"day": one.day, "domain": one.domain, "policy": CLOSED, "result": "", "sessions": 0}
+    marking = make_insert(connection.dialect.name, tls_count).values(mark).on_conflict_do_nothing()
+    if connection.execute(marking).rowcount != 1:
         return False
+    counted = (tls_count.c.day == one.day, tls_count.c.domain == one.domain, tls_count.c.policy != CLOSED)
+    connection.execute(delete(tls_count).where(*counted))
     if one.report is not None:
         store_own(connection, one.report, one.text)
     return True
