@@ -121,7 +121,7 @@ def close_days(connection: Connection, items: Sequence[Closing]) -> list[bool]:
 def _close(connection: Connection, one: Closing) -> bool:
     mark = {"day": one.day, "domain": one.domain, "policy": CLOSED, "result": "", "sessions": 0}
     marking = make_insert(connection.dialect.name, tls_count).values(mark).on_conflict_do_nothing()
-    if connection.execute(marking).rowcount != 1:
+    if connection.execute(marking.returning(tls_count.c.day)).first() is None:
         return False
     counted = (tls_count.c.day == one.day, tls_count.c.domain == one.domain, tls_count.c.policy != CLOSED)
     connection.execute(delete(tls_count).where(*counted))
