@@ -14,12 +14,14 @@ from urllib.parse import urlsplit
 
 from attrs import define, field
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, succeed
+from twisted.internet.interfaces import IConsumer, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
+from twisted.web.iweb import IBodyProducer
+from zope.interface import implementer
 
 from lmrelay.config.values import Kind
 from lmrelay.errors import DnsError, FetchError, StoreError
@@ -62,6 +64,37 @@ As L{ReportHosts.post}.
 """
 
 
+@implementer(IBodyProducer)
+@define(eq=False)
+class _Body:
+    """
+    The body of a request, written at once: it is small.
+    """
+
+    octets: bytes
+
+    @property
+    def length(self) -> int:
+        """
+        In octets.
+        """
+        return len(self.octets)
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        """
+        All of it.
+        """
+        consumer.write(self.octets)
+        return succeed(None)
+
+    def pauseProducing(self) -> None:
+        """
+        Nothing is left to come.
+        """
+
+    resumeProducing = stopProducing = pauseProducing
+
+
 @define(eq=False)
 class ReportHosts:
     """
@@ -81,7 +114,7 @@ class ReportHosts:
         async def send(client: HTTPClient) -> int:
             response = await client.post(
                 url,
-                data=report,
+                data=_Body(report),
                 headers=Headers({"Content-Type": [MEDIA_TYPE]}),
                 allow_redirects=False,
                 unbuffered=True,
