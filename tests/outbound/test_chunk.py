@@ -4,6 +4,7 @@ Small contents in one stroke with their envelope, for servers that offer CHUNKIN
 
 from __future__ import annotations
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 
 from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault
@@ -51,6 +52,20 @@ class ChunkTests(ClientTests):
             mx, relay, connection = self.start(extensions=extensions)
             self.assertEqual([Delivered], self.kinds(relay.deliver(connection, leased(size=size))))
             self.assertIn("DATA", mx.commands)
+
+    def test_what_was_tried_before(self) -> None:
+        """
+        A message that was tried before goes by DATA: a server that offers BDAT, takes its octets for commands and
+        loses step gets its mail all the same.
+        """
+        broken = {"BDAT": say("500 5.5.1 What?", "500 5.5.1 What?", close=True)}
+        _, relay, connection = self.start(extensions=CHUNKING, answers=dict(broken))
+        self.assertEqual([Delayed], self.kinds(relay.deliver(connection)))
+        mx, relay, connection = self.start(extensions=CHUNKING, answers=dict(broken))
+        (first,) = leased().recipients
+        again = evolve(leased(), recipients=[evolve(first, attempts=1)])
+        self.assertEqual([Delivered], self.kinds(relay.deliver(connection, again)))
+        self.assertEqual([CONTENT], [message.content for message in mx.messages])
 
     def test_some_refused(self) -> None:
         """
