@@ -99,7 +99,7 @@ class Trip:
         """
         Where to.
         """
-        return self.queue.site
+        return self.work.site
 
 
 @define(eq=False)
@@ -218,7 +218,7 @@ class Carrier:
         elif walk.passed_for is not None and age < self.office.settings.config.delivery.expire:
             self.office.abandon(walk, walk.passed_for)
         else:
-            self.office.settle(walk, walk.give_up(self.wall(), nowhere(queue.site)), queue.site.name)
+            self.office.settle(walk, walk.give_up(self.wall(), nowhere(trip.site)), trip.site.name)
 
     async def _connect(self, host: str, trip: Trip) -> Connection | None:
         """
@@ -350,7 +350,7 @@ class Carrier:
         held = [trip.walk.left.pop(number) for number in list(trip.walk.left)]
         for each in held:
             each.throttled += trip.walk.was_throttled
-        self.office.dispatch.wait_again(trip.queue, held, trip.work.terms)
+        self.office.dispatch.wait_again(trip.queue, held, trip.work)
 
     def _make_room(self, queue: SiteQueue) -> None:
         """

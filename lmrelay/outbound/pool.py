@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from lmrelay.mail.outcome import Fault
 from lmrelay.outbound.client import Connection
 from lmrelay.outbound.connect import HostFailure, Target
-from lmrelay.outbound.route import Site
+from lmrelay.outbound.route import Groups, Site
 from lmrelay.outbound.terms import Egress, Load
 from lmrelay.outbound.tls import Demand
 
@@ -100,7 +100,7 @@ class Pool:
     idle_seconds: float = IDLE
     dead_seconds: float = DEAD
     _idle: OrderedDict[Connection, Idle] = field(factory=OrderedDict, init=False)
-    _of_site: dict[tuple[tuple[str, ...], ...], OrderedDict[Connection, Idle]] = field(factory=dict, init=False)
+    _of_site: dict[Groups, OrderedDict[Connection, Idle]] = field(factory=dict, init=False)
     _used: dict[Connection, None] = field(factory=dict, init=False)
     _dead: OrderedDict[DeadKey, Dead] = field(factory=OrderedDict, init=False)
     _sweep: IDelayedCall | None = field(default=None, init=False)

@@ -201,7 +201,7 @@ class MemoryTests(Sites):
         self.connector.script["mx1.b.example"] = lambda leased: next(verdicts)
         self.send(1)
         self.send(1, "d", domain="d.example")
-        self.assertEqual(["mx.d.example"], [site.name for site in self.courier.dispatch._sites])
+        self.assertEqual(["mx.d.example"], [queue.hosts for queue in self.courier.dispatch._sites.values()])
         self.send(1, "n")
         [queue] = self.courier.dispatch._sites.values()
         self.assertEqual((HOSTS, 10), (queue.hosts, queue.budget.lowered))
