@@ -224,26 +224,31 @@ class Carrier:
         """
         A connection to the first address of C{host} that gives one.
         """
-        walk, egress = trip.walk, trip.work.terms.egress
+        egress = trip.work.terms.egress
         addresses, demand = await self._look_up(host, trip)
         for address in addresses:
-            if self._is_over(trip):
-                break
-            source = egress.choose_source(address, self.random)
-            target = Target(host, address, self.office.settings.config.delivery.port, source, egress.name)
-            dead = self.pool.find_dead(target, demand)
-            if dead is not None:
-                walk.pass_over(dead.failure, self.wall(), dead.seconds)
-                failure = dead.failure
-            else:
-                opened = await self._open(target, demand, trip)
-                if not isinstance(opened, HostFailure):
-                    return opened
-                walk.miss(opened, self.wall())
-                failure = opened
-            if failure.of_host:
-                break
+            for source in egress.order_sources(address, self.random):
+                if self._is_over(trip):
+                    return None
+                target = Target(host, address, self.office.settings.config.delivery.port, source, egress.name)
+                result = await self._try(target, demand, trip)
+                if not isinstance(result, HostFailure):
+                    return result
+                if result.of_host:
+                    return None
+                if not result.of_source:
+                    break
         return None
+
+    async def _try(self, target: Target, demand: Demand, trip: Trip) -> Connection | HostFailure | None:
+        dead = self.pool.find_dead(target, demand)
+        if dead is not None:
+            trip.walk.pass_over(dead.failure, self.wall(), dead.seconds)
+            return dead.failure
+        opened = await self._open(target, demand, trip)
+        if isinstance(opened, HostFailure):
+            trip.walk.miss(opened, self.wall())
+        return opened
 
     async def _look_up(self, host: str, trip: Trip) -> tuple[tuple[str, ...], Demand]:
         """
