@@ -139,7 +139,7 @@ class Dispatch:
         # One for all domains there, whether or not the DNS vouched for them: the hosts are the same.
         queue = self._sites.get(site.groups)
         if queue is None:
-            queue = self._sites[site.groups] = SiteQueue(site, limits)
+            queue = self._sites[site.groups] = SiteQueue(Site(site.groups), limits)
             queue.suspended = queue.hosts in self._suspended
             if queue.hosts in self._states:
                 queue.recall(self._states[queue.hosts])
