@@ -281,7 +281,8 @@ class Carrier:
         opening = Deferred.fromCoroutine(self.connector.connect(target, demand))
         self._openings.add(opening)
         try:
-            connection = await opening
+            with self.pool.opening(target):
+                connection = await opening
         except CancelledError:
             if not self.draining:
                 raise
