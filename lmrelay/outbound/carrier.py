@@ -208,11 +208,10 @@ class Carrier:
         """
         What becomes of those that no host took.
         """
-        queue, work, walk = trip.queue, trip.work, trip.walk
-        age = self.wall() - work.leased.received_at
+        walk, age = trip.walk, self.wall() - trip.work.leased.received_at
         if self._is_over(trip):
             self.office.abandon(walk)
-        elif self._may_wait(trip) or (walk.was_refused and self.pool.works_at(queue.site)):
+        elif self._may_wait(trip) or (walk.was_refused and self.pool.works_at(trip.site)):
             # The site takes mail, only not over so many connections, or so fast: what ends makes way for this.
             self._wait(trip)
         elif walk.passed_for is not None and age < self.office.settings.config.delivery.expire:
@@ -336,10 +335,11 @@ class Carrier:
         elif any(isinstance(verdict.outcome, Delivered) for verdict in verdicts.values()):
             self._succeed(trip.queue)
         ended = walk.score(verdicts, connection, self.wall())
-        if ended and self._may_wait(trip):
-            self._wait(trip)
-        else:
+        waits = bool(ended) and self._may_wait(trip)
+        if not waits:
             self.office.settle(walk, ended, trip.site.name)
+        if waits or (walk.was_cut and not self._is_over(trip)):
+            self._wait(trip)
         return False
 
     def _may_wait(self, trip: Trip) -> bool:
