@@ -137,6 +137,21 @@ class ChunkTests(ClientTests):
                 self.assertIn("may be sent more than once", verdict.outcome.text)
                 self.assertFalse(connection.is_usable)
 
+    def test_replies_out_of_step(self) -> None:
+        """
+        One reply too many makes another answer that of the content: where a refusal is left over, the message was not
+        taken for all that is known. What is left over otherwise changes nothing.
+        """
+        twice = say("250 OK", "250 OK")
+        for content, kind in (
+            (say("554 5.7.1 Spam"), Delayed),
+            (say("250 2.0.0 OK"), Delivered),
+            (say("421 4.3.2 Bye"), Delivered),
+        ):
+            _, relay, connection = self.start(extensions=CHUNKING, answers={"MAIL": twice, "CONTENT": content})
+            self.assertEqual([kind], self.kinds(relay.deliver(connection)))
+            self.assertFalse(connection.is_usable)
+
     def test_told_to_leave(self) -> None:
         """
         421 in place of an answer says that it was not taken: the next host is asked.
