@@ -43,6 +43,8 @@ Octets of a response with its head.
 
 T = TypeVar("T")
 
+_WRAPPING = (ResponseFailed, ResponseNeverReceived)
+
 
 @define(eq=False)
 class Https:
@@ -98,6 +100,8 @@ class Https:
         except (CancelledError, FetchError):
             raise
         except Exception as error:
+            if _is_cancelled(error):
+                raise CancelledError from error
             kind = FetchError if way.is_connected else _Unreached
             if way.handshake.reason:
                 kind = UnprovedError
@@ -113,8 +117,12 @@ class _Unreached(FetchError):
     """
 
 
+def _is_cancelled(error: BaseException) -> bool:
+    return isinstance(error, _WRAPPING) and any(reason.check(CancelledError) for reason in error.reasons)
+
+
 def _tell(error: BaseException) -> str:
-    if isinstance(error, (ResponseFailed, ResponseNeverReceived)) and error.reasons:
+    if isinstance(error, _WRAPPING) and error.reasons:
         return _tell(error.reasons[0].value)
     return str(error) or type(error).__name__
 
