@@ -209,3 +209,15 @@ def test_parts() -> None:
     assert "multipart/mixed" == message.type
     assert [b"", b'--a "bc\r\n\r\nbody', b"last"] == [part.octets for part in message.parts]
     assert "y" == message.parts[1].value("x")
+
+
+@pytest.mark.parametrize("between", [b"", b"\r\n", b" \r\n", b"-_=\x00\xff"])
+def test_base64(between: bytes) -> None:
+    """
+    Whatever stands between its characters is passed over, and so is what is left of a torn end.
+    """
+    encoded = b"Tm8gc3VjaCB1c2Vy"
+    body = between.join(encoded[at : at + 1] for at in range(len(encoded)))
+    for end in (b"", b"Q", b"=="):
+        content = b"Content-Transfer-Encoding: base64\r\n\r\n" + body + end
+        assert b"No such user" == read_message(content).content()
