@@ -179,7 +179,8 @@ TABLE = (
             no such person | no such account | no such local user | no mailbox here by that name |
             no mailbox by that name | no mailbox found | no account by that name | user not found | recipient not found
             | mailbox not found | address not found | account not found | wasn't found at | couldn't be found |
-            could not be found | recipnotfound | user doesn't exist | user does not exist | user not exist |
+            could not be found | recipnotfound | recipientnotfound |
+            user doesn't exist | user does not exist | user not exist |
             group you tried to contact | account does not exist | address does not exist | mailbox does not exist |
             recipient does not exist | this user doesn't have a | tried to reach does not exist | is not a valid mailbox
             | is not a valid user | not a valid recipient | not a known user | not listed in | not a registered |
