@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from lmrelay.config.load import load
 from lmrelay.config.values import Config
 from lmrelay.descriptors import raise_limit
+from lmrelay.entropy import Entropy
 from lmrelay.errors import ConfigError, LmrelayError, Problem
 from lmrelay.gathered import GatheredLines
 from lmrelay.logs import LogObserver, install, open_log
@@ -150,7 +151,7 @@ def build(path: Path, reactor: Any, *, logfile: str | None, daemon: bool, syslog
         observer.change(config.log)
 
     return Daemon(
-        Relay(config, GatheredWrites(reactor), descriptors=raise_limit(), adopted=adopted),
+        Relay(config, GatheredWrites(reactor), entropy=Entropy(os.urandom), descriptors=raise_limit(), adopted=adopted),
         reactor,
         Supervisor.from_environment(os.environ, os.getpid()),
         observer,

@@ -15,7 +15,7 @@ import json
 import re
 import sys
 import syslog as syslog_module
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -116,7 +116,11 @@ def format_text(event: LogEvent) -> str:
     """
     (_, when), (_, level), (_, fact), *pairs = _pairs(event)
     line = f"{when} {level} {escape(str(fact))}"
-    lines = [" ".join([line, *[f"{key}={_quoted(value)}" for key, value in pairs]])]
+    # Nearly all are simple, and a busy relay writes tens of thousands a second.
+    told = [
+        f"{key}={value if type(value) is str and _SIMPLE.fullmatch(value) else _quoted(value)}" for key, value in pairs
+    ]
+    lines = [" ".join([line, *told])]
     if "log_failure" in event:
         lines += ["    " + escape(line) for line in _traceback(event).splitlines()]
     return redact("\n".join(lines))
@@ -134,26 +138,25 @@ def format_json(event: LogEvent) -> str:
     return redact(json.dumps(record, separators=(",", ":")))
 
 
-def _pairs(event: LogEvent) -> Iterator[tuple[str, object]]:
+def _pairs(event: LogEvent) -> list[tuple[str, object]]:
     level = event.get("log_level") or LogLevel.info
-    yield "time", _iso(event.get("log_time") or 0.0)
-    yield "level", level.name
+    pairs: list[tuple[str, object]] = [("time", _iso(event.get("log_time") or 0.0)), ("level", level.name)]
     if not _is_ours(event):
         # Its fields are objects of a library's; the text says what they are.
-        yield "fact", "library speaks"
-        yield "source", event.get("log_namespace") or "unknown"
-        yield "text", formatEvent(event).strip()
+        pairs += [("fact", "library speaks"), ("source", event.get("log_namespace") or "unknown")]
+        pairs.append(("text", formatEvent(event).strip()))
     else:
-        yield "fact", event.get("log_format") or ""
+        pairs.append(("fact", event.get("log_format") or ""))
         unwanted = _LEGACY_FIELDS if "log_legacy" in event else ()
-        yield from [
+        pairs += [
             (f"{key}_" if key in _OUR_KEYS else key, value)
             for key, value in event.items()
             if key[:4] != "log_" and key not in unwanted
         ]
     failure = event.get("log_failure")
     if failure is not None and "error" not in event:
-        yield "error", _plain(failure)
+        pairs.append(("error", _plain(failure)))
+    return pairs
 
 
 def _traceback(event: LogEvent) -> str:
@@ -192,9 +195,6 @@ def _plain(value: object) -> str:
 
 
 def _quoted(value: object) -> str:
-    # Nearly all are one or the other, and a busy relay writes tens of thousands a second.
-    if type(value) is str and _SIMPLE.fullmatch(value):
-        return value
     if type(value) is int:
         return str(value)
     return quote(_plain(value)) if value or type(value) not in _EMPTY else '""'

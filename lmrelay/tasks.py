@@ -5,7 +5,6 @@ Coroutines that run on their own, with nobody to await them but the shutdown.
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from functools import partial
 from typing import Any
 
 from attrs import define, field
@@ -33,11 +32,12 @@ class Tasks:
         if running.called and not running.paused and not isinstance(running.result, Failure):
             return running
         self._running.add(running)
-        running.addErrback(partial(log.failure, "a task broke"))
-        running.addBoth(partial(self._end, running))
+        running.addBoth(self._end, running)
         return running
 
-    def _end(self, running: Deferred[None], _: object) -> None:
+    def _end(self, result: object, running: Deferred[None]) -> None:
+        if isinstance(result, Failure):
+            log.failure("a task broke", result)
         self._running.discard(running)
         if not self._running:
             idle, self._idle = self._idle, []

@@ -31,6 +31,8 @@ class GatheredWrites:
 
     def __attrs_post_init__(self) -> None:
         directlyProvides(self, providedBy(self.reactor))
+        # Asked for many times a message, which the long way through __getattr__ would be felt.
+        self.seconds, self.callLater = self.reactor.seconds, self.reactor.callLater
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.reactor, name)

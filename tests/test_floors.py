@@ -20,6 +20,7 @@ ROOF = {
     "tap",
     "service",
     "daemon",
+    "entropy",
     "gathered",
     "writes",
     "reload",

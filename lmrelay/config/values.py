@@ -95,6 +95,8 @@ class Dialect(enum.Enum):
     A set of control headers.
     """
 
+    __hash__ = object.__hash__
+
     LETTERMINT = "lettermint"
     MAILPACE = "mailpace"
     POSTMARK = "postmark"

@@ -23,6 +23,9 @@ class Turn(enum.Enum):
     What the client's next octets are.
     """
 
+    # Each is there once; by default its name is hashed anew each time, and this is looked up for each command.
+    __hash__ = object.__hash__
+
     COMMAND = "a command"
     RESPONSE = "a response of AUTH"
     DATA = "content of DATA"

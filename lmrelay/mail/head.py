@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 
 from attrs import define, field, frozen
 
@@ -147,21 +148,29 @@ class Head:
         """
         The fields of that name.
         """
-        wanted, length = name.lower(), len(name)
-        # Most names differ in length already, which is cheap to see.
-        return iter([field for field in self.fields if len(field.name) == length and field.name.lower() == wanted])
+        return iter(self._by_name.get(name.lower(), ()))
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Field]]:
+        found: dict[str, list[Field]] = {}
+        for one in self.fields:
+            found.setdefault(one.name.lower(), []).append(one)
+        return found
 
     def first(self, name: str) -> Field | None:
         """
         The first field of that name.
         """
-        return next(self.all(name), None)
+        found = self._by_name.get(name.lower())
+        return found[0] if found else None
 
     def remove(self, names: Iterable[str]) -> Head:
         """
         Without the fields of those names.
         """
         unwanted = {name.lower() for name in names}
+        if unwanted.isdisjoint(self._by_name):
+            return self
         return Head(tuple(field for field in self.fields if field.name.lower() not in unwanted))
 
     def prepend(self, *fields: Field) -> Head:

@@ -8,6 +8,7 @@ refused, and where a display name is an address itself both are told.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import pairwise
 
 from attrs import define, frozen
@@ -30,6 +31,12 @@ _ENCODED_WORD = re.compile(r"=\?[^?]+\?[BbQq]\?[^?]*\?=")
 _COMMENT_PART = re.compile(r"[^()\\]+|\\.")
 
 
+SHORT = 200
+"""
+Characters of a value that is remembered.
+"""
+
+
 @frozen
 class Mailbox:
     """
@@ -50,7 +57,13 @@ def parse_mailboxes(value: str) -> list[Mailbox]:
 
     @raise SyntaxRefused: it cannot be read without doubt; the message says why
     """
-    return _Parser(_tokenize(value)).parse()
+    # An application writes the same few over and over.
+    return list(_parse_short(value)) if len(value) <= SHORT else _Parser(_tokenize(value)).parse()
+
+
+@lru_cache(maxsize=512)
+def _parse_short(value: str) -> tuple[Mailbox, ...]:
+    return tuple(_Parser(_tokenize(value)).parse())
 
 
 def _tokenize(value: str) -> _Tokens:

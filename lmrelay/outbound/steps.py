@@ -14,6 +14,9 @@ class Step(enum.Enum):
     What the client waits for. The value: how a reply to it and a silence in it are told.
     """
 
+    # Each is there once; by default its name is hashed anew each time, and this is looked up for each reply.
+    __hash__ = object.__hash__
+
     GREETING = ("in its greeting", "waiting for its greeting")
     EHLO = ("in reply to EHLO", "waiting for the reply to EHLO")
     HELO = ("in reply to HELO", "waiting for the reply to HELO")

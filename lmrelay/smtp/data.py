@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from attrs import define
 
-from lmrelay.smtp.newlines import has_bare_newline, to_crlf
+from lmrelay.smtp.newlines import has_bare_newline, has_dotted_line, to_crlf
 
 _END = b"\r\n.\r\n"
 _BEGINNINGS = tuple(_END[:length] for length in range(len(_END) - 1, 0, -1))
@@ -44,7 +44,7 @@ class DataReader:
             self.rest += block
             return b""
         octets = self._held + block
-        end = octets.find(_END)
+        end = octets.find(_END) if has_dotted_line(octets) else -1
         if end >= 0:
             self.finished = True
             self.rest = octets[end + len(_END) :]
@@ -60,7 +60,8 @@ class DataReader:
         self.nul = self.nul or b"\0" in octets
         self.eight_bit = self.eight_bit or not octets.isascii()
         # Before bare line endings are made whole: a dot after one of those is content, not stuffing.
-        octets = octets.replace(b"\r\n.", b"\r\n")
+        if has_dotted_line(octets):
+            octets = octets.replace(b"\r\n.", b"\r\n")
         if has_bare_newline(octets):
             self.bare_newline = True
             octets = to_crlf(octets)

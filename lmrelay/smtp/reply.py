@@ -62,6 +62,8 @@ class Reply:
         character reaches the wire, and no line is longer than a client must be ready for.
         """
         prefix = f"{self.enhanced} " if self.enhanced else ""
+        if len(self.lines) == 1:
+            return b"%d %s\r\n" % (self.code, _harmless(prefix + self.lines[0]))
         last = len(self.lines) - 1
         return b"".join(
             b"%d%s%s\r\n" % (self.code, b" " if number == last else b"-", _harmless(prefix + line))

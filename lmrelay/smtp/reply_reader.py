@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from attrs import define, field
 
@@ -17,6 +18,11 @@ from lmrelay.smtp.reply import Reply
 
 LINE_LIMIT = 4096
 LINES_LIMIT = 128
+
+SHORT = 80
+"""
+Octets of a line that is worth remembering: most replies of a server are the same few.
+"""
 
 # A code with nothing after it is the last line of a reply (RFC 5321 §4.2).
 _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
@@ -57,6 +63,8 @@ class ReplyReader:
             raise SyntaxRefused("a line of the reply is too long")
 
     def _read_line(self, line: bytes) -> Reply | None:
+        if not self._lines and len(line) <= SHORT and (known := _read_lone(line)) is not None:
+            return known
         if len(line) > LINE_LIMIT:
             raise SyntaxRefused("a line of the reply is too long")
         match = _LINE.fullmatch(line[:-1].removesuffix(b"\r"))
@@ -79,6 +87,17 @@ class ReplyReader:
         Has part of a reply been read? After the 220 of STARTTLS it must not (RFC 3207).
         """
         return bool(self._octets or self._lines)
+
+
+@lru_cache(maxsize=256)
+def _read_lone(line: bytes) -> Reply | None:
+    """
+    The reply that this line is all of, if it is one.
+    """
+    match = _LINE.fullmatch(line[:-1].removesuffix(b"\r"))
+    if match is None or match[2] == b"-":
+        return None
+    return _make_reply(int(match[1]), [_read_text(match[3] or b"")])
 
 
 def _read_text(line: bytes) -> str:

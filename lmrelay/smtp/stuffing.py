@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from attrs import define
 
-from lmrelay.smtp.newlines import has_bare_newline, to_crlf
+from lmrelay.smtp.newlines import has_bare_newline, has_dotted_line, to_crlf
 
 
 @define(eq=False)
@@ -33,7 +33,7 @@ class Stuffer:
             return octets
         if has_bare_newline(octets):
             octets = to_crlf(octets)
-        stuffed = octets.replace(b"\r\n.", b"\r\n..")
+        stuffed = octets.replace(b"\r\n.", b"\r\n..") if has_dotted_line(octets) else octets
         # A dot that opens a block may open a line too; unstuffed, it could end the data and make commands of the rest.
         if self._at_line_start and stuffed.startswith(b"."):
             stuffed = b"." + stuffed
