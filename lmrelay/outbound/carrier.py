@@ -99,7 +99,7 @@ class Trip:
         """
         Where to.
         """
-        return self.queue.site
+        return self.work.site
 
 
 @define(eq=False)
@@ -208,42 +208,46 @@ class Carrier:
         """
         What becomes of those that no host took.
         """
-        queue, work, walk = trip.queue, trip.work, trip.walk
-        age = self.wall() - work.leased.received_at
+        walk, age = trip.walk, self.wall() - trip.work.leased.received_at
         if self._is_over(trip):
             self.office.abandon(walk)
-        elif self._may_wait(trip) or (walk.was_refused and self.pool.works_at(queue.site)):
+        elif self._may_wait(trip) or (walk.was_refused and self.pool.works_at(trip.site)):
             # The site takes mail, only not over so many connections, or so fast: what ends makes way for this.
             self._wait(trip)
         elif walk.passed_for is not None and age < self.office.settings.config.delivery.expire:
             self.office.abandon(walk, walk.passed_for)
         else:
-            self.office.settle(walk, walk.give_up(self.wall(), nowhere(queue.site)), queue.site.name)
+            self.office.settle(walk, walk.give_up(self.wall(), nowhere(trip.site)), trip.site.name)
 
     async def _connect(self, host: str, trip: Trip) -> Connection | None:
         """
         A connection to the first address of C{host} that gives one.
         """
-        walk, egress = trip.walk, trip.work.terms.egress
+        egress = trip.work.terms.egress
         addresses, demand = await self._look_up(host, trip)
         for address in addresses:
-            if self._is_over(trip):
-                break
-            source = egress.choose_source(address, self.random)
-            target = Target(host, address, self.office.settings.config.delivery.port, source, egress.name)
-            dead = self.pool.find_dead(target, demand)
-            if dead is not None:
-                walk.pass_over(dead.failure, self.wall(), dead.seconds)
-                failure = dead.failure
-            else:
-                opened = await self._open(target, demand, trip)
-                if not isinstance(opened, HostFailure):
-                    return opened
-                walk.miss(opened, self.wall())
-                failure = opened
-            if failure.of_host:
-                break
+            for source in egress.order_sources(address, self.random):
+                if self._is_over(trip):
+                    return None
+                target = Target(host, address, self.office.settings.config.delivery.port, source, egress.name)
+                result = await self._try(target, demand, trip)
+                if not isinstance(result, HostFailure):
+                    return result
+                if result.of_host:
+                    return None
+                if not result.of_source:
+                    break
         return None
+
+    async def _try(self, target: Target, demand: Demand, trip: Trip) -> Connection | HostFailure | None:
+        dead = self.pool.find_dead(target, demand)
+        if dead is not None:
+            trip.walk.pass_over(dead.failure, self.wall(), dead.seconds)
+            return dead.failure
+        opened = await self._open(target, demand, trip)
+        if isinstance(opened, HostFailure):
+            trip.walk.miss(opened, self.wall())
+        return opened
 
     async def _look_up(self, host: str, trip: Trip) -> tuple[tuple[str, ...], Demand]:
         """
@@ -276,7 +280,8 @@ class Carrier:
         opening = Deferred.fromCoroutine(self.connector.connect(target, demand))
         self._openings.add(opening)
         try:
-            connection = await opening
+            with self.pool.opening(target):
+                connection = await opening
         except CancelledError:
             if not self.draining:
                 raise
@@ -330,10 +335,11 @@ class Carrier:
         elif any(isinstance(verdict.outcome, Delivered) for verdict in verdicts.values()):
             self._succeed(trip.queue)
         ended = walk.score(verdicts, connection, self.wall())
-        if ended and self._may_wait(trip):
-            self._wait(trip)
-        else:
+        waits = bool(ended) and self._may_wait(trip)
+        if not waits:
             self.office.settle(walk, ended, trip.site.name)
+        if waits or (walk.was_cut and not self._is_over(trip)):
+            self._wait(trip)
         return False
 
     def _may_wait(self, trip: Trip) -> bool:
@@ -350,7 +356,7 @@ class Carrier:
         held = [trip.walk.left.pop(number) for number in list(trip.walk.left)]
         for each in held:
             each.throttled += trip.walk.was_throttled
-        self.office.dispatch.wait_again(trip.queue, held, trip.work.terms)
+        self.office.dispatch.wait_again(trip.queue, held, trip.work)
 
     def _make_room(self, queue: SiteQueue) -> None:
         """

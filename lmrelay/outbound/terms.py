@@ -34,13 +34,13 @@ class Egress:
         """
         return not self.sources or bool(_of_family(self.sources, address))
 
-    def choose_source(self, address: str, random: Random) -> str:
+    def order_sources(self, address: str, random: Random) -> Sequence[str]:
         """
-        The address to connect from to C{address}, of its family; at random, so that the load spreads. Empty: the
-        system chooses.
+        The addresses to connect from to C{address}, of its family; at random, so that the load spreads. The others are
+        for where this machine has not got the first. An empty one: the system chooses.
         """
         sources = _of_family(self.sources, address)
-        return random.choice(sources) if sources else ""
+        return random.sample(sources, len(sources)) or ("",)
 
 
 def _of_family(sources: Sequence[str], address: str) -> list[str]:
