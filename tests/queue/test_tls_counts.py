@@ -4,13 +4,10 @@ Counts for TLS reports, on both databases: they last, a day ends once, and what 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
 from sqlalchemy import func, select
 from zope.interface.verify import verifyObject
 
-from lmrelay.config.values import Config, Kind
+from lmrelay.config.values import Kind
 from lmrelay.errors import StoreError
 from lmrelay.interfaces import ITlsCounts, Submission
 from lmrelay.mail.address import parse_address
@@ -25,18 +22,6 @@ DAY = 86_400
 TODAY, TOMORROW = day_of(NOW), day_of(NOW + DAY)
 POLICY, FAILURE = '{"policy-type":"no-policy-found"}', '{"result-type":"starttls-not-supported"}'
 START = ("", "")
-
-
-@pytest.fixture
-def world(config: Config) -> Iterator[World]:
-    """
-    A queue that has started.
-    """
-    world = World(config)
-    world.start()
-    yield world
-    if world.queue._loops:
-        world.stop()
 
 
 def count(world: World, domain: str, result: str = "", sessions: int = 1) -> None:
