@@ -42,6 +42,7 @@ from lmrelay.queue.commands import Obedience
 from lmrelay.queue.contents import Cache, Content, InlineReader, IReader, ThreadedReader
 from lmrelay.queue.disk import Disk
 from lmrelay.queue.leases import DOUBTED_AFTER, Lease, delete_orphans
+from lmrelay.queue.outbox import Outbox
 from lmrelay.queue.policies import PolicyStore
 from lmrelay.queue.privacy import make_folder
 from lmrelay.queue.recorder import Recorder
@@ -183,9 +184,10 @@ class QueueService:
         self._taker = Taker(
             self._writer, self._dispatch, self.worker, self._reactor, self._wall, self._tasks, self._lives
         )
+        outbox = Outbox(self._settings)
         self._recorder = Recorder(
             self._writer,
-            Settler(self.worker, self._settings, self._wall, self._entropy, self._random),
+            Settler(self.worker, self._settings, self._wall, self._entropy, self._random, outbox.write),
             self._dispatch,
             self._reactor,
             self._tasks,
@@ -203,6 +205,7 @@ class QueueService:
             self._cache,
             self._taker.wake,
             self.release,
+            outbox.write,
         )
         self._releases = Releases(
             self._writer, self.worker, self._wall, self._taker.wake, lambda keys: self._obedience.strand(keys)
@@ -215,7 +218,7 @@ class QueueService:
         self._site_watch = SiteWatch(*watched)
         self.policies = PolicyStore(self._writer, self._reader)
         self._token_use = TokenUse(self._writer, self._wall)
-        self.returns = Bounces(self._writer, self._reader, self._wall, self._entropy)
+        self.returns = Bounces(self._writer, self._reader, self._wall, self._entropy, outbox.write)
         self._upkeep = Upkeep(self._writer, self._reader, self._settings, self._wall, self._sleep, self._have_parted)
 
     def _free_octets(self) -> int:
