@@ -8,7 +8,6 @@ what it takes of time and memory is bounded.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from ipaddress import ip_address
 from typing import Any
 
 import treq
@@ -16,28 +15,23 @@ from attrs import define, field
 from OpenSSL import SSL
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
-from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
-from twisted.web.client import URI, Agent, ResponseFailed, ResponseNeverReceived
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.client import Agent
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IResponse
-from zope.interface import implementer
 
 from lmrelay.errors import FetchError
+from lmrelay.https import Plain, Way, tell_trouble
 from lmrelay.interfaces import ISettings
 from lmrelay.mail.outcome import Delayed
-from lmrelay.outbound.handshake import Contexts, StrictHandshake
 from lmrelay.outbound.route import Router
 from lmrelay.outbound.sts import MAX_OCTETS
+from lmrelay.trust import Contexts, StrictHandshake
 
 PATH = "/.well-known/mta-sts.txt"
 
 TIMEOUT = 60.0
-CONNECT_TIMEOUT = 15.0
 """
-Seconds for all of it (RFC 8461 §3.3), and for one address to answer.
+Seconds for all of it (RFC 8461 §3.3).
 """
 
 MAX_HEAD = 32 * 1024
@@ -92,21 +86,26 @@ class PolicyHosts:
 
     async def _get(self, host: str, address: str) -> bytes:
         try:
-            way = _Way(self.reactor, self.clock, address, self.port, StrictHandshake(host, self._contexts.get(True)))
+            handshake = StrictHandshake(host, self._contexts.get(True))
         except (OSError, SSL.Error) as error:
             raise FetchError(f"the certificate authorities cannot be read: {error}") from error
-        agent = _Plain(Agent.usingEndpointFactory(self.reactor, way))
+        way = Way(self.reactor, self.clock, address, self.port, handshake, MAX_OCTETS + MAX_HEAD)
+        agent = Plain(Agent.usingEndpointFactory(self.reactor, way))
         port = "" if self.port == 443 else f":{self.port}"
         try:
             response = await HTTPClient(agent).get(
-                f"https://{host}{port}{PATH}", allow_redirects=False, unbuffered=True, reactor=self.reactor
+                f"https://{host}{port}{PATH}",
+                headers=Headers({"Accept": ["text/plain"]}),
+                allow_redirects=False,
+                unbuffered=True,
+                reactor=self.reactor,
             )
             return await _read(response)
         except (CancelledError, FetchError):
             raise
         except Exception as error:
             kind = FetchError if way.is_connected else _Unreached
-            raise kind(f"{host} [{address}]: {way.handshake.reason or _tell(error)}") from error
+            raise kind(f"{host} [{address}]: {handshake.reason or tell_trouble(error)}") from error
         finally:
             # Whatever it still has to say, nobody listens.
             way.abort()
@@ -134,102 +133,3 @@ async def _read(response: Any) -> bytes:
 
     await treq.collect(response, gather)
     return bytes(gathered)
-
-
-def _tell(error: BaseException) -> str:
-    if isinstance(error, (ResponseFailed, ResponseNeverReceived)) and error.reasons:
-        return _tell(error.reasons[0].value)
-    return str(error) or type(error).__name__
-
-
-@implementer(IAgent)
-@define(eq=False)
-class _Plain:
-    """
-    Takes responses as they are: a few octets of compressed ones could become gigabytes.
-    """
-
-    _agent: Agent
-
-    def request(
-        self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
-    ) -> Deferred[IResponse]:
-        plain = Headers({b"Accept": [b"text/plain"], b"User-Agent": [b"lmrelay"]})
-        return Deferred.fromCoroutine(self._request(method, uri, plain))
-
-    async def _request(self, method: bytes, uri: bytes, headers: Headers) -> IResponse:
-        response = await self._agent.request(method, uri, headers)
-        if response.headers.hasHeader(b"content-encoding"):
-            raise FetchError("it is compressed, which was not asked for")
-        return response
-
-
-@implementer(IAgentEndpointFactory, IStreamClientEndpoint)
-@define(eq=False)
-class _Way:
-    """
-    The one connection of a request: to an address that was looked up, whatever the URL's host.
-    """
-
-    reactor: Any
-    clock: IReactorTime
-    address: str
-    port: int
-    handshake: StrictHandshake
-    _tls: TLSMemoryBIOProtocol | None = field(default=None, init=False)
-
-    @property
-    def is_connected(self) -> bool:
-        """
-        Was there a connection?
-        """
-        return self._tls is not None
-
-    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
-        """
-        Always this.
-        """
-        return self
-
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """
-        With TLS.
-        """
-        return Deferred.fromCoroutine(self._connect(protocolFactory))
-
-    async def _connect(self, factory: Any) -> IProtocol:
-        kind = TCP4ClientEndpoint if ip_address(self.address).version == 4 else TCP6ClientEndpoint
-        endpoint = kind(self.reactor, self.address, self.port, timeout=CONNECT_TIMEOUT)
-        bounded = _Bounds(factory)  # type: ignore[no-untyped-call]
-        tls: Any = await endpoint.connect(TLSMemoryBIOFactory(self.handshake, True, bounded, clock=self.clock))
-        self._tls = tls
-        http: IProtocol = tls.wrappedProtocol.wrappedProtocol
-        return http
-
-    def abort(self) -> None:
-        """
-        Drop it.
-        """
-        if self._tls is not None:
-            self._tls.abortConnection()
-
-
-class _Bounded(ProtocolWrapper):
-    """
-    Ends a connection that brings more than any good response has.
-    """
-
-    transport: Any
-    _left = MAX_OCTETS + MAX_HEAD
-
-    def dataReceived(self, data: bytes) -> None:
-        self._left -= len(data)
-        if self._left < 0:
-            self.transport.abortConnection()
-        else:
-            ProtocolWrapper.dataReceived(self, data)
-
-
-class _Bounds(WrappingFactory[_Bounded]):
-    noisy = False
-    protocol = _Bounded
