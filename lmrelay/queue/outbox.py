@@ -13,7 +13,7 @@ from attrs import define, field, frozen
 from sqlalchemy import Connection, select
 
 from lmrelay.config.values import Config, Webhook
-from lmrelay.interfaces import ISettings
+from lmrelay.interfaces import Endpoint, ISettings
 from lmrelay.queue.rows import Row
 from lmrelay.queue.schema import event, webhook_delivery, webhook_endpoint
 from lmrelay.queue.statements import insert_returning, insert_rows
@@ -51,6 +51,8 @@ def delivery_row(sequence: int, row: Row, endpoint: str) -> Row:
         "project": row["project"],
         "state": WAITING,
         "ended_at": None,
+        "begun_at": row["at"],
+        "earlier": 0,
     }
 
 
@@ -93,11 +95,11 @@ class Outbox:
     """
     The way of all events into the store.
 
-    C{told} is called, on the thread that writes and before the commit, where somebody is to be told of something.
+    C{told} is called, on the thread that writes and before the commit, with the endpoints that are to be told something.
     """
 
     _settings: ISettings
-    _told: Callable[[], object] = lambda: None
+    _told: Callable[[set[Endpoint]], object] = lambda _: None
     _listeners: _Listeners | None = field(default=None, init=False)
 
     def write(self, connection: Connection, rows: Sequence[Row]) -> None:
@@ -105,19 +107,17 @@ class Outbox:
         Write events as L{WriteEvents} has it, and who is to be told of them.
         """
         listeners = self._find_listeners()
-        wanted = {row["id"]: names for row in rows if (names := listeners.find(row))}
+        wanted: Mapping[str, Sequence[str]] = {row["id"]: names for row in rows if (names := listeners.find(row))}
         if not wanted:
             write_untold(connection, rows)
             return
         # All of a project goes one way, so that the sequence of a message's events stays in their order.
         projects = {row["project"] for row in rows if row["id"] in wanted}
         write_untold(connection, [row for row in rows if row["project"] not in projects])
-        write_told(
-            connection,
-            [row for row in rows if row["project"] in projects],
-            _leave_out(wanted, rows, _find_disabled(connection, projects)),
-        )
-        self._told()
+        told = [row for row in rows if row["project"] in projects]
+        wanted = _leave_out(wanted, told, _find_disabled(connection, projects))
+        write_told(connection, told, wanted)
+        self._told({(row["project"], name) for row in told for name in wanted.get(row["id"], ())})
 
     def _find_listeners(self) -> _Listeners:
         config, known = self._settings.config, self._listeners
@@ -145,7 +145,7 @@ def _find_disabled(connection: Connection, projects: Collection[str]) -> set[tup
 
 
 def _leave_out(
-    wanted: Mapping[str, tuple[str, ...]], rows: Iterable[Row], disabled: Collection[tuple[str, str]]
+    wanted: Mapping[str, Sequence[str]], rows: Iterable[Row], disabled: Collection[tuple[str, str]]
 ) -> Mapping[str, Sequence[str]]:
     if not disabled:
         return wanted

@@ -11,6 +11,7 @@ from attrs import evolve
 from sqlalchemy import func, insert, select
 
 from lmrelay.config.values import Config, Webhook
+from lmrelay.interfaces import Endpoint
 from lmrelay.queue.outbox import Outbox
 from lmrelay.queue.rows import Row, event_row
 from lmrelay.queue.schema import event, webhook_delivery, webhook_endpoint
@@ -181,13 +182,13 @@ def test_hint(config: Config) -> None:
     """
     Who tells is woken where there is something to tell, and only there.
     """
-    woken: list[int] = []
-    outbox = Outbox(Settings(with_hooks(config, hook(events=("message.sent",)))), lambda: woken.append(1))
+    woken: list[set[Endpoint]] = []
+    outbox = Outbox(Settings(with_hooks(config, hook(events=("message.sent",)))), woken.append)
     with writing(config) as connection:
         outbox.write(connection, [row("message.created"), row("message.sent", "other")])
         assert [] == woken
         outbox.write(connection, [row("message.sent"), row("message.sent")])
-        assert [1] == woken
+        assert [{("acme", "shop")}] == woken
 
 
 def test_secrets_stay_out_of_logs() -> None:
