@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
@@ -113,11 +113,23 @@ class Plain:
         return response
 
 
+_WRAPPING = (ResponseFailed, ResponseNeverReceived)
+
+
+def is_cancelled(error: BaseException) -> bool:
+    """
+    Was it we who gave up?
+    """
+    if isinstance(error, _WRAPPING):
+        return any(reason.check(CancelledError) for reason in error.reasons)
+    return isinstance(error, CancelledError)
+
+
 def tell_trouble(error: BaseException) -> str:
     """
     Why there was no response, in words.
     """
-    if isinstance(error, (ResponseFailed, ResponseNeverReceived)) and error.reasons:
+    if isinstance(error, _WRAPPING) and error.reasons:
         return tell_trouble(error.reasons[0].value)
     return str(error) or type(error).__name__
 

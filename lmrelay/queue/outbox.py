@@ -95,7 +95,7 @@ class Outbox:
     """
     The way of all events into the store.
 
-    C{told} is called, on the thread that writes and before the commit, with the endpoints that are to be told something.
+    C{told} is called, on the thread that writes and before the commit, with the endpoints that are to be told of it.
     """
 
     _settings: ISettings

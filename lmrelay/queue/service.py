@@ -41,6 +41,7 @@ from lmrelay.queue.bounces import Bounces
 from lmrelay.queue.commands import Obedience
 from lmrelay.queue.contents import Cache, Content, InlineReader, IReader, ThreadedReader
 from lmrelay.queue.disk import Disk
+from lmrelay.queue.hooks import Hooks
 from lmrelay.queue.leases import DOUBTED_AFTER, Lease, delete_orphans
 from lmrelay.queue.outbox import Outbox
 from lmrelay.queue.policies import PolicyStore
@@ -107,6 +108,7 @@ class QueueService:
     _releases: Releases = field(init=False)
     _token_use: TokenUse = field(init=False)
     policies: PolicyStore = field(init=False)
+    hooks: Hooks = field(init=False)
     _site_memory: SiteMemory = field(init=False)
     _site_watch: SiteWatch = field(init=False)
     _checkpoints: Checkpoints = field(init=False)
@@ -152,8 +154,8 @@ class QueueService:
             (TOUCH, self._touch),
             (CHECKPOINT, self._checkpoint),
             (UPKEEP, lambda: self._try(self._keep_up())),
-            (TOKEN_USE, self._write_token_use),
-            (SITES, self._write_sites),
+            (TOKEN_USE, lambda: self._try(self._token_use.write())),
+            (SITES, lambda: self._try(self._site_memory.write())),
         ):
             self._loop(interval, work)
         self._try(self._catch_up())
@@ -169,14 +171,13 @@ class QueueService:
         self._disk = Disk(state_dir, self._reactor)
         self.worker = make_id(self._wall(), self._entropy)
         writing, reading = make_engine(url), make_reading_engine(url)
-        if self._inline:
+        threads = None if self._inline else IReactorFromThreads(self._reactor)
+        if threads is None:
             self._writer, self._reader = self._make_writer(writing, self._has_room), InlineReader(reading)
-            self._checkpoints = Checkpoints(make_engine(url), None)
         else:
-            threads = IReactorFromThreads(self._reactor)
             self._writer = ThreadedWriter(writing, threads, self._has_room)
             self._reader = ThreadedReader(reading, threads)
-            self._checkpoints = Checkpoints(make_engine(url), threads)
+        self._checkpoints = Checkpoints(make_engine(url), threads)
         self._ballast = Ballast(state_dir / BALLAST)
         self._take_ballast()
         self._lease = Lease(self.worker, state_dir, self._wall)
@@ -184,7 +185,8 @@ class QueueService:
         self._taker = Taker(
             self._writer, self._dispatch, self.worker, self._reactor, self._wall, self._tasks, self._lives
         )
-        outbox = Outbox(self._settings)
+        self.hooks = Hooks(self._writer, self._reader, self.worker, self._wall, threads)
+        outbox = Outbox(self._settings, self.hooks.note)
         self._recorder = Recorder(
             self._writer,
             Settler(self.worker, self._settings, self._wall, self._entropy, self._random, outbox.write),
@@ -385,12 +387,6 @@ class QueueService:
     async def _keep_up(self) -> None:
         self._take_ballast()
         await self._upkeep.keep_up()
-
-    def _write_token_use(self) -> Deferred[None]:
-        return self._try(self._token_use.write())
-
-    def _write_sites(self) -> Deferred[None]:
-        return self._try(self._site_memory.write())
 
     def _sleep(self, seconds: float) -> Deferred[None]:
         return deferLater(self._reactor, seconds)
