@@ -11,6 +11,7 @@ from typing import Any
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -121,8 +122,8 @@ def is_cancelled(error: BaseException) -> bool:
     Was it we who gave up?
     """
     if isinstance(error, _WRAPPING):
-        return any(reason.check(CancelledError) for reason in error.reasons)
-    return isinstance(error, CancelledError)
+        return any(reason.check(CancelledError, ConnectingCancelledError) for reason in error.reasons)
+    return isinstance(error, (CancelledError, ConnectingCancelledError))
 
 
 def tell_trouble(error: BaseException) -> str:

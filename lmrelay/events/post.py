@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from attrs import define, field
+from hyperlink import EncodedURL
 from OpenSSL import SSL
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
@@ -120,7 +121,7 @@ class Post:
         agent: Any = Agent.usingEndpointFactory(self.reactor, door, pool=taken)
         try:
             response = await HTTPClient(Plain(agent)).post(
-                url,
+                _Literal.from_text(url) if ":" in (parts.hostname or "") else url,
                 data=Octets(body),
                 headers=Headers({name: [value] for name, value in headers.items()}),
                 auth=auth,
@@ -201,6 +202,18 @@ class Post:
             raise FetchError(f"the certificate authorities cannot be read: {error}") from error
 
 
+class _Literal(EncodedURL):
+    """
+    A URL with an IPv6 address for a host, which hyperlink would take for a name.
+    """
+
+    def to_uri(self) -> EncodedURL:
+        """
+        It is one.
+        """
+        return self
+
+
 def _take_login(url: str) -> tuple[str, tuple[str, str] | None]:
     """
     The URL without what it has of user and password, and these.
@@ -261,8 +274,9 @@ class _Door:
             self._handshake = way.handshake
             try:
                 return await way.connect(factory)
-            except CancelledError:
-                raise
-            except Exception as error:  # noqa: BLE001 - another address may do
+            except Exception as error:
+                if is_cancelled(error):
+                    raise CancelledError from error
+                # Another address may do.
                 trouble = FetchError(f"{self._host} [{way.address}]: {tell_trouble(error)}")
         raise trouble
