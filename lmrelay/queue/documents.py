@@ -50,7 +50,9 @@ def write_documents(connection: Connection, sequences: Sequence[int]) -> dict[in
     Id, type and document of these events by their sequence, as they are sent: JSON as short as it gets. What cannot be
     read is left out.
     """
-    found = {}
+    found: dict[int, tuple[str, str, bytes]] = {}
+    if not sequences:
+        return found
     for row in connection.execute(_told.where(event.c.sequence.in_(list(sequences)))):
         try:
             found[row.sequence] = (row.id, row.type, dump(_tell(row)).encode("utf-8", "replace"))

@@ -304,6 +304,8 @@ def forget_events(connection: Connection, before: float, limit: int) -> int:
     )
     old = select(event.c.sequence).where(event.c.message.is_(None), event.c.at < before, ~waits.exists()).limit(limit)
     sequences = list(connection.execute(old).scalars())
+    if not sequences:
+        return 0
     for statement in forget_told(sequences):
         connection.execute(statement)
     return connection.execute(delete(event).where(event.c.sequence.in_(sequences))).rowcount
