@@ -251,8 +251,8 @@ def test_forgotten_with_the_message(world: World, config: Config) -> None:
     """
     What is known of an event's telling goes with its message; an event of no message goes when it is as old.
     """
-    lone = event_row(world.random.randbytes, "suppression.added", NOW, ("acme", ""), (None, None))  # type: ignore[arg-type]
-    waiting = event_row(world.random.randbytes, "suppression.added", NOW, ("acme", ""), (None, None))  # type: ignore[arg-type]
+    lone = event_row(world.random.randbytes, "suppression.added", NOW, ("acme", ""), (None, None))
+    waiting = event_row(world.random.randbytes, "suppression.added", NOW, ("acme", ""), (None, None))
     outbox = Outbox(Settings(with_hooks(config, hook(events=("*",)))))
     world.accept()
     world.settle(1, OK)
