@@ -80,7 +80,11 @@ class Endpoint:
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+        class Server(ThreadingHTTPServer):
+            # Else the kernel has those wait a second who come at the same time.
+            request_queue_size = 100
+
+        self._server = Server(("127.0.0.1", 0), Answer)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
