@@ -12,6 +12,7 @@ from attrs import frozen
 from twisted.logger import Logger
 
 from lmrelay.dns.resolver import MAX_ASKING
+from lmrelay.events.schedule import MAX_REQUESTS
 from lmrelay.inbound.limits import MAX_REFUSED
 from lmrelay.outbound.dispatch import MAX_RUNNING
 
@@ -21,37 +22,41 @@ For what is there whoever comes: listeners and event loop (12), store (three fil
 its lock), log, the files of a reload; the rest is spare.
 """
 
+OUTWARD = MAX_RUNNING + MAX_ASKING + MAX_REQUESTS
+
 log = Logger()
 
 
 @frozen
 class Room:
     """
-    Connections of clients and transactions of delivery that there is room for, each at least 1.
+    Connections of clients, transactions of delivery, and requests to webhooks that there is room for, each at least 1.
     """
 
     connections: int
     deliveries: int
+    requests: int
 
 
 def divide(descriptors: int) -> Room:
     """
     Divide what the process may have.
 
-    Delivery and DNS get all that they ever open at a time (2,200), but no more than half of what there is: with few
-    descriptors, delivery is made narrower, not stopped. The rest is for clients.
+    Delivery, DNS and webhooks get all that they ever open at a time (2,400), but no more than half of what there is:
+    with few descriptors, they are made narrower, not stopped. The rest is for clients.
     """
     rest = max(0, descriptors - OWN - MAX_REFUSED)
-    outward = min(rest // 2, MAX_RUNNING + MAX_ASKING)
+    outward = min(rest // 2, OUTWARD)
     questions = min(outward // 2, MAX_ASKING)
-    return Room(max(1, rest - outward), max(1, outward - questions))
+    requests = min((outward - questions) // 4, MAX_REQUESTS)
+    return Room(max(1, rest - outward), max(1, outward - questions - requests), max(1, requests))
 
 
 def needed(connections: int) -> int:
     """
     How many descriptors it takes before L{divide} leaves so many connections.
     """
-    outward = min(connections - 1, MAX_RUNNING + MAX_ASKING)
+    outward = min(connections - 1, OUTWARD)
     return OWN + MAX_REFUSED + outward + connections
 
 

@@ -29,6 +29,8 @@ from lmrelay.config.values import Config
 from lmrelay.descriptors import divide, needed
 from lmrelay.dns.resolver import Resolver
 from lmrelay.errors import ConfigError, FetchError, Problem, SyntaxRefused
+from lmrelay.events.post import Post
+from lmrelay.events.teller import Teller
 from lmrelay.inbound.listeners import Listeners
 from lmrelay.inbound.services import Services
 from lmrelay.interfaces import IResolver
@@ -115,6 +117,8 @@ class Relay(Service):
         directories = Directories(settings)
         self.queue = make_queue(settings, reactor, wall, entropy, random, self.courier)
         self.courier.queue = self.queue
+        post = Post(reactor, reactor, settings, resolver, random, wall)
+        self.teller = Teller(reactor, settings, post, wall, Shares(self._room.requests, 1))
         self.listeners = Listeners(
             reactor,
             Services(
@@ -160,6 +164,7 @@ class Relay(Service):
             self.bind()
         await self.queue.start()
         self._reports.start()
+        self.teller.start(self.queue.hooks)
         self.listeners.release()
         _tell_warnings(self.settings.config)
         self._tell_room(self.settings.config)
@@ -183,11 +188,12 @@ class Relay(Service):
         patience = self.settings.config.server.drain
         closing = self.listeners.stop()
         log.info("stopping", patience=patience)
-        drained = DeferredList([closing, self.courier.drain()], consumeErrors=True)
+        drained = DeferredList([closing, self.courier.drain(), self.teller.drain()], consumeErrors=True)
         if not await self._within(patience, drained):
             log.warn("stopping without what is still in flight", patience=patience)
             self.listeners.abort()
             self.courier.stop()
+            self.teller.stop()
         await self.queue.stop()
         log.info("stopped")
 

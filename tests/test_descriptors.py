@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from lmrelay.descriptors import OWN, Room, divide, needed
 from lmrelay.dns.resolver import MAX_ASKING
+from lmrelay.events.schedule import MAX_REQUESTS
 from lmrelay.inbound.limits import MAX_REFUSED
 from lmrelay.outbound.dispatch import MAX_RUNNING
 
@@ -19,10 +20,10 @@ from lmrelay.outbound.dispatch import MAX_RUNNING
 @given(st.integers(1000, 10**6))
 def test_nothing_is_promised_twice(descriptors: int) -> None:
     """
-    All at their widest fit: clients, those that are refused, deliveries, questions, and the relay's own files.
+    All at their widest fit: clients, also refused ones, deliveries, questions, webhooks, and the relay's own files.
     """
     room = divide(descriptors)
-    assert room.connections + room.deliveries + MAX_ASKING + MAX_REFUSED + OWN <= descriptors
+    assert room.connections + room.deliveries + room.requests + MAX_ASKING + MAX_REFUSED + OWN <= descriptors
     assert room.deliveries <= MAX_RUNNING
 
 
@@ -39,12 +40,12 @@ def test_needed_is_enough(connections: int) -> None:
 @pytest.mark.parametrize(
     ("descriptors", "expected"),
     [
-        (65536, Room(63172, MAX_RUNNING)),
-        (12364, Room(10000, MAX_RUNNING)),
-        (1024, Room(430, 230)),
-        (400, Room(118, 59)),
-        (0, Room(1, 1)),
-        (sys.maxsize, Room(sys.maxsize - 2364, MAX_RUNNING)),
+        (65536, Room(62972, MAX_RUNNING, MAX_REQUESTS)),
+        (12564, Room(10000, MAX_RUNNING, MAX_REQUESTS)),
+        (1024, Room(430, 173, 57)),
+        (400, Room(118, 45, 14)),
+        (0, Room(1, 1, 1)),
+        (sys.maxsize, Room(sys.maxsize - 2564, MAX_RUNNING, MAX_REQUESTS)),
     ],
 )
 def test_division(descriptors: int, expected: Room) -> None:

@@ -15,6 +15,7 @@ from lmrelay.queue.orders import Change, Selector, SiteVerb, Verb
 
 if TYPE_CHECKING:
     from lmrelay.config.values import Config
+    from lmrelay.queue.hook_desk import HookDesk
 
 
 class Desk(Protocol):
@@ -83,6 +84,16 @@ class Desk(Protocol):
     def change_site(self, verb: SiteVerb, hosts: str, reason: str) -> Change:
         """
         Suspend a site, or let it go on. C{changed} is 0 for one that was not suspended.
+        """
+
+    def hooks(self) -> HookDesk:
+        """
+        Its webhooks: see L{lmrelay.queue.hook_desk.HookDesk}.
+        """
+
+    def lives(self) -> bool:
+        """
+        Does a daemon run?
         """
 
     def change(self, verb: Verb, selector: Selector, dry_run: bool) -> Change:

@@ -30,7 +30,7 @@ Facts that are about no message, and yet what somebody who tries is waiting for.
 @define(eq=False)
 class Journey:
     """
-    An observer that tells the facts about messages, what clients were refused, and what went wrong with anything.
+    An observer that tells the facts about messages and webhooks, what clients were refused, and what went wrong.
 
     C{say} prints a line; C{zone} None: the machine's time zone.
     """
@@ -39,7 +39,7 @@ class Journey:
 
     def __call__(self, event: LogEvent) -> None:
         """
-        Tell it, if it is about a message, a warning, or one of L{TOLD}.
+        Tell it, if it is about a message or a webhook, a warning, or one of L{TOLD}.
         """
         level = event.get("log_level") or LogLevel.info
         if level < LogLevel.info or not (event.get("log_namespace") or "").startswith("lmrelay"):
@@ -49,7 +49,7 @@ class Journey:
         fields = {key: value for key, value in event.items() if not key.startswith("log_")}
         message = str(fields.pop("message", "") or "")
         fact = event.get("log_format") or ""
-        if not message and level < LogLevel.warn and fact not in TOLD:
+        if not message and level < LogLevel.warn and fact not in TOLD and not fact.startswith("webhook"):
             return
         failure = event.get("log_failure")
         if failure is not None:

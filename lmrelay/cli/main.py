@@ -42,6 +42,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "domain": ("lmrelay.cli.domain:domain", "Check what the DNS says of a sending domain, and what to add."),
     "queue": ("lmrelay.cli.queue:queue", "See and change what waits for delivery."),
     "sites": ("lmrelay.cli.sites:sites", "See the sites that mail goes to, and suspend one."),
+    "webhooks": ("lmrelay.cli.webhooks:webhooks", "Add and try endpoints, see how they took events, tell them again."),
     "explain": ("lmrelay.cli.explain:explain", "Tell the whole story of a message."),
 }
 """
@@ -72,6 +73,7 @@ class Invocation:
     wall: Callable[[], float] = time.time
     read: Callable[[Path], Config] = _read
     desk: OpenDesk = _open_desk
+    sleep: Callable[[float], None] = time.sleep
 
     def load(self) -> Config:
         """

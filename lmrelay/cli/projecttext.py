@@ -18,6 +18,7 @@ from tomlkit.items import AoT, Array
 _HEADER = re.compile(r"\s*\[")
 _TOKENS = re.compile(r"\s*\[\[\s*(?:tokens|\"tokens\"|'tokens')\s*\]\]\s*(?:#.*)?")
 _ROUTES = re.compile(r"\s*\[\s*(?:routes|\"routes\"|'routes')\s*[.\]].*")
+_WEBHOOKS = re.compile(r"\s*\[\[\s*(?:webhooks|\"webhooks\"|'webhooks')\s*\]\]\s*(?:#.*)?")
 _IDLE = re.compile(r"\s*(?:#.*)?")
 
 
@@ -96,6 +97,72 @@ def remove_token(text: str, token_id: str) -> str:
             del lines[start:end]
         drafts.append("".join(lines))
     return _first_that_reads([*drafts, _remove_by_library(text, token_id)], wanted)
+
+
+def add_webhook(text: str, webhook: Mapping[str, Any]) -> str:
+    """
+    The text with an endpoint more, behind those that it has.
+    """
+    wanted = tomllib.loads(text)
+    wanted.setdefault("webhooks", []).append(dict(webhook))
+    return _first_that_reads([_insert(text, _WEBHOOKS, "[[webhooks]]", webhook)], wanted)
+
+
+def set_webhook(text: str, name: str, changes: Mapping[str, Any]) -> str:
+    """
+    The text with these keys of the endpoint of that name set; one that is None is taken away.
+    """
+    wanted = tomllib.loads(text)
+    place = _find_webhook(wanted, name)
+    table = wanted["webhooks"][place]
+    for key, value in changes.items():
+        table.pop(key, None)
+        if value is not None:
+            table[key] = value
+    lines = text.splitlines(keepends=True)
+    spans = _spans(lines, _WEBHOOKS)
+    drafts = []
+    if place < len(spans):
+        start, end = spans[place]
+        for key, value in changes.items():
+            found = [n for n in range(start + 1, end) if re.match(rf"\s*{key}\s*=", lines[n])]
+            if not lines[end - 1].endswith("\n"):
+                lines[end - 1] += "\n"
+            if found and value is None:
+                del lines[found[0]]
+            elif found:
+                comment = re.search(r"[ \t]+#[^\"'\n]*$", lines[found[0]].rstrip("\n"))
+                lines[found[0]] = f"{key} = {_toml(value)}{comment[0] if comment else ''}\n"
+            elif value is not None:
+                lines.insert(end, f"{key} = {_toml(value)}\n")
+            end = _spans(lines, _WEBHOOKS)[place][1]
+        drafts.append("".join(lines))
+    return _first_that_reads(drafts, wanted)
+
+
+def remove_webhook(text: str, name: str) -> str:
+    """
+    The text without the endpoint of that name; comments between endpoints stay.
+    """
+    wanted = tomllib.loads(text)
+    place = _find_webhook(wanted, name)
+    del wanted["webhooks"][place]
+    if not wanted["webhooks"]:
+        del wanted["webhooks"]
+    lines = text.splitlines(keepends=True)
+    spans = _spans(lines, _WEBHOOKS)
+    drafts = []
+    if place < len(spans):
+        start, end = spans[place]
+        if start and not lines[start - 1].strip():
+            start -= 1
+        del lines[start:end]
+        drafts.append("".join(lines))
+    return _first_that_reads(drafts, wanted)
+
+
+def _find_webhook(read: Mapping[str, Any], name: str) -> int:
+    return next(place for place, one in enumerate(read["webhooks"]) if one.get("name") == name)
 
 
 def _insert(text: str, like: re.Pattern[str], header: str, table: Mapping[str, Any]) -> str:

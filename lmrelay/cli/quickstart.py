@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import shlex
 import shutil
 import signal
@@ -123,6 +124,7 @@ def guide(trial: Trial, token: str, listeners: Sequence[Listener], live: bool) -
         f's.login("{USERNAME}", "{token}"); '
         f'print(s.sendmail("{SENDER}", ["{RECIPIENT}"], "{content}") or "accepted"); s.quit()'
     )
+    command = f"{_program()} --config {shlex.quote(str(trial.config))}"
     way = (
         "Mail goes to the REAL MX hosts of its recipients (--live): put addresses of your own in the commands below."
         if live
@@ -141,7 +143,9 @@ def guide(trial: Trial, token: str, listeners: Sequence[Listener], live: bool) -
         f"  python3 -c {shlex.quote(script)}",
         "",
         f"User name {USERNAME}, password (the token of the project {PROJECT}): {token}",
-        f"Then, with a message's id:  {_program()} --config {shlex.quote(str(trial.config))} explain ID",
+        f"Then, with a message's id:  {command} explain ID",
+        f"To be told of events:  {command} webhooks add {PROJECT} app http://127.0.0.1:8000/",
+        f"(it counts from the next reload on: kill -HUP {os.getpid()})",
         "",
         "Ctrl-C ends it. What happens:",
         "",
@@ -252,6 +256,8 @@ class Stage:
         from lmrelay.cli.stand_in import NETWORK
 
         config = self.fit(config)
+        # An endpoint to try is on this machine.
+        config = evolve(config, webhooks=evolve(config.webhooks, allow_networks=(NETWORK,)))
         if self.stand_in is None:
             return config
         port = self.stand_in.getHost().port

@@ -288,8 +288,6 @@ def _warn(config: Config) -> list[Problem]:
         warnings.append(Problem(str(config.path), "http.listen", "metrics and health are not served by this version"))
     for slug, project in config.projects.items():
         file = str(config.server.read_projects / f"{slug}.toml")
-        if project.webhooks:
-            warnings.append(Problem(file, "webhooks", "events are recorded, but not sent by this version"))
         if not project.domains:
             warnings.append(Problem(file, "domains", "is empty: the project can send from no address"))
         warnings += _warn_of_limits(config, project, file)

@@ -394,6 +394,14 @@ class Webhook:
     enabled: bool = True
     batch: int = 1
 
+    def wants(self, event: str, route: str) -> bool:
+        """
+        Is it to be told of such an event of that route? What is of no route (empty) concerns all of them.
+        """
+        if route and self.routes and route not in self.routes:
+            return False
+        return any(pattern in ("*", event, f"{event.partition('.')[0]}.*") for pattern in self.events)
+
 
 @frozen
 class DkimKey:

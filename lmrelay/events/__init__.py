@@ -1,3 +1,3 @@
 """
-From committed events to the people who wait for them.
+The room that tells endpoints of projects what became of their mail.
 """

@@ -26,13 +26,14 @@ from lmrelay.outbound.dane import Dane
 from lmrelay.outbound.dispatch import Dispatch
 from lmrelay.outbound.personal import Own, render, sign_own
 from lmrelay.outbound.pool import Pool
-from lmrelay.outbound.route import Addresses, Router, Site, nowhere
+from lmrelay.outbound.route import Router, Site, nowhere
 from lmrelay.outbound.sites import SiteQueue, Work
 from lmrelay.outbound.terms import Load
 from lmrelay.outbound.tls import Demand
 from lmrelay.outbound.tls_sessions import CountSession, judge_session
 from lmrelay.outbound.verdicts import Cause, Trouble
 from lmrelay.outbound.walk import Walk
+from lmrelay.reach import Addresses
 
 IPV6_LAST = 300.0
 """

@@ -29,11 +29,11 @@ from lmrelay.config.values import TlsPolicy
 from lmrelay.interfaces import ISettings
 from lmrelay.mail.outcome import Delayed, Failed, Fault
 from lmrelay.outbound.client import Connection
-from lmrelay.outbound.handshake import Contexts
 from lmrelay.outbound.opening import Opening, TlsFailed
 from lmrelay.outbound.rules import find_words
 from lmrelay.outbound.terms import REQUIRETLS
 from lmrelay.outbound.tls import Demand, Level, configured
+from lmrelay.trust import Contexts
 
 log = Logger()
 

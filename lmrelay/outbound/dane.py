@@ -18,9 +18,10 @@ from lmrelay.config.values import Switch
 from lmrelay.errors import DnsError
 from lmrelay.interfaces import IResolver, ISettings
 from lmrelay.mail.outcome import Delayed, Fault
-from lmrelay.outbound.handshake import names_other
-from lmrelay.outbound.route import Addresses, Site
+from lmrelay.outbound.route import Site
 from lmrelay.outbound.tls import Level, Rule, Shown
+from lmrelay.reach import Addresses
+from lmrelay.trust import names_other
 
 TLSA = 52
 

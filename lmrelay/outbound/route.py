@@ -10,48 +10,25 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Sequence
 from hashlib import sha256
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
-from itertools import chain, zip_longest
+from itertools import chain
 from random import Random
-from typing import Union
 
 from attrs import define, frozen
-from twisted.internet.defer import Deferred, DeferredList
 
 from lmrelay.config.values import Network
 from lmrelay.errors import DnsError
 from lmrelay.interfaces import Answer, IResolver, MxRecord
 from lmrelay.mail.outcome import Delayed, Failed, Fault
+from lmrelay.reach import Addresses, dns_trouble, find_addresses
 
-A, MX, AAAA = 1, 15, 28
+MX = 15
 
 MAX_WORD = 400
 _HOST = re.compile(r"[a-z0-9._-]{1,253}")
 
 MAX_HOSTS = 10
-MAX_ADDRESSES = 6
 """
-Of a domain and of a host: a zone with hundreds must not hold an attempt for hours.
-"""
-
-IPAddress = Union[IPv4Address, IPv6Address]
-
-_NAT64 = IPv6Network("64:ff9b::/96")
-_EMBEDDING = (IPv6Network("::/96"), IPv6Network("::ffff:0:0:0/96"))
-"""
-IPv4-compatible (RFC 4291 §2.5.5.1) and IPv4-translated addresses (RFC 7915).
-"""
-
-_GLOBAL_UNICAST = IPv6Network("2000::/3")
-_DOCUMENTATION = IPv6Network("3fff::/20")
-"""
-RFC 9637. What is not global unicast is not the internet's: RFC 8215's local NAT64 prefix,
-RFC 9602's segment identifiers and whatever comes next.
-"""
-
-_ISATAP = frozenset({0x00005EFE, 0x02005EFE})
-"""
-The upper half of an interface identifier with an IPv4 address below (RFC 5214 §6.1).
+Of a domain: a zone with hundreds must not hold an attempt for hours.
 """
 
 
@@ -141,74 +118,6 @@ def _group(records: Sequence[MxRecord]) -> Groups:
     return tuple(tuple(sorted(group)) for group in groups.values())
 
 
-def is_allowed(address: str, networks: Sequence[Network] = ()) -> bool:
-    """
-    May the relay connect there: is it public, or in one of these networks?
-
-    Else any domain's owner could make the relay knock on doors behind the firewall.
-    """
-    try:
-        seen = ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    forms = _forms(seen)
-    if any(form in network for form in forms for network in networks if form.version == network.version):
-        return True
-    return all(form.is_global and not form.is_multicast and not _is_reserved(form) for form in forms)
-
-
-def _is_reserved(address: IPAddress) -> bool:
-    if isinstance(address, IPv6Address):
-        return address not in _GLOBAL_UNICAST or address in _DOCUMENTATION
-    return address.is_unspecified or address.is_reserved
-
-
-def _forms(address: IPAddress) -> list[IPAddress]:
-    """
-    What an address comes out as: itself, or the IPv4 address a translator or tunnel takes it for.
-    """
-    if isinstance(address, IPv4Address):
-        return [address]
-    low = IPv4Address(int(address) & 0xFFFFFFFF)
-    if address.ipv4_mapped is not None:
-        return [address.ipv4_mapped]
-    if address in _NAT64:
-        return [low]
-    if address.sixtofour is not None:
-        return [address.sixtofour]
-    if address.teredo is not None:
-        return list(address.teredo)
-    if any(address in network for network in _EMBEDDING) and int(address) > 1:
-        return [address, low]
-    if (int(address) >> 32) & 0xFFFFFFFF in _ISATAP:
-        return [address, low]
-    return [address]
-
-
-def order_addresses(ipv6: Sequence[str], ipv4: Sequence[str], *, ipv6_last: bool = False) -> list[str]:
-    """
-    Both families in turn, IPv6 first (RFC 8305 §4), or last where it lately led nowhere.
-    """
-    if ipv6_last:
-        ordered = [*ipv4, *ipv6]
-    else:
-        ordered = [address for pair in zip_longest(ipv6, ipv4) for address in pair if address is not None]
-    return ordered[:MAX_ADDRESSES]
-
-
-@frozen
-class Addresses:
-    """
-    What a host's name led to. C{barred}: it has addresses, none of which may be connected to. C{authenticated}: the
-    DNS vouched for all of it. C{name} is where a CNAME chain ended; empty: there was none.
-    """
-
-    addresses: tuple[str, ...] = ()
-    barred: bool = False
-    authenticated: bool = False
-    name: str = ""
-
-
 @define(eq=False)
 class Router:
     """
@@ -236,39 +145,9 @@ class Router:
         self, host: str, networks: Sequence[Network], whose: Hashable = None, *, ipv6_last: bool = False
     ) -> Addresses | Delayed:
         """
-        Where C{host} can be connected to. A family without an answer is passed over as long
-        as the other has one. Never fails.
+        As L{lmrelay.reach.find_addresses} has it. Never fails.
         """
-        questions: list[Deferred[Answer]] = [self.resolver.query(host, type, whose) for type in (AAAA, A)]
-        answers = await DeferredList(questions, consumeErrors=True)
-        families: list[list[str]] = []
-        said: list[Answer] = []
-        trouble: Delayed | None = None
-        for success, answer in answers:
-            if success and isinstance(answer, Answer):
-                said.append(answer)
-                records = list(map(str, answer.records))
-                families.append(self.random.sample(records, len(records)))
-            else:
-                trouble = dns_trouble(getattr(answer, "value", answer))
-                families.append([])
-        found = list(chain.from_iterable(families))
-        good = [[address for address in family if is_allowed(address, networks)] for family in families]
-        if trouble is not None and not any(good):
-            return trouble
-        return Addresses(
-            tuple(order_addresses(*good, ipv6_last=ipv6_last)),
-            barred=bool(found) and not any(good),
-            authenticated=bool(said) and all(answer.authenticated for answer in said),
-            name=next((answer.name for answer in said if answer.name), ""),
-        )
-
-
-def dns_trouble(error: object) -> Delayed:
-    """
-    The outcome of a question without an answer.
-    """
-    return Delayed("4.4.3", f"the DNS gave no answer: {error}", Fault.DNS)
+        return await find_addresses(self.resolver, self.random, host, networks, whose, ipv6_last=ipv6_last)
 
 
 def nowhere(site: Site) -> Failed:

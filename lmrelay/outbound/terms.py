@@ -15,9 +15,9 @@ from lmrelay.config.values import Config, Route, TlsPolicy
 from lmrelay.interfaces import Leased
 from lmrelay.mail.outcome import Delayed, Failed, Fault
 from lmrelay.outbound.requirement import find_policy
-from lmrelay.outbound.route import Addresses
 from lmrelay.outbound.sts import StsPolicy
 from lmrelay.outbound.tls import Demand, Level, Rule, Vouched, fold
+from lmrelay.reach import Addresses
 
 REQUIRETLS = "requiretls"
 

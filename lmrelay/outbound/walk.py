@@ -15,9 +15,9 @@ from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Failed, Fault, Out
 from lmrelay.outbound.client import Connection
 from lmrelay.outbound.connect import HostFailure
 from lmrelay.outbound.personal import NOTHING, Own
-from lmrelay.outbound.route import Addresses
 from lmrelay.outbound.sites import Held
 from lmrelay.outbound.verdicts import Reach, Verdict
+from lmrelay.reach import Addresses
 
 
 @define(eq=False)

@@ -20,9 +20,10 @@ from lmrelay.interfaces import IAcceptance, IBody, IDispatch, ISettings, Lane, R
 from lmrelay.queue.bodies import Body, Budget
 from lmrelay.queue.contents import Cache
 from lmrelay.queue.keys import Key, Keys, Use
+from lmrelay.queue.outbox import WriteEvents, write_untold
 from lmrelay.queue.quotas import Count, KnownOver, Limit, Over, find_limits
 from lmrelay.queue.rows import Entropy, Row, event_row, make_leased, message_row, recipient_rows
-from lmrelay.queue.schema import CHUNK, chunk, event, message, recipient, upload
+from lmrelay.queue.schema import CHUNK, chunk, message, recipient, upload
 from lmrelay.queue.statements import insert_rows
 from lmrelay.queue.writer import IWriter
 from lmrelay.smtp import replies
@@ -57,12 +58,14 @@ Why a message is not stored: its key is that of another, or a limit is reached. 
 """
 
 
-def write_messages(connection: Connection, items: Sequence[Accept], now: float) -> list[Verdict]:
+def write_messages(
+    connection: Connection, items: Sequence[Accept], now: float, write_events: WriteEvents = write_untold
+) -> list[Verdict]:
     """
     Store those messages that may be.
     """
     verdicts = _judge(connection, items, now)
-    _insert(connection, [one for one, verdict in zip(items, verdicts, strict=True) if verdict is None])
+    _insert(connection, [one for one, verdict in zip(items, verdicts, strict=True) if verdict is None], write_events)
     return verdicts
 
 
@@ -96,14 +99,14 @@ def _judge(connection: Connection, items: Sequence[Accept], now: float) -> list[
     return verdicts
 
 
-def _insert(connection: Connection, items: Sequence[Accept]) -> None:
+def _insert(connection: Connection, items: Sequence[Accept], write_events: WriteEvents) -> None:
     for one in items:
         if one.uploaded is not None:
             _take_over(connection, one.message["body"], one.uploaded)
     insert_rows(connection, message, [one.message for one in items])
     insert_rows(connection, chunk, [row for one in items for row in one.chunks])
     insert_rows(connection, recipient, [row for one in items for row in one.recipients])
-    insert_rows(connection, event, [one.event for one in items])
+    write_events(connection, [one.event for one in items])
 
 
 def _take_over(connection: Connection, body: str, expected: tuple[int, int]) -> None:
@@ -141,6 +144,7 @@ class Acceptance:
     _cache: Cache
     _left_over: Callable[[], None]
     _release: Callable[[list[RecipientKey]], object]
+    _write_events: WriteEvents
     _budget: Budget = field(factory=Budget)
     _storing: set[Key] = field(factory=set, init=False)
     _known_over: KnownOver = field(init=False)
@@ -227,7 +231,7 @@ class Acceptance:
         return submission.id
 
     def _write(self, connection: Connection, items: Sequence[Accept]) -> list[Verdict]:
-        return write_messages(connection, items, self._wall())
+        return write_messages(connection, items, self._wall(), self._write_events)
 
     def _turn_away(self, body: Body, reserved: Mapping[Lane, int]) -> None:
         for lane, number in reserved.items():

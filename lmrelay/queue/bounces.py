@@ -20,8 +20,9 @@ from zope.interface import implementer
 from lmrelay.interfaces import Awaited, IReturns
 from lmrelay.mail.reports import Kind, Report
 from lmrelay.queue.contents import IReader
+from lmrelay.queue.outbox import WriteEvents, write_untold
 from lmrelay.queue.rows import Entropy, Row, dump, event_row, read_address
-from lmrelay.queue.schema import FAILED, bounce, event, message, recipient
+from lmrelay.queue.schema import FAILED, bounce, message, recipient
 from lmrelay.queue.statements import insert_rows, update_rows
 from lmrelay.queue.writer import IWriter
 
@@ -57,6 +58,7 @@ class Bounces:
     _reader: IReader
     _wall: Callable[[], float]
     _entropy: Entropy
+    _write_events: WriteEvents
 
     def find(self, message_id: str, number: int) -> Deferred[Awaited | None]:
         """
@@ -71,7 +73,7 @@ class Bounces:
         return self._writer.submit(self._write, Back(awaited.message_id, awaited.number, report, self._wall()))
 
     def _write(self, connection: Connection, items: Sequence[Back]) -> list[bool]:
-        return write_returns(connection, items, self._entropy)
+        return write_returns(connection, items, self._entropy, self._write_events)
 
 
 def _find(connection: Connection, message_id: str, number: int) -> Awaited | None:
@@ -87,12 +89,14 @@ def _find(connection: Connection, message_id: str, number: int) -> Awaited | Non
     return Awaited(message_id, number, address, row.return_path, row.project, row.route, row.redact)
 
 
-def write_returns(connection: Connection, items: Sequence[Back], entropy: Entropy) -> list[bool]:
+def write_returns(
+    connection: Connection, items: Sequence[Back], entropy: Entropy, write_events: WriteEvents = write_untold
+) -> list[bool]:
     """
     Record those that are news.
     """
     rows = _lock(connection, items)
-    return [_write_one(connection, one, rows.get((one.message, one.number)), entropy) for one in items]
+    return [_write_one(connection, one, rows.get((one.message, one.number)), entropy, write_events) for one in items]
 
 
 def _lock(connection: Connection, items: Sequence[Back]) -> dict[tuple[str, int], Any]:
@@ -117,7 +121,7 @@ def _lock(connection: Connection, items: Sequence[Back]) -> dict[tuple[str, int]
     return {(row.message, row.number): row for row in connection.execute(query)}
 
 
-def _write_one(connection: Connection, back: Back, row: Any, entropy: Entropy) -> bool:
+def _write_one(connection: Connection, back: Back, row: Any, entropy: Entropy, write_events: WriteEvents) -> bool:
     if row is None:
         return False
     report, id_ = back.report, _name(back)
@@ -135,7 +139,7 @@ def _write_one(connection: Connection, back: Back, row: Any, entropy: Entropy) -
         update_rows(connection, recipient, [changed])
     if type_ is not None and not told and not (report.kind is Kind.BOUNCE and row.state == FAILED):
         context, key = (row.project, row.route), (back.message, back.number)
-        insert_rows(connection, event, [event_row(entropy, type_, back.at, context, key, _document(row, report))])
+        write_events(connection, [event_row(entropy, type_, back.at, context, key, _document(row, report))])
     return True
 
 

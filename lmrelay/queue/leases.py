@@ -20,6 +20,7 @@ from twisted.logger import Logger
 from lmrelay.errors import StoreError
 from lmrelay.queue.privacy import make_folder
 from lmrelay.queue.schema import WAITING, chunk, recipient, upload, worker
+from lmrelay.queue.tellings import free_owned
 
 DEAD_AFTER = 60.0
 """
@@ -242,6 +243,7 @@ def free_dead(connection: Connection, state_dir: Path, now: float, me: str = "")
         )
         .values(owner=None, due=recipient.c.next_attempt)
     )
+    free_owned(connection, select(worker.c.id), now)
     return freed.rowcount
 
 

@@ -26,6 +26,7 @@ from lmrelay.ids import make_id
 from lmrelay.interfaces import RecipientKey
 from lmrelay.queue import sites, stories
 from lmrelay.queue.changes import APPLIES_TO, Order, Slice, find_order, find_slice, take_back, write_order, write_slices
+from lmrelay.queue.hook_desk import HookDesk
 from lmrelay.queue.leases import find_living, free_dead
 from lmrelay.queue.orders import Change, Selector, SiteVerb, Verb
 from lmrelay.queue.schema import recipient
@@ -168,6 +169,19 @@ class Desk:
             else partial(sites.end_suspension, hosts=hosts, now=now)
         )
         return self._order(order, write)
+
+    def hooks(self) -> HookDesk:
+        """
+        Its webhooks.
+        """
+        return HookDesk(self._engine, self._url, self._wall)
+
+    def lives(self) -> bool:
+        """
+        Does a daemon run?
+        """
+        with self._engine.begin() as connection:
+            return bool(self._find_living(connection))
 
     def change(self, verb: Verb, selector: Selector, dry_run: bool) -> Change:
         """

@@ -211,7 +211,12 @@ def make_leased(
 
 
 def event_row(
-    entropy: Entropy, type_: str, at: float, context: tuple[str, str], key: tuple[str, int | None], document: str = "{}"
+    entropy: Entropy,
+    type_: str,
+    at: float,
+    context: tuple[str, str],
+    key: tuple[str | None, int | None],
+    document: str = "{}",
 ) -> Row:
     """
     An event; C{context} is project and route, C{key} message and recipient number; C{document} is, as JSON, what

@@ -184,6 +184,8 @@ webhook_delivery = Table(
     Column("project", Text, nullable=False, server_default=""),
     Column("state", Text, nullable=False, server_default="waiting"),
     Column("ended_at", Double),
+    Column("begun_at", Double, nullable=False, server_default="0"),
+    Column("earlier", Integer, nullable=False, server_default="0"),
 )
 _told_at = webhook_delivery.c.due.is_not(None)
 _being_told = webhook_delivery.c.owner.is_not(None)
@@ -203,7 +205,8 @@ Index(
 )
 """
 What endpoints are to be told: C{endpoint} is the name of one of the project's. C{state} is waiting, delivered or dead;
-what waits has a time when it is C{due}, or an C{owner} who is telling it now.
+what waits has a time when it is C{due}, or an C{owner} who is telling it now. Since C{begun_at} it is tried; of its
+attempts C{earlier} were made before that.
 """
 
 webhook_attempt = Table(

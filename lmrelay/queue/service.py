@@ -41,7 +41,9 @@ from lmrelay.queue.bounces import Bounces
 from lmrelay.queue.commands import Obedience
 from lmrelay.queue.contents import Cache, Content, InlineReader, IReader, ThreadedReader
 from lmrelay.queue.disk import Disk
+from lmrelay.queue.hooks import Hooks
 from lmrelay.queue.leases import DOUBTED_AFTER, Lease, delete_orphans
+from lmrelay.queue.outbox import Outbox
 from lmrelay.queue.policies import PolicyStore
 from lmrelay.queue.privacy import make_folder
 from lmrelay.queue.recorder import Recorder
@@ -109,6 +111,7 @@ class QueueService:
     _token_use: TokenUse = field(init=False)
     tls_counts: TlsCounts = field(init=False)
     policies: PolicyStore = field(init=False)
+    hooks: Hooks = field(init=False)
     _site_memory: SiteMemory = field(init=False)
     _site_watch: SiteWatch = field(init=False)
     _checkpoints: Checkpoints = field(init=False)
@@ -172,14 +175,13 @@ class QueueService:
         self._disk = Disk(state_dir, self._reactor)
         self.worker = make_id(self._wall(), self._entropy)
         writing, reading = make_engine(url), make_reading_engine(url)
-        if self._inline:
+        threads = None if self._inline else IReactorFromThreads(self._reactor)
+        if threads is None:
             self._writer, self._reader = self._make_writer(writing, self._has_room), InlineReader(reading)
-            self._checkpoints = Checkpoints(make_engine(url), None)
         else:
-            threads = IReactorFromThreads(self._reactor)
             self._writer = ThreadedWriter(writing, threads, self._has_room)
             self._reader = ThreadedReader(reading, threads)
-            self._checkpoints = Checkpoints(make_engine(url), threads)
+        self._checkpoints = Checkpoints(make_engine(url), threads)
         self._ballast = Ballast(state_dir / BALLAST)
         self._take_ballast()
         self._lease = Lease(self.worker, state_dir, self._wall)
@@ -187,9 +189,11 @@ class QueueService:
         self._taker = Taker(
             self._writer, self._dispatch, self.worker, self._reactor, self._wall, self._tasks, self._lives
         )
+        self.hooks = Hooks(self._writer, self._reader, self.worker, self._wall, threads)
+        outbox = Outbox(self._settings, self.hooks.note)
         self._recorder = Recorder(
             self._writer,
-            Settler(self.worker, self._settings, self._wall, self._entropy, self._random),
+            Settler(self.worker, self._settings, self._wall, self._entropy, self._random, outbox.write),
             self._dispatch,
             self._reactor,
             self._tasks,
@@ -207,6 +211,7 @@ class QueueService:
             self._cache,
             self._taker.wake,
             self.release,
+            outbox.write,
         )
         self._releases = Releases(
             self._writer, self.worker, self._wall, self._taker.wake, lambda keys: self._obedience.strand(keys)
@@ -220,7 +225,7 @@ class QueueService:
         self.policies = PolicyStore(self._writer, self._reader)
         self._token_use = TokenUse(self._writer, self._wall)
         self.tls_counts = TlsCounts(self._writer, self._reader, self._wall, self._taker.wake)
-        self.returns = Bounces(self._writer, self._reader, self._wall, self._entropy)
+        self.returns = Bounces(self._writer, self._reader, self._wall, self._entropy, outbox.write)
         self._upkeep = Upkeep(self._writer, self._reader, self._settings, self._wall, self._sleep, self._have_parted)
 
     def _free_octets(self) -> int:

@@ -16,6 +16,7 @@ from lmrelay.mail.dsn import Action, Subject
 from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Failed, Fault, Outcome, Tls
 from lmrelay.mail.redact import redact
 from lmrelay.queue.notices import WANTS, Notices, due_notice
+from lmrelay.queue.outbox import WriteEvents, write_untold
 from lmrelay.queue.rows import (
     Entropy,
     Row,
@@ -27,7 +28,7 @@ from lmrelay.queue.rows import (
     read_recipient,
 )
 from lmrelay.queue.schedule import delay_after, event_at_expiry, has_expired, may_expire
-from lmrelay.queue.schema import DEFERRED, DELIVERED, FAILED, attempt, chunk, event, is_open, message, recipient
+from lmrelay.queue.schema import DEFERRED, DELIVERED, FAILED, attempt, chunk, is_open, message, recipient
 from lmrelay.queue.statements import Open, delete_rows, find_open, find_over, insert_rows, update_rows
 
 log = Logger()
@@ -70,6 +71,7 @@ class Settler:
     _wall: Callable[[], float]
     _entropy: Entropy
     _random: Random
+    _write_events: WriteEvents = write_untold
     _notices: Notices = field(init=False)
 
     @_notices.default
@@ -92,7 +94,7 @@ class Settler:
                 self._record(row, made, one.parted, rows)
         insert_rows(connection, attempt, rows.attempts)
         update_rows(connection, recipient, rows.states)
-        insert_rows(connection, event, rows.events)
+        self._write_events(connection, rows.events)
         for (id_, action), subjects in rows.told.items():
             self._notices.write(connection, id_, action, subjects)
         over = find_over(connection, list(rows.final)) if rows.final else set()

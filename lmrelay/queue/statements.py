@@ -7,7 +7,7 @@ anew, which costs more than SQLite needs to store it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import chain
 from operator import itemgetter
@@ -96,6 +96,22 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str
         _run(connection, how, rows, lambda size: _repeat_insert(how, size))
 
 
+def insert_returning(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], names: tuple[str, ...]
+) -> list[Any]:
+    """
+    Insert rows as L{insert_rows} does; the answer is what those columns of them hold then, in no order.
+    """
+    if not rows:
+        return []
+    how = _compile_insert(connection.dialect.name, table)
+    found: list[Any] = []
+    for size, part in _gather(_pick(connection, how, rows)):
+        text = f"{_repeat_insert(how, size)} RETURNING {', '.join(names)}"
+        found += connection.exec_driver_sql(text, part).all()
+    return found
+
+
 @cache
 def _repeat_insert(how: _Text, size: int) -> str:
     head, values, row = how.text.partition(" VALUES ")
@@ -176,17 +192,32 @@ def _run(
     SQLite's driver lets the interpreter's other threads go first at each run of a statement, and waits long for its own
     next turn where they are busy; so one run takes many rows.
     """
-    given = list(map(how.pick, rows))
-    if connection.get_execution_options().get(PLAIN):
-        given = [tuple(map(_make_plain, one)) for one in given]
+    given = _pick(connection, how, rows)
     if together is None or connection.dialect.name != sqlite.dialect.name:
         connection.exec_driver_sql(how.text, given)
         return
+    for size, part in _gather(given):
+        connection.exec_driver_sql(together(size) if size > 1 else how.text, part)
+
+
+def _pick(connection: Connection, how: _Text, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
+    """
+    A statement's parameters for each of the rows.
+    """
+    given = list(map(how.pick, rows))
+    if connection.get_execution_options().get(PLAIN):
+        return [tuple(map(_make_plain, one)) for one in given]
+    return given
+
+
+def _gather(given: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, tuple[Any, ...]]]:
+    """
+    The parameters of as many rows at a time as there are texts for, and how many rows that is.
+    """
     start = 0
     for size in WRITE_SIZES:
         while len(given) - start >= size:
-            flat = tuple(chain.from_iterable(given[start : start + size]))
-            connection.exec_driver_sql(together(size) if size > 1 else how.text, flat)
+            yield size, tuple(chain.from_iterable(given[start : start + size]))
             start += size
 
 

@@ -26,6 +26,7 @@ from lmrelay.queue.schedule import latest_retry
 from lmrelay.queue.schema import attempt, bounce, chunk, command, event, is_open, message, recipient, webhook_delivery
 from lmrelay.queue.sites import forget_sites
 from lmrelay.queue.store import explain
+from lmrelay.queue.tellings import cap_hooks, forget_events, forget_told
 from lmrelay.queue.tls_counts import forget_days
 from lmrelay.queue.writer import IWriter
 
@@ -109,7 +110,8 @@ def forget_messages(connection: Connection, items: Sequence[Sequence[str]]) -> l
     ids = [id_ for one in items for id_ in one]
     events = select(event.c.sequence).where(event.c.message.in_(ids))
     bodies = select(message.c.body).where(message.c.id.in_(ids))
-    connection.execute(delete(webhook_delivery).where(webhook_delivery.c.event.in_(events)))
+    for statement in forget_told(events):
+        connection.execute(statement)
     connection.execute(delete(chunk).where(chunk.c.body.in_(bodies)))
     for column in (event.c.message, bounce.c.message, attempt.c.message, recipient.c.message, message.c.id):
         connection.execute(delete(column.table).where(column.in_(ids)))
@@ -139,13 +141,21 @@ def bring_counts_near(connection: Connection, items: Sequence[float]) -> list[No
     return [None] * len(items)
 
 
-def cap_due(connection: Connection, items: Sequence[float]) -> list[None]:
+def forget_events_before(connection: Connection, items: Sequence[float]) -> list[bool]:
     """
-    Let nothing be due later than then.
+    Delete events of that time and of no message. Is there more?
     """
-    latest = min(items)
+    return [forget_events(connection, min(items), STEP_EXPIRED) == STEP_EXPIRED] * len(items)
+
+
+def cap_due(connection: Connection, items: Sequence[tuple[float, float]]) -> list[None]:
+    """
+    Let no recipient be due later than the first, and nothing that is to be told later than the second.
+    """
+    latest = min(mail for mail, _ in items)
     late = update(recipient).where(recipient.c.due > latest)
     connection.execute(late.values(due=latest, next_attempt=latest))
+    cap_hooks(connection, min(hooks for _, hooks in items))
     return [None] * len(items)
 
 
@@ -215,7 +225,9 @@ class Upkeep:
 
         @raise StoreError: not now
         """
-        await self._writer.submit(cap_due, latest_retry(self._wall(), self._settings.config.delivery.retry))
+        now, config = self._wall(), self._settings.config
+        latest = latest_retry(now, config.delivery.retry), now + max(config.webhooks.retry, default=0.0)
+        await self._writer.submit(cap_due, latest)
 
     def _may_forget(self) -> bool:
         return not self._stopped and not self._have_parted()
@@ -232,6 +244,8 @@ class Upkeep:
                 await self._sleep(BREATH)
         if forgotten:
             log.info("old messages forgotten", messages=forgotten)
+        while self._may_forget() and await self._writer.submit(forget_events_before, before):
+            await self._sleep(BREATH)
 
 
 @define(eq=False)

@@ -14,7 +14,8 @@ from attrs import evolve
 from sqlalchemy import Connection, event
 
 from lmrelay.config.values import Config, Server
-from lmrelay.queue import stories, upkeep
+from lmrelay.interfaces import Telling, Told, Want
+from lmrelay.queue import stories, tellings, upkeep
 from lmrelay.queue.acceptance import write_messages
 from lmrelay.queue.changes import (
     Order,
@@ -36,8 +37,9 @@ from lmrelay.queue.store import find_url, make_engine, migrate
 from tests.queue.filling import NOW, fill, make_rows
 
 AFTER = ("0" * 26, 1)
+SHOP = ("acme", "shop")
 ORDER = Order("0" * 26, Verb.DELETE, Selector(), NOW, AFTER)
-WORK = ("INDEX ix_recipient_open", "INDEX ix_command_id")
+WORK = ("INDEX ix_recipient_open", "INDEX ix_command_id", "INDEX ix_webhook_delivery_project")
 GIVEN = ("CONSTANT ROW", "CONSTANT ROWS")
 SMALL = ("worker", "alembic_version", "given")
 """
@@ -121,6 +123,18 @@ STATEMENTS: dict[str, Callable[[Connection], object]] = {
         [{"message": "0" * 26, "number": number, "owner": None, "last": ""} for number in range(3)],
     ),
     "judge": lambda connection: write_messages(connection, [CHECKED], NOW),
+    "waiting hooks": lambda connection: tellings.find_waiting(connection, ("acme", "a")),
+    "due hooks": lambda connection: tellings.find_due(connection, {SHOP: Want(5, 9999)}, NOW),
+    "claimed hooks": lambda connection: tellings.claim(
+        connection, tellings.Claim({SHOP: [Telling(1, "", "", b"")]}, {}, NOW), "w"
+    ),
+    "told": lambda connection: tellings.write_told(
+        connection, [tellings.Record(SHOP, Told(NOW, NOW, 500), {1: None}, NOW)], "w"
+    ),
+    "ended hooks": lambda connection: tellings.give_up(connection, SHOP, tellings.is_due(SHOP), "", NOW),
+    "hooks of the dead": lambda connection: tellings.free_owned(connection, ["w"], NOW),
+    "early hooks": lambda connection: tellings.cap_hooks(connection, NOW),
+    "old events": lambda connection: tellings.forget_events(connection, NOW, 10),
     "forget": lambda connection: upkeep.forget_messages(connection, [["0", "1"]]),
 }
 

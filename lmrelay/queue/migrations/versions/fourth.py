@@ -26,6 +26,8 @@ def upgrade() -> None:
     op.add_column("webhook_delivery", sa.Column("project", sa.Text(), server_default="", nullable=False))
     op.add_column("webhook_delivery", sa.Column("state", sa.Text(), server_default="waiting", nullable=False))
     op.add_column("webhook_delivery", sa.Column("ended_at", sa.Double(), nullable=True))
+    op.add_column("webhook_delivery", sa.Column("begun_at", sa.Double(), server_default="0", nullable=False))
+    op.add_column("webhook_delivery", sa.Column("earlier", sa.Integer(), server_default="0", nullable=False))
     due, owned = sa.text("due IS NOT NULL"), sa.text("owner IS NOT NULL")
     op.create_index(
         "ix_webhook_delivery_project",

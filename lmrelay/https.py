@@ -1,0 +1,169 @@
+"""
+What requests to web servers that anybody may name are made over: a connection to an address that was looked up, with
+TLS that proves the host, and bounds to what comes back.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.error import ConnectingCancelledError
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.web.client import URI, Agent, ResponseFailed, ResponseNeverReceived
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IResponse
+from zope.interface import implementer
+
+from lmrelay.errors import FetchError
+from lmrelay.trust import StrictHandshake
+
+CONNECT_TIMEOUT = 15.0
+"""
+Seconds for one address to answer.
+"""
+
+USER_AGENT = b"lmrelay"
+
+
+@implementer(IAgentEndpointFactory, IStreamClientEndpoint)
+@define(eq=False)
+class Way:
+    """
+    A connection to an address that was looked up, whatever the URL's host. C{handshake} None: without TLS. C{limit}:
+    a server that sends more octets than that after a request is left.
+    """
+
+    reactor: Any
+    clock: IReactorTime
+    address: str
+    port: int
+    handshake: StrictHandshake | None
+    limit: int
+    _connection: Any = field(default=None, init=False)
+
+    @property
+    def is_connected(self) -> bool:
+        """
+        Was there a connection?
+        """
+        return self._connection is not None
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        """
+        Always this.
+        """
+        return self
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """
+        See L{IStreamClientEndpoint}.
+        """
+        return Deferred.fromCoroutine(self._connect(protocolFactory))
+
+    async def _connect(self, factory: Any) -> IProtocol:
+        kind = TCP4ClientEndpoint if ip_address(self.address).version == 4 else TCP6ClientEndpoint
+        endpoint = kind(self.reactor, self.address, self.port, timeout=CONNECT_TIMEOUT)
+        bounded: Any = _Bounds(factory, self.limit)
+        if self.handshake is not None:
+            secured = TLSMemoryBIOFactory(self.handshake, True, bounded, clock=self.clock)
+            self._connection = await endpoint.connect(secured)
+            wrapper = self._connection.wrappedProtocol
+        else:
+            self._connection = wrapper = await endpoint.connect(bounded)
+        http: IProtocol = wrapper.wrappedProtocol
+        return http
+
+    def abort(self) -> None:
+        """
+        Drop it.
+        """
+        if self._connection is not None:
+            self._connection.abortConnection()
+
+
+@implementer(IAgent)
+@define(eq=False)
+class Plain:
+    """
+    Takes responses as they are: a few octets of compressed ones could become gigabytes.
+    """
+
+    _agent: Agent
+
+    def request(
+        self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
+    ) -> Deferred[IResponse]:
+        """
+        See L{IAgent}.
+        """
+        plain = Headers() if headers is None else headers.copy()
+        plain.removeHeader(b"Accept-Encoding")
+        plain.setRawHeaders(b"User-Agent", [USER_AGENT])
+        return Deferred.fromCoroutine(self._request(method, uri, plain, bodyProducer))
+
+    async def _request(self, method: bytes, uri: bytes, headers: Headers, body: IBodyProducer | None) -> IResponse:
+        response = await self._agent.request(method, uri, headers, body)
+        if response.headers.hasHeader(b"content-encoding"):
+            raise FetchError("it is compressed, which was not asked for")
+        return response
+
+
+_WRAPPING = (ResponseFailed, ResponseNeverReceived)
+
+
+def is_cancelled(error: BaseException) -> bool:
+    """
+    Was it we who gave up?
+    """
+    if isinstance(error, _WRAPPING):
+        return any(reason.check(CancelledError, ConnectingCancelledError) for reason in error.reasons)
+    return isinstance(error, (CancelledError, ConnectingCancelledError))
+
+
+def tell_trouble(error: BaseException) -> str:
+    """
+    Why there was no response, in words.
+    """
+    if isinstance(error, _WRAPPING) and error.reasons:
+        return tell_trouble(error.reasons[0].value)
+    return str(error) or type(error).__name__
+
+
+class _Bounded(ProtocolWrapper):
+    """
+    Ends a connection that brings more than any good response has.
+    """
+
+    transport: Any
+    factory: Any
+    _left = 0
+
+    def write(self, data: bytes) -> None:
+        self._left = self.factory.limit
+        ProtocolWrapper.write(self, data)
+
+    def writeSequence(self, data: Any) -> None:
+        self._left = self.factory.limit
+        ProtocolWrapper.writeSequence(self, data)
+
+    def dataReceived(self, data: bytes) -> None:
+        self._left -= len(data)
+        if self._left < 0:
+            self.transport.abortConnection()
+        else:
+            ProtocolWrapper.dataReceived(self, data)
+
+
+class _Bounds(WrappingFactory[_Bounded]):
+    noisy = False
+    protocol = _Bounded
+
+    def __init__(self, factory: Any, limit: int) -> None:
+        WrappingFactory.__init__(self, factory)  # type: ignore[arg-type]
+        self.limit = limit

@@ -1,0 +1,266 @@
+"""
+Webhooks as the operator's command sees them: who is to be told what, how it went, and telling it again.
+
+What is changed here are rows alone; the daemon, if it runs, goes by them within a second.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from attrs import define, frozen
+from sqlalchemy import URL, Connection, Engine, and_, func, or_, select
+
+from lmrelay.config.values import Webhook
+from lmrelay.interfaces import Endpoint
+from lmrelay.queue.outbox import DEAD, WAITING, delivery_row, write_told
+from lmrelay.queue.rows import dump, event_row
+from lmrelay.queue.schema import event, message, recipient, webhook_attempt, webhook_delivery, webhook_endpoint
+from lmrelay.queue.statements import make_insert
+from lmrelay.queue.store import make_engine
+from lmrelay.queue.tellings import disable, enable
+
+PAGE = 500
+"""
+Events begun with again in one transaction.
+"""
+
+SLACK = 3600.0
+"""
+Seconds by which an event may be written after it happened: for so much longer they are looked through.
+"""
+
+T = TypeVar("T")
+
+_table = webhook_delivery.c
+
+
+@frozen
+class Replay:
+    """
+    What is to be told again: events since then, of those given up alone or all.
+    """
+
+    endpoint: Endpoint
+    wants: Callable[[str, str], bool]
+    since: float
+    dead: bool = False
+
+    @classmethod
+    def of(cls, project: str, webhook: Webhook, since: float, *, dead: bool = False) -> Replay:
+        """
+        For an endpoint as it is configured.
+        """
+        return cls((project, webhook.name), webhook.wants, since, dead)
+
+
+@define(eq=False)
+class HookDesk:
+    """
+    The webhooks in an open store. Records are plain values, times in seconds since the epoch.
+    """
+
+    _engine: Engine
+    _url: URL
+    _wall: Callable[[], float]
+
+    def endpoints(self) -> Mapping[Endpoint, Mapping[str, Any]]:
+        """
+        Those of which anything is known: C{waiting} (how many events), C{next} (when the first of them is due; None:
+        it is being told), C{since} (when the one that waits longest was begun with), C{disabled_at} and C{reason}.
+        """
+        waits = or_(_table.due.is_not(None), _table.owner.is_not(None))
+        query = (
+            select(
+                _table.project,
+                _table.endpoint,
+                func.count().label("waiting"),
+                func.min(_table.due).label("next"),
+                func.min(_table.begun_at).label("since"),
+            )
+            .where(waits)
+            .group_by(_table.project, _table.endpoint)
+        )
+        known: dict[Endpoint, dict[str, Any]] = {}
+        with self._engine.begin() as connection:
+            for row in connection.execute(query):
+                known[row.project, row.endpoint] = {"waiting": row.waiting, "next": row.next, "since": row.since}
+            for row in connection.execute(select(webhook_endpoint)):
+                told = {"disabled_at": row.disabled_at, "reason": row.reason}
+                known.setdefault((row.project, row.endpoint), {}).update(told)
+        nothing = {"waiting": 0, "next": None, "since": None, "disabled_at": None, "reason": ""}
+        return {one: {**nothing, **facts} for one, facts in known.items()}
+
+    def attempts(
+        self, endpoint: Endpoint, *, failed: bool = False, event_id: str = "", limit: int | None = None
+    ) -> Sequence[Mapping[str, Any]]:
+        """
+        The latest attempts at an endpoint, the last event's first.
+        """
+        tried = webhook_attempt.c
+        query = (
+            select(
+                event.c.id,
+                event.c.sequence,
+                event.c.type,
+                event.c.message,
+                recipient.c.address,
+                message.c.redact,
+                tried.number,
+                tried.started_at,
+                tried.ended_at,
+                tried.status,
+                tried.text,
+                tried.body,
+                _table.state,
+                _table.due,
+            )
+            .select_from(webhook_attempt)
+            .join(event, event.c.sequence == tried.event)
+            .join(webhook_delivery, and_(_table.event == tried.event, _table.endpoint == tried.endpoint))
+            .outerjoin(message, message.c.id == event.c.message)
+            .outerjoin(recipient, and_(recipient.c.message == event.c.message, recipient.c.number == event.c.recipient))
+            .where(tried.endpoint == endpoint[1], event.c.project == endpoint[0])
+            .order_by(tried.event.desc(), tried.number.desc())
+            .limit(limit)
+        )
+        if failed:
+            query = query.where(or_(tried.status.is_(None), tried.status < 200, tried.status >= 300))
+        if event_id:
+            query = query.where(event.c.id == event_id)
+        with self._engine.begin() as connection:
+            return [_describe(row) for row in connection.execute(query)]
+
+    def replay(self, wanted: Replay, *, dry_run: bool = False) -> int:
+        """
+        Have an endpoint told again, from a first attempt on, of what it wants of the events since then: how many.
+        What is being told now is left as it is.
+        """
+        writing = make_engine(self._url)
+        try:
+            with writing.begin() as connection:
+                after: int | None = _find_place(connection, wanted.since - SLACK)
+            total = 0
+            while after is not None:
+                with writing.begin() as connection:
+                    rows, after = _find_page(connection, wanted, after)
+                    if not dry_run:
+                        _begin_again(connection, wanted.endpoint[1], rows, self._wall())
+                total += len(rows)
+            return total
+        finally:
+            writing.dispose()
+
+    def test(self, endpoint: Endpoint) -> str:
+        """
+        Have an endpoint told of C{webhook.test}, whatever it is told otherwise: the event's id.
+        """
+        now = self._wall()
+        row = event_row(
+            os.urandom, "webhook.test", now, (endpoint[0], ""), (None, None), dump({"endpoint": endpoint[1]})
+        )
+        self._write(lambda connection: write_told(connection, [row], {row["id"]: [endpoint[1]]}))
+        return str(row["id"])
+
+    def disable(self, endpoint: Endpoint, reason: str) -> bool:
+        """
+        Have an endpoint told nothing; was that news?
+        """
+        return self._write(lambda connection: disable(connection, endpoint, reason, self._wall()))
+
+    def enable(self, endpoint: Endpoint) -> bool:
+        """
+        Have an endpoint told again what is to come; was that news?
+        """
+        return self._write(lambda connection: enable(connection, endpoint))
+
+    def _write(self, work: Callable[[Connection], T]) -> T:
+        writing = make_engine(self._url)
+        try:
+            with writing.begin() as connection:
+                return work(connection)
+        finally:
+            writing.dispose()
+
+
+def _describe(row: Any) -> Mapping[str, Any]:
+    return {
+        "event": row.id,
+        "sequence": row.sequence,
+        "type": row.type,
+        "message": row.message,
+        "recipient": None if row.redact else row.address,
+        "attempt": row.number,
+        "started": row.started_at,
+        "seconds": row.ended_at - row.started_at,
+        "status": row.status,
+        "text": row.text,
+        "body": row.body,
+        "state": row.state,
+        "next": row.due,
+    }
+
+
+def _find_place(connection: Connection, since: float) -> int:
+    """
+    A sequence before all of what was written since then: events are written in the order of time, more or less.
+    """
+    low, high = 0, connection.execute(select(func.max(event.c.sequence))).scalar() or 0
+    while low < high:
+        middle = (low + high) // 2
+        query = select(event.c.sequence, event.c.at).where(event.c.sequence > middle).order_by(event.c.sequence)
+        row = connection.execute(query.limit(1)).first()
+        if row is None or row.at >= since:
+            high = middle
+        else:
+            low = row.sequence
+    return low
+
+
+def _find_page(connection: Connection, wanted: Replay, after: int) -> tuple[list[Any], int | None]:
+    """
+    The next events to be told again, and where to go on; None: that is all.
+    """
+    query = select(event.c.sequence, event.c.project, event.c.route, event.c.type, event.c.at, event.c.id).where(
+        event.c.sequence > after
+    )
+    rows = connection.execute(query.order_by(event.c.sequence).limit(PAGE)).all()
+    project = wanted.endpoint[0]
+    chosen = [
+        row for row in rows if row.project == project and row.at >= wanted.since and wanted.wants(row.type, row.route)
+    ]
+    busy = _find_busy(connection, wanted, [row.sequence for row in chosen])
+    found = [row for row in chosen if (row.sequence not in busy if not wanted.dead else busy.get(row.sequence) == DEAD)]
+    return found, rows[-1].sequence if len(rows) == PAGE else None
+
+
+def _find_busy(connection: Connection, wanted: Replay, sequences: Sequence[int]) -> Mapping[int, str]:
+    """
+    What is being told now, or, where the dead are wanted, the states of all.
+    """
+    query = select(_table.event, _table.state).where(_table.event.in_(sequences), _table.endpoint == wanted.endpoint[1])
+    if not wanted.dead:
+        query = query.where(_table.owner.is_not(None))
+    return {row.event: row.state for row in connection.execute(query)} if sequences else {}
+
+
+def _begin_again(connection: Connection, endpoint: str, rows: Sequence[Any], now: float) -> None:
+    if not rows:
+        return
+    given = [
+        delivery_row(row.sequence, {"at": row.at, "project": row.project}, endpoint) | {"begun_at": now} for row in rows
+    ]
+    insert = make_insert(connection.dialect.name, webhook_delivery)
+    again = {
+        "due": insert.excluded.due,
+        "state": WAITING,
+        "begun_at": now,
+        "earlier": _table.attempts,
+        "ended_at": None,
+    }
+    keys = ["event", "endpoint"]
+    connection.execute(
+        insert.on_conflict_do_update(index_elements=keys, set_=again, where=_table.owner.is_(None)), given
+    )

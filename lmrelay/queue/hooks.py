@@ -1,0 +1,104 @@
+"""
+What endpoints are to be told: found without a lock, taken in a short write, and recorded.
+
+A delivery that is being told has an owner, the worker, and is due no more; what a dead worker owned is due again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+
+from attrs import define, field
+from sqlalchemy import Connection
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads
+from zope.interface import implementer
+
+from lmrelay.interfaces import Endpoint, IHooks, Telling, Told, Waiting, Want
+from lmrelay.queue.contents import IReader
+from lmrelay.queue.tellings import Claim, Record, claim, disable, find_due, find_waiting, give_up, is_due, write_told
+from lmrelay.queue.writer import IWriter
+
+
+@implementer(IHooks)
+@define(eq=False)
+class Hooks:
+    """
+    See L{IHooks}. Without C{reactor}: all happens on one thread.
+    """
+
+    _writer: IWriter
+    _reader: IReader
+    _worker: str
+    _wall: Callable[[], float]
+    _reactor: IReactorFromThreads | None
+    _hint: Callable[[Collection[Endpoint]], None] = field(default=lambda _: None, init=False)
+
+    def listen(self, hint: Callable[[Collection[Endpoint]], None]) -> None:
+        """
+        See L{IHooks}.
+        """
+        self._hint = hint
+
+    def note(self, endpoints: Collection[Endpoint]) -> None:
+        """
+        These are to be told something. For L{Outbox}, so on any thread.
+        """
+        if self._reactor is None:
+            self._hint(endpoints)
+        else:
+            self._reactor.callFromThread(self._hint, endpoints)
+
+    def find_waiting(self, after: Endpoint | None) -> Deferred[Waiting]:
+        """
+        See L{IHooks}.
+        """
+        return self._reader.run(partial(find_waiting, after=after))
+
+    def take(self, wants: Mapping[Endpoint, Want]) -> Deferred[Mapping[Endpoint, Sequence[Telling]]]:
+        """
+        See L{IHooks}.
+        """
+        return Deferred.fromCoroutine(self._take(wants))
+
+    async def _take(self, wants: Mapping[Endpoint, Want]) -> Mapping[Endpoint, Sequence[Telling]]:
+        now = self._wall()
+        found, unreadable = await self._reader.run(partial(find_due, wants=wants, now=now))
+        if not found and not unreadable:
+            return {}
+        return await self._writer.submit(self._claim, Claim(found, unreadable, now))
+
+    def _claim(self, connection: Connection, items: Sequence[Claim]) -> list[Mapping[Endpoint, Sequence[Telling]]]:
+        return [claim(connection, one, self._worker) for one in items]
+
+    def record(
+        self, endpoint: Endpoint, told: Told, due: Mapping[int, float | None], stale: float = 0.0
+    ) -> Deferred[None]:
+        """
+        See L{IHooks}.
+        """
+        return self._writer.submit(self._record, Record(endpoint, told, due, stale))
+
+    def _record(self, connection: Connection, items: Sequence[Record]) -> list[None]:
+        write_told(connection, items, self._worker)
+        return [None] * len(items)
+
+    def end(self, endpoint: Endpoint, reason: str) -> Deferred[int]:
+        """
+        See L{IHooks}.
+        """
+        return self._writer.submit(self._end, (endpoint, reason))
+
+    def _end(self, connection: Connection, items: Sequence[tuple[Endpoint, str]]) -> list[int]:
+        now = self._wall()
+        return [give_up(connection, one, is_due(one), reason, now) for one, reason in items]
+
+    def disable(self, endpoint: Endpoint, reason: str) -> Deferred[bool]:
+        """
+        See L{IHooks}.
+        """
+        return self._writer.submit(self._disable, (endpoint, reason))
+
+    def _disable(self, connection: Connection, items: Sequence[tuple[Endpoint, str]]) -> list[bool]:
+        return [disable(connection, one, reason, self._wall()) for one, reason in items]

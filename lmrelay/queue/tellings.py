@@ -1,0 +1,320 @@
+"""
+Whom to tell of what: how rows say it, and how they change.
+
+An endpoint that waits is found by one step down an index, however much waits for it or for others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from attrs import evolve, frozen
+from sqlalchemy import ColumnElement, Connection, Delete, and_, delete, select, tuple_, update
+
+from lmrelay.interfaces import Endpoint, Telling, Told, Waiting, Want
+from lmrelay.queue.documents import write_documents
+from lmrelay.queue.outbox import DEAD, DELIVERED, WAITING
+from lmrelay.queue.rows import Row
+from lmrelay.queue.schema import event, webhook_attempt, webhook_delivery, webhook_endpoint
+from lmrelay.queue.statements import insert_rows, make_insert, update_rows
+
+ENDPOINTS = 256
+"""
+Endpoints looked at in one read.
+"""
+
+STEP = 200
+"""
+Deliveries given up in one transaction, at most.
+"""
+
+_table = webhook_delivery.c
+
+
+@frozen
+class Claim:
+    """
+    What was found to be due at that time, and what of it cannot be told.
+    """
+
+    found: Mapping[Endpoint, Sequence[Telling]]
+    unreadable: Mapping[Endpoint, Sequence[int]]
+    now: float
+
+
+@frozen
+class Record:
+    """
+    How an endpoint took events; see L{lmrelay.interfaces.IHooks.record}.
+    """
+
+    endpoint: Endpoint
+    told: Told
+    due: Mapping[int, float | None]
+    stale: float = 0.0
+
+
+def _of(endpoint: Endpoint) -> ColumnElement[bool]:
+    return and_(_table.project == endpoint[0], _table.endpoint == endpoint[1])
+
+
+def is_due(endpoint: Endpoint) -> ColumnElement[bool]:
+    """
+    Is it to be told to that endpoint some time, by whoever takes it?
+    """
+    # As the index says it: what is owned is not due.
+    return and_(_of(endpoint), _table.due.is_not(None))
+
+
+def find_waiting(connection: Connection, after: Endpoint | None) -> Waiting:
+    """
+    The endpoints behind that one to which something is due some time: one step down the index each.
+    """
+    found = list(islice(find_endpoints(connection, after), ENDPOINTS))
+    disabled: set[Endpoint] = set()
+    if found:
+        projects = sorted({project for (project, _), _ in found})
+        query = select(webhook_endpoint.c.project, webhook_endpoint.c.endpoint).where(
+            webhook_endpoint.c.disabled_at.is_not(None), webhook_endpoint.c.project.in_(projects)
+        )
+        disabled = {(row.project, row.endpoint) for row in connection.execute(query)}
+    return Waiting(dict(found), disabled, found[-1][0] if len(found) == ENDPOINTS else None)
+
+
+def find_endpoints(connection: Connection, after: Endpoint | None) -> Iterator[tuple[Endpoint, float]]:
+    """
+    The endpoints behind that one that wait, and when the first of it is due.
+    """
+    order = (_table.project, _table.endpoint, _table.due)
+    query = select(*order).where(_table.due.is_not(None)).order_by(*order).limit(1)
+    while True:
+        # Not compared as pairs: for that SQLite walks through all that waits of the last endpoint to get out of it.
+        steps = [query] if after is None else [query.where(step) for step in _behind(after)]
+        row = next(filter(None, (connection.execute(one).first() for one in steps)), None)
+        if row is None:
+            return
+        after = (row.project, row.endpoint)
+        yield after, row.due
+
+
+def _behind(after: Endpoint) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return and_(_table.project == after[0], _table.endpoint > after[1]), _table.project > after[0]
+
+
+def find_due(
+    connection: Connection, wants: Mapping[Endpoint, Want], now: float
+) -> tuple[dict[Endpoint, list[Telling]], dict[Endpoint, list[int]]]:
+    """
+    What is due at that time, the longest due first, as it would be told; and what of it cannot be read.
+    """
+    rows = {
+        one: connection.execute(
+            select(_table.event, _table.attempts, _table.earlier, _table.begun_at)
+            .where(is_due(one), _table.due <= now)
+            .order_by(_table.due)
+            .limit(want.number)
+        ).all()
+        for one, want in wants.items()
+    }
+    documents = write_documents(connection, sorted({row.event for found in rows.values() for row in found}))
+    due: dict[Endpoint, list[Telling]] = {}
+    unreadable: dict[Endpoint, list[int]] = {}
+    for one, found in rows.items():
+        left = wants[one].octets
+        for row in found:
+            if row.event not in documents:
+                unreadable.setdefault(one, []).append(row.event)
+                continue
+            id_, type_, document = documents[row.event]
+            left -= len(document)
+            if left < 0 and one in due:
+                break
+            telling = Telling(row.event, id_, type_, document, row.attempts, row.earlier, row.begun_at)
+            due.setdefault(one, []).append(telling)
+    return due, unreadable
+
+
+def claim(connection: Connection, wanted: Claim, worker: str) -> Mapping[Endpoint, Sequence[Telling]]:
+    """
+    Make what was found the worker's, as far as nobody else was faster.
+    """
+    taken = {}
+    for one, tellings in wanted.found.items():
+        sequences = [telling.sequence for telling in tellings]
+        # Another worker may have been faster, and an order may have ended it.
+        query = (
+            update(webhook_delivery)
+            .where(is_due(one), _table.due <= wanted.now, _table.event.in_(sequences))
+            .values(owner=worker, due=None)
+            .returning(_table.event, _table.attempts, _table.earlier, _table.begun_at)
+        )
+        got = {row.event: row for row in connection.execute(query)}
+        mine = [_renew(telling, got[telling.sequence]) for telling in tellings if telling.sequence in got]
+        if mine:
+            taken[one] = sorted(mine, key=lambda telling: telling.sequence)
+    for one, events in wanted.unreadable.items():
+        where = and_(is_due(one), _table.event.in_(events))
+        give_up(connection, one, where, "the event cannot be read", wanted.now)
+    return taken
+
+
+def _renew(telling: Telling, row: Any) -> Telling:
+    return evolve(telling, attempts=row.attempts, earlier=row.earlier, begun_at=row.begun_at)
+
+
+def write_told(connection: Connection, items: Sequence[Record], worker: str) -> None:
+    """
+    Record how endpoints took what they were told. That it was delivered counts whoever owns it; that it was not, only
+    from its owner.
+    """
+    keys = [(sequence, one.endpoint[1]) for one in items for sequence in one.due]
+    query = (
+        select(_table.event, _table.endpoint, _table.attempts, _table.owner, _table.state)
+        .where(tuple_(_table.event, _table.endpoint).in_(keys))
+        .order_by(_table.event, _table.endpoint)
+        .with_for_update()
+    )
+    rows = {(row.event, row.endpoint): row for row in connection.execute(query)} if keys else {}
+    attempts: list[Row] = []
+    changed: list[Row] = []
+    for one in items:
+        for sequence, due in one.due.items():
+            row = rows.pop((sequence, one.endpoint[1]), None)
+            mine = row is not None and row.owner == worker
+            if row is None or not (mine or (one.told.is_success and row.state != DELIVERED)):
+                continue
+            number = row.attempts + 1
+            attempts.append(_attempt_row(sequence, one, number))
+            changed.append(_changed_row(sequence, one, number, due))
+    insert_rows(connection, webhook_attempt, attempts)
+    update_rows(connection, webhook_delivery, changed)
+    for one in items:
+        if one.stale:
+            _give_up_stale(connection, one)
+
+
+def _attempt_row(sequence: int, record: Record, number: int) -> Row:
+    told = record.told
+    return {
+        "event": sequence,
+        "endpoint": record.endpoint[1],
+        "number": number,
+        "started_at": told.started_at,
+        "ended_at": told.ended_at,
+        "status": told.status,
+        "text": told.text,
+        "body": told.body,
+    }
+
+
+def _changed_row(sequence: int, record: Record, number: int, due: float | None) -> Row:
+    told = record.told
+    state = DELIVERED if told.is_success else WAITING if due is not None else DEAD
+    return {
+        "event": sequence,
+        "endpoint": record.endpoint[1],
+        "attempts": number,
+        "due": due,
+        "owner": None,
+        "last": told.text or str(told.status),
+        "state": state,
+        "ended_at": None if due is not None else told.ended_at,
+    }
+
+
+def _give_up_stale(connection: Connection, record: Record) -> None:
+    one, told = record.endpoint, record.told
+    # Only the first of what is due is looked at: the oldest is there.
+    query = (
+        select(_table.event, _table.begun_at)
+        .where(is_due(one), _table.due <= told.ended_at)
+        .order_by(_table.due)
+        .limit(STEP)
+    )
+    stale = [row.event for row in connection.execute(query) if row.begun_at < record.stale]
+    if stale:
+        give_up(
+            connection, one, and_(is_due(one), _table.event.in_(stale)), told.text or str(told.status), told.ended_at
+        )
+
+
+def give_up(connection: Connection, endpoint: Endpoint, where: ColumnElement[bool], reason: str, now: float) -> int:
+    """
+    Give up some of what is due: how much.
+    """
+    chosen = select(_table.event).where(where).limit(STEP)
+    change = update(webhook_delivery).where(_of(endpoint), _table.due.is_not(None), _table.event.in_(chosen))
+    return connection.execute(change.values(state=DEAD, due=None, owner=None, last=reason, ended_at=now)).rowcount
+
+
+def disable(connection: Connection, endpoint: Endpoint, reason: str, now: float) -> bool:
+    """
+    Tell an endpoint nothing more; was that news?
+    """
+    known = connection.execute(select(webhook_endpoint.c.disabled_at).where(*_named(endpoint))).first()
+    if known is not None and known.disabled_at is not None:
+        return False
+    row = {"project": endpoint[0], "endpoint": endpoint[1], "disabled_at": now, "reason": reason}
+    insert = make_insert(connection.dialect.name, webhook_endpoint).values(row)
+    connection.execute(
+        insert.on_conflict_do_update(
+            index_elements=["project", "endpoint"], set_={"disabled_at": now, "reason": reason}
+        )
+    )
+    return True
+
+
+def enable(connection: Connection, endpoint: Endpoint) -> bool:
+    """
+    Tell an endpoint again what is to come; was that news?
+    """
+    return bool(connection.execute(delete(webhook_endpoint).where(*_named(endpoint))).rowcount)
+
+
+def _named(endpoint: Endpoint) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return webhook_endpoint.c.project == endpoint[0], webhook_endpoint.c.endpoint == endpoint[1]
+
+
+def free_owned(connection: Connection, living: object, now: float) -> None:
+    """
+    Let what workers owned that are not among C{living} (a query of their ids) be due.
+    """
+    dead = and_(_table.owner.is_not(None), _table.owner.not_in(living))  # type: ignore[arg-type]
+    connection.execute(update(webhook_delivery).where(dead).values(owner=None, due=now))
+
+
+def forget_told(events: object) -> list[Delete]:
+    """
+    What deletes all there is about the telling of events (a query of their sequences).
+    """
+    return [
+        delete(webhook_attempt).where(webhook_attempt.c.event.in_(events)),  # type: ignore[arg-type]
+        delete(webhook_delivery).where(_table.event.in_(events)),  # type: ignore[arg-type]
+    ]
+
+
+def forget_events(connection: Connection, before: float, limit: int) -> int:
+    """
+    Delete events of that time and of no message, whose webhooks are all told; how many.
+    """
+    waits = select(_table.event).where(
+        _table.event == event.c.sequence, (_table.due.is_not(None)) | (_table.owner.is_not(None))
+    )
+    old = select(event.c.sequence).where(event.c.message.is_(None), event.c.at < before, ~waits.exists()).limit(limit)
+    sequences = list(connection.execute(old).scalars())
+    if not sequences:
+        return 0
+    for statement in forget_told(sequences):
+        connection.execute(statement)
+    return connection.execute(delete(event).where(event.c.sequence.in_(sequences))).rowcount
+
+
+def cap_hooks(connection: Connection, latest: float) -> None:
+    """
+    Let nothing be due later than then.
+    """
+    for one, _ in list(find_endpoints(connection, None)):
+        late = update(webhook_delivery).where(is_due(one), _table.due > latest)
+        connection.execute(late.values(due=latest))

@@ -1,0 +1,273 @@
+"""
+One request: where it may go, what it proves, and what of the answer is kept; in memory.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from pathlib import Path
+from random import Random
+
+from attrs import evolve
+from twisted.internet.defer import Deferred
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.trial.unittest import SynchronousTestCase
+
+from lmrelay.config.values import Config, Server, Webhooks
+from lmrelay.events.post import Post
+from lmrelay.events.wire import MAX_BODY
+from lmrelay.interfaces import Told
+from lmrelay.testing.certificates import Authority, Certificate
+from lmrelay.testing.name_server import FakeResolver, Said, Zone
+from tests.events.bench import PUBLIC, Hook
+from tests.outbound.bench import Network
+from tests.queue.doubles import Settings
+
+AUTHORITY = Authority.make()
+NAME = "shop.example"
+CERTIFICATE = AUTHORITY.issue(NAME)
+
+
+class Posting(SynchronousTestCase):
+    def setUp(self) -> None:
+        ca_file = Path(self.mktemp())
+        ca_file.parent.mkdir(parents=True, exist_ok=True)
+        ca_file.write_bytes(AUTHORITY.pem)
+        self.network = Network()
+        config = Config(Path("lmrelay.toml"), Server("relay.example"), webhooks=Webhooks(ca_file=ca_file))
+        self.settings = Settings(config)
+        self.zone = Zone().addresses(NAME, PUBLIC)
+        self.post = Post(
+            self.network, self.network, self.settings, FakeResolver(self.zone), Random(1), self.network.seconds
+        )
+        self.hook = Hook(self.network, lambda _: 200)
+
+    def listen(self, address: str = PUBLIC, certificate: Certificate | None = CERTIFICATE) -> None:
+        site = self.hook.site()
+        if certificate is None:
+            self.network.servers[address] = site
+        else:
+            context = certificate.server_context()
+            self.network.servers[address] = TLSMemoryBIOFactory(context, False, site, clock=self.network)
+
+    def allow(self, *networks: str) -> None:
+        webhooks = evolve(self.settings.config.webhooks, allow_networks=tuple(map(ip_network, networks)))
+        self.settings.config = evolve(self.settings.config, webhooks=webhooks)
+
+    def begin(self, url: str = f"https://{NAME}/x") -> Deferred[Told]:
+        sending = Deferred.fromCoroutine(self.post.send(url, {"X-A": "b"}, b"{}"))
+        # TLS gathers what is written within a turn.
+        self.network.advance(0)
+        self.network.settle()
+        return sending
+
+    def send(self, url: str = f"https://{NAME}/x") -> Told:
+        return self.successResultOf(self.begin(url))
+
+    def refused(self, url: str = f"https://{NAME}/x") -> str:
+        told = self.send(url)
+        self.assertIsNone(told.status)
+        self.assertEqual([], self.hook.got)
+        return told.text
+
+
+class GoodTests(Posting):
+    def test_taken(self) -> None:
+        """
+        Over TLS with the host's own name, from a body of octets; status and answer are told.
+        """
+        self.hook.body = "thänks".encode()
+        self.listen()
+        told = self.send()
+        self.assertEqual((200, "", "thänks"), (told.status, told.text, told.body))
+        self.assertTrue(told.is_success)
+        got = self.hook.got[0]
+        self.assertEqual((b"{}", "b", NAME), (got.body, got.headers["x-a"], got.headers["host"]))
+        self.assertEqual("lmrelay", got.headers["user-agent"])
+        self.assertNotIn("accept-encoding", got.headers)
+
+    def test_pieces(self) -> None:
+        """
+        However small the pieces in which it comes.
+        """
+        self.network.segment = 7
+        self.hook.body = b"ok"
+        self.listen()
+        self.assertEqual((200, "ok"), (lambda told: (told.status, told.body))(self.send()))
+
+    def test_long_answer(self) -> None:
+        """
+        Of a long answer the beginning is kept; it is a success, and its connection is left.
+        """
+        self.hook.body = b"x" * 1_000_000
+        self.listen()
+        told = self.send()
+        self.assertEqual((200, "x" * MAX_BODY), (told.status, told.body))
+        self.network.settle()
+        self.assertTrue(all(wire.client.disconnected for wire in self.network.wires))
+
+    def test_compressed_answer(self) -> None:
+        """
+        Nothing is unpacked.
+        """
+        self.hook.headers["Content-Encoding"] = "gzip"
+        self.hook.body = b"not gzip"
+        self.listen()
+        self.assertEqual((200, "not gzip"), (lambda told: (told.status, told.body))(self.send()))
+
+    def test_kept(self) -> None:
+        """
+        A second request goes over the connection of the first, unless what is allowed has changed.
+        """
+        self.listen()
+        self.send()
+        self.send()
+        self.assertEqual(1, len(self.network.wires))
+        self.allow("10.0.0.0/8")
+        self.send()
+        self.assertEqual(2, len(self.network.wires))
+
+    def test_next_address(self) -> None:
+        """
+        An address where nobody listens is followed by the next.
+        """
+        self.zone.addresses(NAME, "2606:4700::1", PUBLIC)
+        self.listen()
+        self.assertEqual(200, self.send().status)
+
+    def test_login_in_the_url(self) -> None:
+        """
+        User and password in the URL are said as HTTP says them, and nowhere else.
+        """
+        self.listen()
+        self.send(f"https://me:p%40ss@{NAME}/x")
+        self.assertEqual("Basic bWU6cEBzcw==", self.hook.got[0].headers["authorization"])
+        self.assertEqual((NAME, "/x"), (self.hook.got[0].headers["host"], self.hook.got[0].path))
+
+    def test_address_as_host(self) -> None:
+        """
+        A host may be an address, with a certificate for it, or none where the URL says http; localhost is one too.
+        """
+        self.allow("127.0.0.0/8", "::1")
+        for host, address in (("127.0.0.1", "127.0.0.1"), ("[::1]", "::1"), ("localhost", "127.0.0.1")):
+            self.listen(address, None)
+            self.assertEqual(200, self.send(f"http://{host}:8080/").status)
+        self.listen("127.0.0.9", AUTHORITY.issue("127.0.0.9"))
+        self.assertEqual(200, self.send("https://127.0.0.9/").status)
+
+
+class BadTests(Posting):
+    def test_private_addresses(self) -> None:
+        """
+        Nothing is connected to inside, however its address is written, unless it is allowed.
+        """
+        inside = ("127.0.0.1", "10.0.0.1", "192.168.1.1", "169.254.169.254", "::1", "fd00::1", "::ffff:127.0.0.1")
+        self.zone.addresses(NAME, *inside)
+        for address in inside:
+            self.listen(address)
+        self.assertIn("that may be connected to", self.refused())
+        for url in ("http://127.0.0.1/", "http://[::1]/", "http://localhost/", "http://169.254.169.254/latest"):
+            self.assertIn("that may be connected to", self.refused(url))
+        self.assertEqual([], self.network.wires)
+        self.allow("10.0.0.0/8")
+        self.assertEqual(200, self.send().status)
+        self.assertEqual(1, len(self.network.wires))
+
+    def test_rebinding(self) -> None:
+        """
+        What a name leads to is judged for each connection, not once: one that later leads inside is not followed.
+        """
+        self.listen()
+        self.assertEqual(200, self.send().status)
+        self.hook.got.clear()
+        self.network.wires[0].server.loseConnection()
+        self.network.settle()
+        self.zone.addresses(NAME, "127.0.0.1")
+        self.listen("127.0.0.1")
+        self.assertIn("that may be connected to", self.refused())
+
+    def test_names(self) -> None:
+        """
+        A host without an address, or of which the DNS says nothing, is told as such.
+        """
+        self.zone.addresses(NAME)
+        self.assertEqual(f"{NAME} has no address", self.refused())
+        self.zone.fault(NAME, Said(rcode=2))
+        self.assertIn("the DNS gave no answer", self.refused())
+
+    def test_certificates(self) -> None:
+        """
+        A certificate that no known CA vouches for, or of another host, ends it before the request.
+        """
+        for certificate, words in (
+            (AUTHORITY.issue("b.example"), "the certificate is for b.example, not for shop.example"),
+            (Authority.make("another").issue(NAME), "issuer is not known"),
+        ):
+            self.listen(certificate=certificate)
+            self.assertIn(words, self.refused())
+
+    def test_no_authorities(self) -> None:
+        """
+        A file of authorities that is gone is our trouble, told as such.
+        """
+        self.listen()
+        webhooks = evolve(self.settings.config.webhooks, ca_file=Path("/nowhere/ca.pem"))
+        self.settings.config = evolve(self.settings.config, webhooks=webhooks)
+        self.assertIn("the certificate authorities cannot be read", self.refused())
+
+    def test_nobody_listens(self) -> None:
+        """
+        Neither there nor at another address.
+        """
+        self.assertIn(f"{NAME} [{PUBLIC}]: Connection was refused", self.refused())
+
+    def test_silence(self) -> None:
+        """
+        Without an answer it is over after the timeout, connecting included, and the connection is gone.
+        """
+        self.hook.say = lambda _: None
+        self.listen()
+        sending = self.begin()
+        self.network.pass_time(29)
+        self.assertNoResult(sending)
+        self.network.pass_time(2)
+        self.assertEqual((None, "no answer within 30 s"), (lambda t: (t.status, t.text))(self.successResultOf(sending)))
+        self.assertTrue(all(wire.client.disconnected for wire in self.network.wires))
+        self.network.servers[PUBLIC] = None
+        self.zone.addresses(NAME, PUBLIC, "8.8.4.4", "1.1.1.1")
+        self.network.servers["8.8.4.4"] = self.network.servers["1.1.1.1"] = None
+        sending = self.begin()
+        self.network.pass_time(31)
+        self.assertIn("no answer within 30 s", self.successResultOf(sending).text)
+
+    def test_body_that_does_not_end(self) -> None:
+        """
+        A status that came in time counts, however its body goes on.
+        """
+
+        class Slow(Hook):
+            def render_POST(self, request):  # type: ignore[no-untyped-def]
+                Hook.render_POST(self, request)
+                request.write(b"so ")
+                return 1
+
+        self.hook = Slow(self.network, lambda _: None)
+        self.listen()
+        sending = self.begin()
+        self.network.pass_time(6)
+        told = self.successResultOf(sending)
+        self.assertEqual((200, "so "), (told.status, told.body))
+        self.network.settle()
+        self.assertTrue(all(wire.client.disconnected for wire in self.network.wires))
+
+    def test_cancelled(self) -> None:
+        """
+        Broken off, it tells nothing and leaves no connection.
+        """
+        self.hook.say = lambda _: None
+        self.listen()
+        sending = self.begin()
+        sending.cancel()
+        self.network.settle()
+        self.failureResultOf(sending)
+        self.assertTrue(all(wire.client.disconnected for wire in self.network.wires))

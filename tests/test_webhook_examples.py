@@ -1,0 +1,104 @@
+"""
+The verifiers of docs/webhooks.md, taken from the document and run, and its events.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lmrelay.events.request import sign
+from tests.events.schema import SCHEMA, complaints
+
+DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "webhooks.md"
+SECRET, OLD = "whsec_0123456789", "whsec_of_yesterday"
+AT = 1_700_000_000
+BODY = '{"subject":"Grüße"}'
+GOOD = (
+    (SECRET, sign([SECRET], AT, BODY.encode()), BODY),
+    (SECRET, sign([SECRET, OLD], AT, BODY.encode()), BODY),
+    (OLD, sign([SECRET, OLD], AT, BODY.encode()), BODY),
+    (SECRET, sign([SECRET], AT - 290, BODY.encode()), BODY),
+)
+BAD = (
+    (OLD, sign([SECRET], AT, BODY.encode()), BODY),
+    (SECRET, sign([SECRET], AT, BODY.encode()), BODY + " "),
+    (SECRET, sign([SECRET], AT, BODY.encode()).replace(f"t={AT}", f"t={AT + 1}"), BODY),
+    (SECRET, sign([SECRET], AT - 310, BODY.encode()), BODY),
+    (SECRET, sign([SECRET], AT, BODY.encode())[:-1], BODY),
+    (SECRET, f"t={AT}", BODY),
+    (SECRET, f"t={AT},v1=", BODY),
+    (SECRET, "", BODY),
+    (SECRET, sign([SECRET], AT, BODY.encode()).partition(",")[2], BODY),
+)
+EXPECTED = [True] * len(GOOD) + [False] * len(BAD)
+
+
+def example(language: str) -> str:
+    """
+    The code of that language in the document.
+    """
+    found = re.search(rf"```{language}\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    if found is None:
+        raise AssertionError(f"the document has no example in {language}")
+    return found[1]
+
+
+def test_python() -> None:
+    """
+    The verifier in Python takes what is signed, and nothing that was tampered with or is old.
+    """
+    names: dict[str, Any] = {}
+    exec(example("python"), names)
+    found = [names["check"](secret, said, body.encode(), AT) for secret, said, body in (*GOOD, *BAD)]
+    assert EXPECTED == found
+
+
+@pytest.mark.parametrize(
+    ("language", "program", "call"),
+    [
+        ("javascript", ("node", "-e"), "console.log(JSON.stringify(%s.map(([s, h, b]) => check(s, h, b, %d))))"),
+        ("php", ("php", "-r"), "echo json_encode(array_map(fn($c) => check($c[0], $c[1], $c[2], %2$d), %1$s));"),
+    ],
+)
+def test_others(language: str, program: tuple[str, str], call: str) -> None:
+    """
+    So do those in Node and PHP.
+    """
+    if shutil.which(program[0]) is None:
+        pytest.skip(f"{program[0]} is not installed")
+    cases = json.dumps([*GOOD, *BAD], ensure_ascii=False)
+    call = call.replace("%1$s", cases).replace("%2$d", str(AT)) if language == "php" else call % (cases, AT)
+    done = subprocess.run(
+        [*program, f"{example(language)}\n{call}"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "" == done.stderr
+    assert EXPECTED == json.loads(done.stdout)
+
+
+def test_event() -> None:
+    """
+    The event that is shown is one, and all kinds are told of.
+    """
+    assert [] == complaints(json.loads(example("json")))
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert [] == [kind for kind in SCHEMA["properties"]["event"]["enum"] if f"`{kind}`" not in text]
+
+
+def test_commands() -> None:
+    """
+    The commands that are shown are there, with their options.
+    """
+    from lmrelay.cli.webhooks import webhooks
+
+    shown = re.findall(r"lmrelay webhooks (\w+)([^#`\n]*)", DOCUMENT.read_text(encoding="utf-8"))
+    for verb, rest in shown:
+        options = {name for one in webhooks.commands[verb].params for name in one.opts}
+        assert set(re.findall(r"--[\w-]+", rest)) <= options, (verb, rest)
+    assert set(webhooks.commands) - {verb for verb, _ in shown} <= {"disable", "remove"}
