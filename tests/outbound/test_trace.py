@@ -55,7 +55,7 @@ def test_plain_delivery() -> None:
         ["kept", None, "7"],
         ["mail", 40, "250"],
         ["rcpt", 0, "250"],
-        ["content", 20],
+        ["content", 10],
         ["end_of_data", 40, "250"],
     ] == (told(trace))
     assert len(trace.render(0)) < 150
