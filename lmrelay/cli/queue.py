@@ -272,7 +272,7 @@ def find_message(desk: Desk, beginning: str) -> str:
 
 TIMES = frozenset(
     {"received", "next_attempt", "oldest", "started", "ended", "since", "lowered_at", "suspended_at", "seen_at"}
-    | {"changed_at"}
+    | {"changed_at", "at", "expires", "held", "disabled_at"}
 )
 
 
@@ -284,7 +284,8 @@ def with_iso_times(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_iso_times(key: str, value: Any) -> Any:
-    if key in TIMES:
+    # Metadata is the application's own: a key of it may have any name, and its values are texts.
+    if key in TIMES and not isinstance(value, str):
         return iso_time(value)
     if isinstance(value, Mapping):
         return with_iso_times(value)
