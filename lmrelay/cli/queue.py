@@ -33,8 +33,15 @@ def _age(_context: click.Context, _parameter: click.Parameter, text: str | None)
     """
     A time span on the command line (C{90}, C{5m}, C{2h}, C{3d}) in seconds.
     """
-    if text is None:
-        return None
+    return None if text is None else parse_age(text)
+
+
+def parse_age(text: str) -> float:
+    """
+    The same of a text.
+
+    @raise click.BadParameter: it is none
+    """
     match = _AGE.fullmatch(text.strip().lower())
     if match is None:
         raise click.BadParameter(f"{text!r} is no age; write 90, 5m, 2h or 3d")

@@ -40,12 +40,12 @@ def tell_steps(steps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """
     for one in steps:
         name, text = one["step"], one["text"]
-        yield f"{_took(one['seconds']):>8}  {_TITLES.get(name, name):{WIDTH}}  {_say(name, text)}".rstrip()
+        yield f"{_took(one['seconds']):>8}  {_TITLES.get(name, name):{WIDTH}}  {_say(name, text, one['seconds'] is None)}".rstrip()
 
 
-def _say(name: str, text: str) -> str:
+def _say(name: str, text: str, untimed: bool) -> str:
     if name == "mx":
-        return tell_hosts(text)
+        return tell_hosts(text) + (", known from before" if untimed else "")
     if name == "kept":
         return f"kept open from mail before, this is message {text} on it"
     if name == "left out":

@@ -18,7 +18,10 @@ __all__ = ["FINAL", "particulars", "tell", "why_it_waits"]
 
 Story = Mapping[str, Any]
 
-INDENT = 4
+INDENT = 26
+"""
+Of the steps of an attempt: under its time.
+"""
 
 SHOWN = 120
 """
@@ -85,7 +88,7 @@ def _sender(story: Story) -> str:
 
 
 def _client(client: Mapping[str, str]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in client.items() if value)
+    return ", ".join(f"{'EHLO' if key == 'helo' else key} {value}" for key, value in client.items() if value)
 
 
 def _tell_recipient(story: Story, recipient: Story, now: float) -> Iterator[str]:
@@ -98,7 +101,7 @@ def _tell_recipient(story: Story, recipient: Story, now: float) -> Iterator[str]
         yield f"  {attempt['started']}  attempt {number}: {_attempt(attempt)}"
         yield f"  {'':{len(attempt['started'])}}    {_outcome(attempt)}"
         for line in tell_steps(attempt.get("steps") or ()):
-            yield f"  {'':{INDENT}}{line}"
+            yield f"{'':{INDENT}}{line}"
     for returned in recipient.get("returned") or ():
         yield f"  {returned['received']}  came back: {_returned(returned)}"
     workers = story.get("workers", 1)
@@ -133,7 +136,8 @@ def _protection(attempt: Story) -> str:
 
 def _outcome(attempt: Story) -> str:
     words = attempt.get("reply") or f"{attempt.get('status') or ''} {attempt.get('text') or ''}".strip()
-    extra = attempt.get("text") or ""
+    # The words come first; what is said of them need not have them again.
+    extra = (attempt.get("text") or "").removeprefix(f"the server said {words} ")
     reason = f" ({extra})" if attempt.get("reply") and extra and extra not in words else ""
     return f"{attempt['outcome']}: {words}{reason}"
 
