@@ -23,7 +23,18 @@ from lmrelay.queue.keys import cap_keys, forget_keys
 from lmrelay.queue.policies import forget_policies
 from lmrelay.queue.quotas import cap_counts, forget_counts
 from lmrelay.queue.schedule import latest_retry
-from lmrelay.queue.schema import attempt, bounce, chunk, command, event, is_open, message, recipient, webhook_delivery
+from lmrelay.queue.schema import (
+    attempt,
+    bounce,
+    chunk,
+    command,
+    event,
+    is_open,
+    message,
+    recipient,
+    webhook_attempt,
+    webhook_delivery,
+)
 from lmrelay.queue.sites import forget_sites
 from lmrelay.queue.store import explain
 from lmrelay.queue.writer import IWriter
@@ -37,7 +48,7 @@ Messages forgotten in one transaction, at most.
 
 STEP_RECIPIENTS = 2000
 """
-Recipients forgotten in one transaction, but for the last message's.
+Recipients, and tries to tell endpoints, forgotten in one transaction, but for the last message's.
 """
 
 STEP_EXPIRED = 2000
@@ -82,7 +93,9 @@ def find_over(connection: Connection, before: float, after: Place) -> tuple[list
     told = event.join(webhook_delivery, webhook_delivery.c.event == event.c.sequence)
     waits = or_(webhook_delivery.c.due.is_not(None), webhook_delivery.c.owner.is_not(None))
     untold = select(event.c.sequence).select_from(told).where(event.c.message == message.c.id, waits).exists()
-    number = select(func.count()).where(mine).scalar_subquery()
+    tries = func.coalesce(func.sum(webhook_delivery.c.attempts), 0)
+    tellings = select(tries).select_from(told).where(event.c.message == message.c.id).scalar_subquery()
+    number = select(func.count()).where(mine).scalar_subquery() + tellings
     place = (message.c.received_at, message.c.id)
     query = (
         select(*place, number.label("recipients"))
@@ -108,10 +121,42 @@ def forget_messages(connection: Connection, items: Sequence[Sequence[str]]) -> l
     ids = [id_ for one in items for id_ in one]
     events = select(event.c.sequence).where(event.c.message.in_(ids))
     bodies = select(message.c.body).where(message.c.id.in_(ids))
-    connection.execute(delete(webhook_delivery).where(webhook_delivery.c.event.in_(events)))
+    for told in (webhook_attempt.c.event, webhook_delivery.c.event):
+        connection.execute(delete(told.table).where(told.in_(events)))
     connection.execute(delete(chunk).where(chunk.c.body.in_(bodies)))
     for column in (event.c.message, bounce.c.message, attempt.c.message, recipient.c.message, message.c.id):
         connection.execute(delete(column.table).where(column.in_(ids)))
+    return [None] * len(items)
+
+
+def find_old_events(connection: Connection, before: float, after: int) -> tuple[list[int], int | None]:
+    """
+    Events of no message (a suppression's, a test's) from before C{before}, and where to go on; None: that is all.
+
+    Those whose webhooks are not all told yet do not count. They are few, and their sequence is their order.
+    """
+    waits = or_(webhook_delivery.c.due.is_not(None), webhook_delivery.c.owner.is_not(None))
+    untold = select(webhook_delivery.c.event).where(webhook_delivery.c.event == event.c.sequence, waits).exists()
+    query = (
+        select(event.c.sequence, event.c.at, untold.label("untold"))
+        .where(event.c.message.is_(None), event.c.sequence > after)
+        .order_by(event.c.sequence)
+        .limit(STEP)
+    )
+    rows = connection.execute(query).all()
+    found = [row.sequence for row in rows if row.at < before and not row.untold]
+    # What is younger is followed by what is younger still.
+    through = len(rows) < STEP or any(row.at >= before for row in rows)
+    return found, None if through else rows[-1].sequence
+
+
+def forget_events(connection: Connection, items: Sequence[Sequence[int]]) -> list[None]:
+    """
+    Delete events, and how endpoints were told of them.
+    """
+    sequences = [sequence for one in items for sequence in one]
+    for column in (webhook_attempt.c.event, webhook_delivery.c.event, event.c.sequence):
+        connection.execute(delete(column.table).where(column.in_(sequences)))
     return [None] * len(items)
 
 
@@ -231,6 +276,15 @@ class Upkeep:
                 await self._sleep(BREATH)
         if forgotten:
             log.info("old messages forgotten", messages=forgotten)
+        await self._forget_events(before)
+
+    async def _forget_events(self, before: float) -> None:
+        after: int | None = 0
+        while after is not None and self._may_forget():
+            sequences, after = await self._reader.run(partial(find_old_events, before=before, after=after))
+            if sequences:
+                await self._writer.submit(forget_events, sequences)
+                await self._sleep(BREATH)
 
 
 @define(eq=False)
