@@ -106,7 +106,8 @@ def _of_recipient(search: Search, open_: bool) -> list[ColumnElement[bool]]:
     if search.recipients:
         exact = [one.lower() for one in search.recipients if not one.startswith("@")]
         domains = [_domain(one[1:]) for one in search.recipients if one.startswith("@")]
-        found.append(or_(func.lower(recipient.c.address).in_(exact), recipient.c.domain.in_(domains)))
+        ways = ((func.lower(recipient.c.address), exact), (recipient.c.domain, domains))
+        found.append(or_(*(column.in_(values) for column, values in ways if values)))
     return found
 
 
