@@ -28,9 +28,9 @@ class Desk(Protocol):
         C{subject}, C{size}, C{received}, C{recipient}, C{domain}, C{state}, C{attempts}, C{next_attempt}, C{last}.
         """
 
-    def messages(self, search: Search, limit: int, most: int) -> Listing:
+    def messages(self, search: Search, limit: int, seconds: float) -> Listing:
         """
-        At most C{limit} messages of all that are kept, the newest first; no more than C{most} are looked at.
+        At most C{limit} messages of all that are kept, the newest first; looked for so many seconds at most.
 
         A record: C{message}, C{received}, C{project}, C{route}, C{kind}, C{notification}, C{redact}, C{reverse_path}
         (None for C{<>}), C{sender}, C{to}, C{subject}, C{message_id}, C{size}, C{tags}, C{recipient} (the first),

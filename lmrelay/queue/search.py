@@ -2,8 +2,9 @@
 A search over all messages that are kept, the newest first.
 
 No index leads from an address, a tag or a subject to its messages: each would have to be written with every message,
-and a search is rare. So they are read, a window of them at a time, each window in a short transaction of its own;
-what recipients say of themselves (project, address, state) is asked of their rows alone, which are small.
+and a search is rare. So they are read, a window of them at a time, each window in a short transaction of its own,
+until enough are found or the time is over; what recipients say of themselves (project, address, state) is asked of
+their rows alone, which are small.
 """
 
 from __future__ import annotations
@@ -26,12 +27,7 @@ from lmrelay.queue.selection import has_tag, joined
 
 WINDOW = 20_000
 """
-Rows of one window: some hundredths of a second.
-"""
-
-MOST = 1_000_000
-"""
-Rows that a search looks at, if nobody says otherwise: some seconds.
+Rows of one window: some hundredths of a second, or a second where they have to come from a slow disk.
 """
 
 Record = dict[str, Any]
@@ -45,12 +41,11 @@ Behind every id.
 @frozen
 class Window:
     """
-    Messages from C{first} to before C{before}, by id. C{rows}: so many were counted; C{is_last}: none are before.
+    Messages from C{first} to before C{before}, by id. C{is_last}: none are before.
     """
 
     first: str
     before: str
-    rows: int
     is_last: bool
 
 
@@ -69,7 +64,7 @@ def find_window(connection: Connection, search: Search, before: str, rows: int =
     start = "" if search.since is None else first_id(search.since)
     query = select(ids).where(ids < before, ids >= start).order_by(ids.desc()).offset(rows - 1).limit(1)
     first = connection.execute(query.where(is_open) if open_ else query).scalar()
-    return Window(first or start, before, rows, first is None)
+    return Window(first or start, before, first is None)
 
 
 def _walks(search: Search) -> tuple[Column[str], bool]:
