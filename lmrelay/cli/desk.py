@@ -53,7 +53,7 @@ class Desk(Protocol):
         C{notification}, C{token}, C{client} (mapping), C{reverse_path} (None for C{<>}), C{sender}, C{to}, C{subject},
         C{message_id}, C{size}, C{tags}, C{metadata}, C{software} (the client's, as its header says), C{redact},
         C{sandbox}, C{return_path}, C{require_tls}, C{workers} (how many live), C{recipients}, and C{events} (see
-        L{lmrelay.queue.tellings.list_events}).
+        L{lmrelay.queue.chronicle.list_events}).
 
         A recipient: C{number}, C{address}, C{state}, C{next_attempt}, C{ended} (None while it is open), C{attempts},
         C{returned}, C{in_flight}: a living worker owns it, C{held}: since when, C{extended}: so many seconds later it

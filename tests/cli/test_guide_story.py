@@ -84,7 +84,8 @@ STORY: dict[str, Any] = {
             "recipient": None,
             "deliveries": [
                 {"endpoint": "shop", "state": "delivered", "ended": "2026-11-21T12:54:31.402Z", "attempts": 1,
-                 "last": "", "tries": [{"number": 1, "started": "2026-11-21T12:54:31.350Z", "seconds": 0.052, "status": 200}]}
+                 "last": "",
+                 "tries": [{"number": 1, "started": "2026-11-21T12:54:31.350Z", "seconds": 0.052, "status": 200}]}
             ],
         }
     ],
