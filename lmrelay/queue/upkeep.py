@@ -130,37 +130,6 @@ def forget_messages(connection: Connection, items: Sequence[Sequence[str]]) -> l
     return [None] * len(items)
 
 
-def find_old_events(connection: Connection, before: float, after: int) -> tuple[list[int], int | None]:
-    """
-    Events of no message (a suppression's, a test's) from before C{before}, and where to go on; None: that is all.
-
-    Those whose webhooks are not all told yet do not count. They are few, and their sequence is their order.
-    """
-    waits = or_(webhook_delivery.c.due.is_not(None), webhook_delivery.c.owner.is_not(None))
-    untold = select(webhook_delivery.c.event).where(webhook_delivery.c.event == event.c.sequence, waits).exists()
-    query = (
-        select(event.c.sequence, event.c.at, untold.label("untold"))
-        .where(event.c.message.is_(None), event.c.sequence > after)
-        .order_by(event.c.sequence)
-        .limit(STEP)
-    )
-    rows = connection.execute(query).all()
-    found = [row.sequence for row in rows if row.at < before and not row.untold]
-    # What is younger is followed by what is younger still.
-    through = len(rows) < STEP or any(row.at >= before for row in rows)
-    return found, None if through else rows[-1].sequence
-
-
-def forget_events(connection: Connection, items: Sequence[Sequence[int]]) -> list[None]:
-    """
-    Delete events, and how endpoints were told of them.
-    """
-    sequences = [sequence for one in items for sequence in one]
-    for column in (webhook_attempt.c.event, webhook_delivery.c.event, event.c.sequence):
-        connection.execute(delete(column.table).where(column.in_(sequences)))
-    return [None] * len(items)
-
-
 def forget_expired(connection: Connection, items: Sequence[float]) -> list[bool]:
     """
     Delete, as of that time, orders long carried out, keys, counts and policies that mean nothing any more, and sites of
@@ -277,15 +246,6 @@ class Upkeep:
                 await self._sleep(BREATH)
         if forgotten:
             log.info("old messages forgotten", messages=forgotten)
-        await self._forget_events(before)
-
-    async def _forget_events(self, before: float) -> None:
-        after: int | None = 0
-        while after is not None and self._may_forget():
-            sequences, after = await self._reader.run(partial(find_old_events, before=before, after=after))
-            if sequences:
-                await self._writer.submit(forget_events, sequences)
-                await self._sleep(BREATH)
 
 
 @define(eq=False)

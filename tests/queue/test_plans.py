@@ -130,8 +130,6 @@ STATEMENTS: dict[str, Callable[[Connection], object]] = {
         for verb in Verb
     },
     "over": lambda connection: upkeep.find_over(connection, NOW + 1, (0.0, "")),
-    "old events": lambda connection: upkeep.find_old_events(connection, NOW, 0),
-    "forget events": lambda connection: upkeep.forget_events(connection, [[1, 2]]),
     "old keys": lambda connection: forget_keys(connection, NOW, 10),
     "early keys": lambda connection: cap_keys(connection, NOW),
     "old counts": lambda connection: forget_counts(connection, NOW, 10),

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
@@ -18,7 +17,6 @@ from twisted.python.failure import Failure
 from lmrelay.config.values import DAY, Config
 from lmrelay.queue.contents import InlineReader
 from lmrelay.queue.orders import Verb
-from lmrelay.queue.rows import event_row
 from lmrelay.queue.schema import (
     DELETED,
     DELIVERED,
@@ -184,25 +182,6 @@ def tell(connection: Connection, sequence: int, due: float | None, tries: int = 
     connection.execute(insert(webhook_delivery), [told])
     made = {**of, "started_at": OLD, "ended_at": OLD, "text": "", "body": "", "status": 500}
     connection.execute(insert(webhook_attempt), [{**made, "number": number} for number in range(1, tries + 1)])
-
-
-def test_events_of_no_message(config: Config) -> None:
-    """
-    They go by their age, in small steps, but not before their endpoints were told.
-    """
-    random = Random(1)
-    old = [event_row(random.randbytes, "suppression.added", OLD, ("acme", ""), ("", None)) for _ in range(STEP + 5)]
-    new = event_row(random.randbytes, "webhook.test", NOW - DAY, ("acme", ""), ("", None))
-    with writing(config) as connection:
-        connection.execute(insert(event), [{**row, "message": None} for row in (*old, new)])
-        sequences = sorted(connection.execute(select(event.c.sequence)).scalars())
-        tell(connection, sequences[0], due=NOW + 60)
-        tell(connection, sequences[1], due=None)
-    steps = [one for one in keep_up(config) if isinstance(one, list)]
-    assert [sequences[0], sequences[-1]] == left(config, event.c.sequence)
-    assert [sequences[0]] == left(config, webhook_delivery.c.event)
-    assert [sequences[0]] * 2 == left(config, webhook_attempt.c.event)
-    assert [STEP - 1, 5] == list(map(len, steps))
 
 
 def test_tries_count(config: Config) -> None:
