@@ -18,12 +18,12 @@ from attrs import frozen
 from sqlalchemy import Column, ColumnElement, Connection, Select, and_, func, or_, select
 
 from lmrelay.errors import SyntaxRefused
-from lmrelay.ids import ID_LENGTH, first_id
+from lmrelay.ids import first_id
 from lmrelay.mail.address import ascii_domain
 from lmrelay.queue.orders import Search
 from lmrelay.queue.rows import dump
 from lmrelay.queue.schema import OPEN, is_open, message, recipient
-from lmrelay.queue.selection import has_tag, joined
+from lmrelay.queue.selection import EVERYTHING, has_tag, joined
 
 WINDOW = 20_000
 """
@@ -31,11 +31,6 @@ Rows of one window: some hundredths of a second, or a second where they have to 
 """
 
 Record = dict[str, Any]
-
-LAST = "~" * ID_LENGTH
-"""
-Behind every id.
-"""
 
 
 @frozen
@@ -53,7 +48,7 @@ def end_of(search: Search) -> str:
     """
     Where a search begins, going back: before this id.
     """
-    return LAST if search.until is None else first_id(search.until)
+    return EVERYTHING[1] if search.until is None else first_id(search.until)
 
 
 def find_window(connection: Connection, search: Search, before: str, rows: int = WINDOW) -> Window:
@@ -99,10 +94,7 @@ def _of_recipient(search: Search, open_: bool) -> list[ColumnElement[bool]]:
     if search.projects:
         found.append(recipient.c.project.in_(search.projects))
     if search.recipients:
-        exact = [one.lower() for one in search.recipients if not one.startswith("@")]
-        domains = [_domain(one[1:]) for one in search.recipients if one.startswith("@")]
-        ways = ((func.lower(recipient.c.address), exact), (recipient.c.domain, domains))
-        found.append(or_(*(column.in_(values) for column, values in ways if values)))
+        found.append(or_(*(_is_to(one) for one in search.recipients)))
     return found
 
 
@@ -125,6 +117,17 @@ def _of_message(search: Search) -> list[ColumnElement[bool]]:
     if search.subject:
         found.append(func.lower(message.c.subject).contains(search.subject.lower(), autoescape=True))
     return found
+
+
+def _is_to(wanted: str) -> ColumnElement[bool]:
+    local, _, domain = wanted.rpartition("@")
+    there = recipient.c.domain == _domain(domain)
+    # The domain may stand in the address in either of its spellings.
+    return (
+        and_(there, func.lower(recipient.c.address).startswith(f"{local.lower()}@", autoescape=True))
+        if local
+        else there
+    )
 
 
 def _is_from(sender: str) -> ColumnElement[bool]:

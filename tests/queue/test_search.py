@@ -64,6 +64,9 @@ def ids(config: Config) -> list[str]:
         ({"recipients": ("@c.example",)}, [1]),
         ({"recipients": ("@müller.example",)}, [3]),
         ({"recipients": ("%@a.example",)}, []),
+        ({"recipients": ("@a.example", "B@B.example")}, [2, 1, 0]),
+        ({"recipients": ("E@Müller.example",)}, [3]),
+        ({"recipients": ("e@xn--mller-kva.example", "nonsense")}, [3]),
         ({"recipients": ("a@a.example",), "projects": ("acme",)}, [0]),
         ({"recipients": ("a@a.example",), "tags": ("x",)}, [0]),
         ({"senders": ("S@acme.example",)}, [3, 2, 0]),
@@ -157,7 +160,7 @@ def test_windows(config: Config, ids: list[str], rows: int) -> None:
     However it is cut into windows, each message is found once, in order.
     """
     for fields in ({}, {"recipients": ("@a.example", "@b.example", "@c.example", "@xn--mller-kva.example")}):
-        wanted, before, found, last = Search(**fields), "~", [], False  # type: ignore[arg-type]
+        wanted, before, found, last = Search(**fields), "z" * 26, [], False  # type: ignore[arg-type]
         with writing(config) as connection:
             while not last:
                 window = find_window(connection, wanted, before, rows)
