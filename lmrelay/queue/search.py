@@ -2,9 +2,9 @@
 A search over all messages that are kept, the newest first.
 
 No index leads from an address, a tag or a subject to its messages: each would have to be written with every message
-(one of Message-IDs makes storing it half as dear again), and a search is rare. So they are read, a window of them at a time, each window in a short transaction of its own,
-until enough are found or the time is over; what recipients say of themselves (project, address, state) is asked of
-their rows alone, which are small.
+(one of Message-IDs makes storing it half as dear again), and a search is rare. So they are read, a window of them at a
+time, each window in a short transaction of its own, until enough are found or the time is over; what recipients say of
+themselves (project, address, state) is asked of their rows alone, which are small.
 """
 
 from __future__ import annotations
