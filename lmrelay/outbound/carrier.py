@@ -153,8 +153,7 @@ class Carrier:
             self._end_all(trip, OURS)
 
     def _end_all(self, trip: Trip, outcome: Delayed) -> None:
-        attempt = Attempt(trip.walk.started_at, self.wall(), outcome)
-        self.office.settle(trip.walk, dict.fromkeys(trip.walk.left, attempt), trip.site.name)
+        self.office.settle(trip.walk, trip.walk.end_all(self.wall(), outcome), trip.site.name)
 
     async def _walk(self, trip: Trip) -> None:
         own = await self._make_own(trip.work)

@@ -165,6 +165,13 @@ class Walk:
             ended[number] = evolve(attempt, ended_at=now, trace=self.trace.render(number))
         return ended
 
+    def end_all(self, now: float, outcome: Delayed) -> dict[int, Attempt]:
+        """
+        It ends like this for all that are left, whatever was done.
+        """
+        attempt = Attempt(self.started_at, now, outcome)
+        return {number: evolve(attempt, trace=self.trace.render(number)) for number in self.left}
+
     def _no_address(self, nowhere: Failed) -> Outcome:
         if self._trouble is not None:
             return self._trouble

@@ -15,10 +15,13 @@ from hypothesis import strategies as st
 from lmrelay.interfaces import Leased, LeasedRecipient
 from lmrelay.mail.address import Address
 from lmrelay.mail.envelope import Recipient
-from lmrelay.mail.outcome import Delivered, Failed, Fault
+from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault
+from lmrelay.outbound.route import Addresses
+from lmrelay.outbound.sites import Held
 from lmrelay.outbound.steps import Step
 from lmrelay.outbound.trace import LIMIT, Heard, Trace, join, listen, step
 from lmrelay.outbound.verdicts import Cause, Reach, Trouble, Verdict
+from lmrelay.outbound.walk import Walk
 from lmrelay.smtp.reply import reply
 from lmrelay.testing.scripted_mx import EXTENSIONS, SILENCE, say
 from tests.outbound.doubles import leased
@@ -122,6 +125,36 @@ def test_time_never_runs_back(seconds: float | None) -> None:
     A duration is none, or not below zero.
     """
     assert json.loads(step("connect", seconds))[1] in (None, 0)
+
+
+def test_our_own_fault() -> None:
+    """
+    What was done until something of ours broke is told too.
+    """
+    message = leased("m1", 0, 1)
+    walk = Walk.begin(5.0, {one.number: Held(message, one, asked=0.02) for one in message.recipients}, "mx.b.example")
+    walk.look(Addresses(("192.0.2.1", "2001:db8::1")), "mx.b.example", 0.003)
+    ended = walk.end_all(6.0, Delayed("4.3.0", "the relay had an internal error", Fault.OURS))
+    steps = [["mx", 20000, "mx.b.example"], ["addresses", 3000, "mx.b.example: 192.0.2.1, 2001:db8::1"]]
+    assert {0: steps, 1: steps} == {number: json.loads(made.trace) for number, made in ended.items()}
+    assert [(5.0, 6.0)] * 2 == [(made.started_at, made.ended_at) for made in ended.values()]
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (Addresses(), "none"),
+        (Addresses(barred=True), "none that may be connected to"),
+        (Delayed("4.4.3", "the DNS gave no answer: timeout", Fault.DNS), "the DNS gave no answer: timeout"),
+    ],
+)
+def test_no_address(found: Addresses | Delayed, words: str) -> None:
+    """
+    A host without an address to use is told with the reason.
+    """
+    walk = Walk.begin(5.0, {}, "mx.b.example")
+    walk.look(found, "mx.b.example", 0.001)
+    assert ["addresses", 1000, f"mx.b.example: {words}"] == json.loads(walk.trace.render(0))[-1]
 
 
 class OnTheWire(Ladder):
