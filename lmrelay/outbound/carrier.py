@@ -146,7 +146,7 @@ class Carrier:
         Make the transaction, whatever happens: of every recipient one outcome is settled, or it
         goes back to the queue, or waits at the site again.
         """
-        trip = Trip(queue, work, Walk(self.wall(), dict(work.held)), _load(work))
+        trip = Trip(queue, work, Walk.begin(self.wall(), work.held, queue.hosts), _load(work))
         try:
             await self._walk(trip)
         except Exception:  # noqa: BLE001 - our own fault, logged; it delays mail
@@ -154,8 +154,7 @@ class Carrier:
             self._end_all(trip, OURS)
 
     def _end_all(self, trip: Trip, outcome: Delayed) -> None:
-        attempt = Attempt(trip.walk.started_at, self.wall(), outcome)
-        self.office.settle(trip.walk, dict.fromkeys(trip.walk.left, attempt), trip.site.name)
+        self.office.settle(trip.walk, trip.walk.end_all(self.wall(), outcome), trip.site.name)
 
     async def _walk(self, trip: Trip) -> None:
         own = await self._make_own(trip.work)
@@ -258,10 +257,11 @@ class Carrier:
         found: Addresses | Delayed = Addresses()
         demand = trip.load.demand_of(host)
         if demand.barred is None:
-            ipv6_last = self.reactor.seconds() < self._ipv6_last_until
-            found = await self.router.find_addresses(host, delivery.allow_networks, whose, ipv6_last=ipv6_last)
+            began = self.reactor.seconds()
+            last = began < self._ipv6_last_until
+            found = await self.router.find_addresses(host, delivery.allow_networks, whose, ipv6_last=last)
             found = trip.work.terms.egress.narrow(found)
-            walk.look(found)
+            walk.look(found, host, self.reactor.seconds() - began)
         addresses = found.addresses if isinstance(found, Addresses) else ()
         if isinstance(found, Addresses) and addresses and demand.starttls and not trip.load.terms.tls_optional:
             demand = trip.load.demand_of(host, await self.dane.find(trip.site, host, found, delivery.port, whose))
@@ -337,6 +337,7 @@ class Carrier:
         finally:
             most = 0 if self.draining else trip.queue.limits.messages_per_connection
             self.pool.put(connection, trip.site, trip.work.terms.egress, most)
+        walk.hear(verdicts, connection, leased)
         if any(verdict.stale for verdict in verdicts.values()):
             return True
         slower = next((verdict.outcome for verdict in verdicts.values() if verdict.slow_down), None)

@@ -22,14 +22,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from lmrelay.config.values import Config
 from lmrelay.errors import StoreError
-from lmrelay.ids import make_id
+from lmrelay.ids import make_id, read_time
 from lmrelay.interfaces import RecipientKey
 from lmrelay.queue import sites, stories
 from lmrelay.queue.changes import APPLIES_TO, Order, Slice, find_order, find_slice, take_back, write_order, write_slices
 from lmrelay.queue.hook_desk import HookDesk
 from lmrelay.queue.leases import find_living, free_dead
-from lmrelay.queue.orders import Change, Selector, SiteVerb, Verb
+from lmrelay.queue.orders import Change, Listing, Search, Selector, SiteVerb, Verb
 from lmrelay.queue.schema import recipient
+from lmrelay.queue.search import WINDOW, end_of, find_messages, find_window
 from lmrelay.queue.selection import conditions, joined, within_ranges
 from lmrelay.queue.store import check_version, explain, find_url, make_engine, make_reading_engine
 from lmrelay.queue.token_use import read_uses
@@ -96,6 +97,24 @@ class Desk:
             if len(records) < page:
                 return
             after = (records[-1]["message"], records[-1]["number"])
+
+    def messages(self, search: Search, limit: int, seconds: float, rows: int = WINDOW) -> Listing:
+        """
+        At most C{limit} messages of all that are kept, the newest first. The search ends after so many seconds, with
+        what it has by then; C{rows} are looked at in one transaction.
+        """
+        records: list[dict[str, Any]] = []
+        before, ends = end_of(search), self._wall() + seconds
+        while True:
+            with self._engine.begin() as connection:
+                window = find_window(connection, search, before, rows)
+                records += find_messages(connection, search, window, limit + 1 - len(records))
+            before = window.first
+            if len(records) > limit or window.is_last:
+                return Listing(tuple(records[:limit]), len(records) > limit)
+            if self._wall() >= ends:
+                # Of that millisecond there may be some that were not looked at: better twice than never.
+                return Listing(tuple(records), True, read_time(window.first) + 0.001)
 
     def count(self, selector: Selector) -> Sequence[Mapping[str, Any]]:
         """

@@ -23,7 +23,17 @@ from lmrelay.queue.keys import cap_keys, forget_keys
 from lmrelay.queue.policies import forget_policies
 from lmrelay.queue.quotas import cap_counts, forget_counts
 from lmrelay.queue.schedule import latest_retry
-from lmrelay.queue.schema import attempt, bounce, chunk, command, event, is_open, message, recipient, webhook_delivery
+from lmrelay.queue.schema import (
+    attempt,
+    bounce,
+    chunk,
+    command,
+    event,
+    is_open,
+    message,
+    recipient,
+    webhook_delivery,
+)
 from lmrelay.queue.sites import forget_sites
 from lmrelay.queue.store import explain
 from lmrelay.queue.tellings import cap_hooks, forget_events, forget_told
@@ -39,7 +49,7 @@ Messages forgotten in one transaction, at most.
 
 STEP_RECIPIENTS = 2000
 """
-Recipients forgotten in one transaction, but for the last message's.
+Recipients, and tries to tell endpoints, forgotten in one transaction, but for the last message's.
 """
 
 STEP_EXPIRED = 2000
@@ -84,7 +94,9 @@ def find_over(connection: Connection, before: float, after: Place) -> tuple[list
     told = event.join(webhook_delivery, webhook_delivery.c.event == event.c.sequence)
     waits = or_(webhook_delivery.c.due.is_not(None), webhook_delivery.c.owner.is_not(None))
     untold = select(event.c.sequence).select_from(told).where(event.c.message == message.c.id, waits).exists()
-    number = select(func.count()).where(mine).scalar_subquery()
+    tries = func.coalesce(func.sum(webhook_delivery.c.attempts), 0)
+    tellings = select(tries).select_from(told).where(event.c.message == message.c.id).scalar_subquery()
+    number = select(func.count()).where(mine).scalar_subquery() + tellings
     place = (message.c.received_at, message.c.id)
     query = (
         select(*place, number.label("recipients"))
