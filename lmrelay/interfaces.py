@@ -8,6 +8,7 @@ Coroutines are driven with Deferreds on the reactor thread; all methods are call
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
+from typing import Any
 
 from attrs import field, frozen
 from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
@@ -244,6 +245,61 @@ class IReturns(Interface):
         none, and makes no event; nor is one of a message that was forgotten meanwhile.
 
         It fails with L{StoreError}; nothing is stored then.
+        """
+
+
+# --- the queue as people see it: the queue offers it, the web uses it ------------------------
+
+Record = Mapping[str, Any]
+"""
+What the operator's command shows with C{--json}: plain values, times in seconds since the epoch.
+"""
+
+
+@frozen
+class Waiting:
+    """
+    Recipients that are not final, of one project, route and state. C{oldest} is when the first of them was accepted.
+    """
+
+    project: str
+    route: str
+    state: str
+    recipients: int
+    oldest: float
+
+
+@frozen
+class Untold:
+    """
+    What an endpoint of a project's is still to be told: so many events, of which the first was due at C{due}.
+    """
+
+    project: str
+    endpoint: str
+    events: int
+    due: float
+
+
+class IOversight(Interface):
+    """
+    Looks into the store that hold up no mail: they have connections of their own, and long ones are made in steps.
+    All but L{find_troubles} fail with L{lmrelay.errors.StoreError}.
+    """
+
+    def count_waiting() -> Deferred[Sequence[Waiting]]:
+        """
+        Everything that is not final, counted in one walk through it.
+        """
+
+    def count_untold() -> Deferred[Sequence[Untold]]:
+        """
+        What webhooks are still to be told.
+        """
+
+    def find_troubles() -> Sequence[str]:
+        """
+        Why mail can neither be stored nor sent now, in words for people; nothing: it can. Immediate.
         """
 
 
