@@ -1,0 +1,133 @@
+"""
+The port for people in memory: requests in, answers out, and a store that is what a test says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from attrs import define, evolve, field
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.logger import LogPublisher
+from zope.interface import implementer
+
+from lmrelay.config.values import Config, Http, Server
+from lmrelay.interfaces import IOversight, Untold, Waiting
+from lmrelay.web.service import Web
+from lmrelay.web.sources import SiteLimit, Sources
+
+NOW = 1_800_000_000.0
+
+
+@implementer(IOversight)
+@define(eq=False)
+class Oversight:
+    """
+    C{asked} counts the walks through the queue; with C{late} one ends when that fires.
+    """
+
+    waiting: Sequence[Waiting] = ()
+    untold: Sequence[Untold] = ()
+    troubles: list[str] = field(factory=list)
+    asked: int = 0
+    late: Deferred[Sequence[Waiting]] | None = None
+
+    def count_waiting(self) -> Deferred[Sequence[Waiting]]:
+        self.asked += 1
+        return succeed(self.waiting) if self.late is None else self.late
+
+    def count_untold(self) -> Deferred[Sequence[Untold]]:
+        return succeed(self.untold)
+
+    def find_troubles(self) -> Sequence[str]:
+        return self.troubles
+
+
+@define(eq=False)
+class Reply:
+    """
+    What came back.
+    """
+
+    code: int
+    headers: dict[str, str]
+    body: str
+
+
+@define(eq=False)
+class Front:
+    """
+    A port with its relay left out.
+    """
+
+    http: Http = field(factory=lambda: Http("127.0.0.1:9100"))
+    oversight: Oversight | None = field(factory=Oversight)
+    sites: list[SiteLimit] = field(factory=list)
+    reactor: Any = field(factory=MemoryReactorClock)
+    publisher: LogPublisher = field(factory=LogPublisher)
+    find_free: Callable[[], int] = lambda: 1 << 40
+    settings: Any = field(init=False)
+    web: Web = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.settings = SimpleNamespace(config=Config(Path("/etc/lmrelay.toml"), Server("relay.test"), http=self.http))
+        sources = Sources(
+            oversight=lambda: self.oversight,
+            troubles=lambda: ["the relay is starting"] if self.oversight is None else self.oversight.troubles,
+            sessions=lambda: 3,
+            running=lambda: 2,
+            in_memory=lambda: 5,
+            free=lambda: self.find_free(),
+            sites=lambda: self.sites,
+        )
+        # This reactor has no threads, so all is done at once.
+        wall = lambda: NOW + self.reactor.seconds()  # noqa: E731
+        self.web = Web(self.reactor, self.settings, sources, "1.2.3", wall, self.publisher)
+
+    def open(self, http: Http | None = None) -> Sequence[str]:
+        """
+        Open the port as C{http} says, and forget it where that cannot be. What went wrong.
+        """
+        wanted = http or self.http
+        errors = self.web.prepare(wanted)
+        if errors:
+            self.web.drop()
+        else:
+            self.settings.config = evolve(self.settings.config, http=wanted)
+            self.web.keep()
+        return errors
+
+    def connect(self) -> tuple[Any, StringTransport]:
+        """
+        A connection: its protocol, and what it writes to.
+        """
+        factory = self.reactor.tcpServers[-1][1]
+        protocol, transport = factory.buildProtocol(None), StringTransport()
+        transport.abortConnection = transport.loseConnection
+        if protocol is not None:
+            protocol.makeConnection(transport)
+        return protocol, transport
+
+    def ask(self, path: str, *fields: str, method: str = "GET", body: bytes = b"") -> Reply:
+        """
+        One request on a connection of its own.
+        """
+        protocol, transport = self.connect()
+        host = () if any(one.lower().startswith("host:") for one in fields) else ("Host: 127.0.0.1:9100",)
+        lines = [f"{method} {path} HTTP/1.1", *host, *fields, "", ""]
+        protocol.dataReceived("\r\n".join(lines).encode("latin-1") + body)
+        return read(transport.value())
+
+
+def read(octets: bytes) -> Reply:
+    """
+    An answer as it came over the wire.
+    """
+    head, _, body = octets.partition(b"\r\n\r\n")
+    status, *fields = head.decode("latin-1").split("\r\n")
+    headers = dict(one.split(": ", 1) for one in fields)
+    return Reply(int(status.split()[1]), headers, body.decode())
