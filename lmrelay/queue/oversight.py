@@ -78,6 +78,7 @@ class Oversight:
     _lives: Callable[[], bool]
     _acceptance: Acceptance
     _recorder: Recorder
+    page: int = PAGE
 
     def start(self) -> None:
         """
@@ -110,7 +111,7 @@ class Oversight:
         return tuple(totals.values())
 
     def _count_page(self, after: RecipientKey) -> Deferred[tuple[list[Waiting], RecipientKey | None]]:
-        return self._reader.run(lambda connection: count_page(connection, after, PAGE))
+        return self._reader.run(lambda connection: count_page(connection, after, self.page))
 
     def count_untold(self) -> Deferred[Sequence[Untold]]:
         """

@@ -28,6 +28,7 @@ from lmrelay.queue.changes import (
 )
 from lmrelay.queue.keys import Use, cap_keys, forget_keys
 from lmrelay.queue.orders import Selector, Verb
+from lmrelay.queue.oversight import count_page, count_untold
 from lmrelay.queue.quotas import WHOLE, Limit, cap_counts, forget_counts
 from lmrelay.queue.schema import HELD, recipient
 from lmrelay.queue.sites import find_suspended, find_suspensions, forget_sites, list_domains
@@ -37,7 +38,7 @@ from tests.queue.filling import NOW, fill, make_rows
 
 AFTER = ("0" * 26, 1)
 ORDER = Order("0" * 26, Verb.DELETE, Selector(), NOW, AFTER)
-WORK = ("INDEX ix_recipient_open", "INDEX ix_command_id")
+WORK = ("INDEX ix_recipient_open", "INDEX ix_command_id", "INDEX ix_webhook_delivery_project")
 GIVEN = ("CONSTANT ROW", "CONSTANT ROWS")
 SMALL = ("worker", "alembic_version", "given")
 """
@@ -93,6 +94,8 @@ STATEMENTS: dict[str, Callable[[Connection], object]] = {
     "old sites": lambda connection: forget_sites(connection, NOW, 10),
     "domains of a site": lambda connection: list_domains(connection, "mx.b.example"),
     "suspensions": lambda connection: find_suspensions(connection, ["b.example"]),
+    "census": lambda connection: count_page(connection, AFTER, 1),
+    "untold": count_untold,
     "head": lambda connection: stories.read_head(connection, "0"),
     "undone": find_undone,
     "claim": lambda connection: claim_orders(connection, [("0", "w")]),
