@@ -178,11 +178,10 @@ class _Page:
             known = len(recipients) < MOST or (one.project, one.route, one.state) in recipients
             key = (one.project, one.route, one.state) if known else (OTHER, OTHER, one.state)
             recipients[key] += one.recipients
-            age = max(0.0, self.moment.now - one.oldest)
-            oldest[key[:2]] = max(oldest.get(key[:2], 0.0), age)
-        whose = ("project", "route")
-        yield _gauge("lmrelay_queue_recipients", "Recipients that are not final.", recipients, *whose, "state")
-        yield _gauge("lmrelay_queue_oldest_seconds", "Age of the oldest message that is not final.", oldest, *whose)
+            oldest[key] = max(oldest.get(key, 0.0), self.moment.now - one.oldest)
+        by = ("project", "route", "state")
+        yield _gauge("lmrelay_queue_recipients", "Recipients that are not final.", recipients, *by)
+        yield _gauge("lmrelay_queue_oldest_seconds", "Age of the oldest message that is not final.", oldest, *by)
         ago = None if waiting is None else self.moment.counted_ago
         yield _value("lmrelay_queue_counted_seconds", "How long ago the queue was counted.", ago)
 

@@ -83,9 +83,10 @@ class TestPages(SynchronousTestCase):
             ("lmrelay_queue_recipients", "acme", "outgoing", "queued"): 3,
             ("lmrelay_queue_recipients", "acme", "outgoing", "deferred"): 2,
             ("lmrelay_queue_recipients", "acme", "news", "held"): 1,
-            ("lmrelay_queue_oldest_seconds", "acme", "outgoing"): 60,
+            ("lmrelay_queue_oldest_seconds", "acme", "outgoing", "queued"): 5,
+            ("lmrelay_queue_oldest_seconds", "acme", "outgoing", "deferred"): 60,
             # A clock that was set back makes nobody's mail younger than new.
-            ("lmrelay_queue_oldest_seconds", "acme", "news"): 0,
+            ("lmrelay_queue_oldest_seconds", "acme", "news", "held"): 0,
             ("lmrelay_webhook_pending", "acme"): 6,
             ("lmrelay_webhook_overdue_seconds", "acme"): 30,
             ("lmrelay_site_connections_limit", "mx.a.example"): 3,
