@@ -23,3 +23,22 @@ def make_id(now: float, entropy: Callable[[int], bytes]) -> str:
     """
     number = int(now * 1000) << 80 | int.from_bytes(entropy(10), "big")
     return "".join(_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10))
+
+
+def first_id(now: float) -> str:
+    """
+    The least id that can be made at C{now}.
+    """
+    return make_id(max(now, 0.0), bytes)
+
+
+def read_time(id_: str) -> float:
+    """
+    When an id was made, to the millisecond.
+
+    @raise ValueError: it is none
+    """
+    number = 0
+    for letter in id_[:10]:
+        number = number << 5 | _ALPHABET.index(letter)
+    return number / 1000

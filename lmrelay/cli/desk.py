@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lmrelay.queue.orders import Change, Selector, SiteVerb, Verb
+from lmrelay.queue.orders import Change, Listing, Search, Selector, SiteVerb, Verb
 
 if TYPE_CHECKING:
     from lmrelay.config.values import Config
@@ -28,6 +28,15 @@ class Desk(Protocol):
         C{subject}, C{size}, C{received}, C{recipient}, C{domain}, C{state}, C{attempts}, C{next_attempt}, C{last}.
         """
 
+    def messages(self, search: Search, limit: int, most: int) -> Listing:
+        """
+        At most C{limit} messages of all that are kept, the newest first; no more than C{most} are looked at.
+
+        A record: C{message}, C{received}, C{project}, C{route}, C{kind}, C{notification}, C{redact}, C{reverse_path}
+        (None for C{<>}), C{sender}, C{to}, C{subject}, C{message_id}, C{size}, C{tags}, C{recipient} (the first),
+        C{recipients} (how many), C{states} (how many of them in each).
+        """
+
     def count(self, selector: Selector) -> Sequence[Mapping[str, Any]]:
         """
         Recipients counted by C{project}, C{domain} and C{state}: records with C{recipients}, C{octets}, C{oldest}.
@@ -42,15 +51,19 @@ class Desk(Protocol):
         """
         A message with its recipients and all their attempts: C{message}, C{received}, C{project}, C{route}, C{kind},
         C{notification}, C{token}, C{client} (mapping), C{reverse_path} (None for C{<>}), C{sender}, C{to}, C{subject},
-        C{message_id}, C{size}, C{tags}, C{metadata}, C{recipients}.
+        C{message_id}, C{size}, C{tags}, C{metadata}, C{software} (the client's, as its header says), C{redact},
+        C{sandbox}, C{return_path}, C{require_tls}, C{workers} (how many live), C{recipients}, and C{events} (see
+        L{lmrelay.queue.tellings.list_events}).
 
         A recipient: C{number}, C{address}, C{state}, C{next_attempt}, C{ended} (None while it is open), C{attempts},
-        C{in_flight}: a living worker owns it, and C{suspended}: None, or that its site is (a mapping of C{site},
-        C{hosts}, C{since} and C{reason}).
+        C{returned}, C{in_flight}: a living worker owns it, C{held}: since when, C{extended}: so many seconds later it
+        is given up, and C{suspended}: None, or that its site is (a mapping of C{site}, C{hosts}, C{since} and
+        C{reason}). Of one that waits, C{site} and C{lane}, as L{lmrelay.queue.waits} tells them; None where there is nothing to
+        tell.
         An attempt: C{started}, C{ended}, C{seconds}, C{outcome} (C{delivered}, C{delayed}, C{failed}), C{status},
         C{text}, C{fault}, C{reply} (as one text, or None), C{host}, C{address}, C{tls} (a mapping of version, cipher,
-        verified, reason and policy, or None), C{tls_failure},
-        C{offered} (MAIL was sent).
+        verified, reason and policy, or None), C{tls_failure}, C{offered} (MAIL was sent), and C{steps}: C{step} (its
+        name), C{seconds} (None: not timed), C{text}.
         """
 
     def head(self, message: str) -> bytes:

@@ -41,6 +41,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "dkim": ("lmrelay.cli.dkim:dkim", "Make, publish, check and rotate the keys that sign mail."),
     "domain": ("lmrelay.cli.domain:domain", "Check what the DNS says of a sending domain, and what to add."),
     "queue": ("lmrelay.cli.queue:queue", "See and change what waits for delivery."),
+    "messages": ("lmrelay.cli.messages:messages", "Find any message that is kept, and tell its story."),
     "sites": ("lmrelay.cli.sites:sites", "See the sites that mail goes to, and suspend one."),
     "explain": ("lmrelay.cli.explain:explain", "Tell the whole story of a message."),
 }

@@ -33,8 +33,15 @@ def _age(_context: click.Context, _parameter: click.Parameter, text: str | None)
     """
     A time span on the command line (C{90}, C{5m}, C{2h}, C{3d}) in seconds.
     """
-    if text is None:
-        return None
+    return None if text is None else parse_age(text)
+
+
+def parse_age(text: str) -> float:
+    """
+    The same of a text.
+
+    @raise click.BadParameter: it is none
+    """
     match = _AGE.fullmatch(text.strip().lower())
     if match is None:
         raise click.BadParameter(f"{text!r} is no age; write 90, 5m, 2h or 3d")
@@ -272,7 +279,7 @@ def find_message(desk: Desk, beginning: str) -> str:
 
 TIMES = frozenset(
     {"received", "next_attempt", "oldest", "started", "ended", "since", "lowered_at", "suspended_at", "seen_at"}
-    | {"changed_at"}
+    | {"changed_at", "at", "expires", "held", "disabled_at"}
 )
 
 
@@ -284,7 +291,8 @@ def with_iso_times(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_iso_times(key: str, value: Any) -> Any:
-    if key in TIMES:
+    # Metadata is the application's own: a key of it may have any name, and its values are texts.
+    if key in TIMES and not isinstance(value, str):
         return iso_time(value)
     if isinstance(value, Mapping):
         return with_iso_times(value)

@@ -7,24 +7,37 @@ Pure: the time now is an argument. Times in the document are ISO texts in UTC.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from typing import Any
 
+from lmrelay.cli import waiting
 from lmrelay.cli.output import human_duration, human_size
+from lmrelay.cli.steps import tell_steps
+from lmrelay.cli.waiting import FINAL, seconds_of, when
+
+__all__ = ["FINAL", "particulars", "tell", "why_it_waits"]
 
 Story = Mapping[str, Any]
 
-FINAL = {"delivered", "failed", "deleted", "suppressed"}
+INDENT = 26
+"""
+Of the steps of an attempt: under its time.
+"""
+
+SHOWN = 120
+"""
+Characters of an endpoint's answer.
+"""
 
 
 def tell(story: Story, now: float) -> Iterator[str]:
     """
-    The whole story, the message first, then each recipient in the order of RCPT.
+    The whole story, the message first, then each recipient in the order of RCPT, then who was told of it.
     """
     yield from particulars(story, now)
     for recipient in story["recipients"]:
         yield ""
         yield from _tell_recipient(story, recipient, now)
+    yield from _tell_endpoints(story, now)
 
 
 def particulars(story: Story, now: float) -> Iterator[str]:
@@ -38,18 +51,34 @@ def particulars(story: Story, now: float) -> Iterator[str]:
 
 
 def _particulars(story: Story, now: float) -> Iterator[tuple[str, str]]:
-    yield "accepted", _when(story["received"], now)
+    yield "accepted", when(story["received"], now)
     if story.get("notification"):
         yield "by", "lmrelay itself: a delivery status notification"
     yield "project", f"{story['project']}, route {story['route']} ({story['kind']})"
-    yield "token", story.get("token") or ""
+    yield "token", _token(story)
     yield "client", _client(story.get("client") or {})
+    yield "software", story.get("software") or ""
     yield "from", _sender(story)
     yield "to", story.get("to") or ""
     yield "size", human_size(story["size"])
     yield "message-id", story.get("message_id") or ""
     yield "tags", ", ".join(story.get("tags") or ())
     yield "metadata", ", ".join(f"{key}={value}" for key, value in (story.get("metadata") or {}).items())
+    yield "note", ", ".join(_notes(story))
+
+
+def _notes(story: Story) -> Iterator[str]:
+    if story.get("sandbox"):
+        yield "sandbox: nothing of it leaves"
+    if story.get("redact"):
+        yield "its route keeps subject and addresses out of logs and events"
+    if story.get("require_tls"):
+        yield "its sender requires TLS (REQUIRETLS)"
+
+
+def _token(story: Story) -> str:
+    name, id_ = story.get("token_name"), story.get("token") or ""
+    return f'"{name}" ({id_})' if name else id_
 
 
 def _sender(story: Story) -> str:
@@ -59,7 +88,7 @@ def _sender(story: Story) -> str:
 
 
 def _client(client: Mapping[str, str]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in client.items() if value)
+    return ", ".join(f"{'EHLO' if key == 'helo' else key} {value}" for key, value in client.items() if value)
 
 
 def _tell_recipient(story: Story, recipient: Story, now: float) -> Iterator[str]:
@@ -71,11 +100,14 @@ def _tell_recipient(story: Story, recipient: Story, now: float) -> Iterator[str]
     for number, attempt in enumerate(attempts, 1):
         yield f"  {attempt['started']}  attempt {number}: {_attempt(attempt)}"
         yield f"  {'':{len(attempt['started'])}}    {_outcome(attempt)}"
+        for line in tell_steps(attempt.get("steps") or ()):
+            yield f"{'':{INDENT}}{line}"
     for returned in recipient.get("returned") or ():
         yield f"  {returned['received']}  came back: {_returned(returned)}"
-    waiting = why_it_waits(recipient, now, story["message"])
-    if waiting:
-        yield f"  now: {waiting}"
+    workers = story.get("workers", 1)
+    if why := why_it_waits(recipient, now, story["message"], workers):
+        yield f"  now: {why}"
+        yield from (f"       {line}" for line in waiting.what_else_counts(recipient, now, workers))
 
 
 def _attempt(attempt: Story) -> str:
@@ -104,7 +136,8 @@ def _protection(attempt: Story) -> str:
 
 def _outcome(attempt: Story) -> str:
     words = attempt.get("reply") or f"{attempt.get('status') or ''} {attempt.get('text') or ''}".strip()
-    extra = attempt.get("text") or ""
+    # The words come first; what is said of them need not have them again.
+    extra = (attempt.get("text") or "").removeprefix(f"the server said {words} ")
     reason = f" ({extra})" if attempt.get("reply") and extra and extra not in words else ""
     return f"{attempt['outcome']}: {words}{reason}"
 
@@ -117,39 +150,57 @@ def _returned(returned: Story) -> str:
     return f"{kind}: {words}{by}"
 
 
-def why_it_waits(recipient: Story, now: float, message: str) -> str:
+def why_it_waits(recipient: Story, now: float, message: str, workers: int = 1) -> str:
     """
     What a recipient waits for and when it goes on; empty if it waits for nothing.
     """
-    state = recipient["state"]
-    if state in FINAL:
-        return ""
-    if state == "held":
-        return f"held by the operator; goes on with: lmrelay queue release {message}"
-    if recipient.get("in_flight"):
-        return "a worker has it: the attempt is under way, or waits for its turn at the receiver"
-    if suspended := recipient.get("suspended"):
-        return _why_suspended(suspended, recipient["address"].rpartition("@")[2])
-    due = recipient.get("next_attempt")
+    return waiting.why_it_waits(recipient, now, message, _outcome, workers)
+
+
+def _tell_endpoints(story: Story, now: float) -> Iterator[str]:
+    """
+    Which endpoints were told of its events, and how that went.
+    """
+    addresses = {one.get("number"): one["address"] for one in story["recipients"]}
+    told = [(event, delivery) for event in story.get("events") or () for delivery in event["deliveries"]]
+    if told:
+        yield ""
+        yield "Webhooks"
+    for event, delivery in told:
+        whom = f", {addresses[event['recipient']]}" if event["recipient"] in addresses else ""
+        yield f"  {event['at']}  {event['event']} (event {event['sequence']}{whom}) to {delivery['endpoint']}: " + (
+            _delivery(delivery, now)
+        )
+        for one in delivery["tries"]:
+            yield f"  {'':{len(event['at'])}}    {one['started']}  attempt {one['number']}: {_try(one)}"
+
+
+def _delivery(delivery: Story, now: float) -> str:
+    count = f"{delivery['attempts']} attempt" + ("" if delivery["attempts"] == 1 else "s")
+    off = delivery.get("disabled")
+    stopped = ""
+    if off and delivery["state"] == "waiting":
+        why = f": {off['reason']}" if off["reason"] else ""
+        stopped = f"; the endpoint is told nothing since {off['since']}{why}"
+    if delivery["state"] != "waiting":
+        word = "given up" if delivery["state"] == "dead" else delivery["state"]
+        at = f" at {delivery['ended']}" if delivery.get("ended") else ""
+        said = f": {delivery['last']}" if delivery["state"] == "dead" and delivery["last"] else ""
+        return f"{word}{at}, {count}{said}"
+    due = delivery.get("next_attempt")
+    if delivery.get("in_flight"):
+        return f"being told now, {count}"
     if due is None:
-        return "waits for a worker to take it"
-    left = _seconds(due) - now
-    if left <= 0:
-        return f"due since {due} ({human_duration(-left)} ago); goes on as soon as a daemon runs and has room"
-    last = recipient["attempts"][-1] if recipient["attempts"] else None
-    why = f", because the last attempt was {_outcome(last)}" if last else ""
-    return f"goes on at {due} (in {human_duration(left)}){why}"
+        return f"waits, {count}{stopped}"
+    left = seconds_of(due) - now
+    on = f"goes on at {due} (in {human_duration(left)})" if left > 0 else f"due since {when(due, now)}"
+    return f"{on}, {count}{stopped}"
 
 
-def _why_suspended(suspended: Story, domain: str) -> str:
-    why = f": {suspended['reason']}" if suspended["reason"] else ""
-    since = f"its site, {suspended['site']}, is suspended since {suspended['since']}"
-    return f"{since}{why}; goes on with: lmrelay sites resume {domain}"
-
-
-def _when(iso: str, now: float) -> str:
-    return f"{iso} ({human_duration(max(now - _seconds(iso), 0))} ago)"
-
-
-def _seconds(iso: str) -> float:
-    return datetime.fromisoformat(iso).timestamp()
+def _try(one: Story) -> str:
+    status = str(one["status"]) if one["status"] is not None else one["text"] or "no answer"
+    body = " ".join((one.get("body") or "").split())
+    shown = (
+        f": {body[:SHOWN]}{'…' if len(body) > SHOWN else ''}" if body and one["status"] not in range(200, 300) else ""
+    )
+    return f"{status}{shown}, took {human_duration(one['seconds'])}"

@@ -30,6 +30,7 @@ from lmrelay.outbound.route import Addresses, Router, Site, nowhere
 from lmrelay.outbound.sites import SiteQueue, Work
 from lmrelay.outbound.terms import Egress, Load
 from lmrelay.outbound.tls import Demand
+from lmrelay.outbound.trace import Trace
 from lmrelay.outbound.verdicts import Cause, Trouble
 from lmrelay.outbound.walk import Walk
 
@@ -147,7 +148,8 @@ class Carrier:
         Make the transaction, whatever happens: of every recipient one outcome is settled, or it
         goes back to the queue, or waits at the site again.
         """
-        trip = Trip(queue, work, Walk(self.wall(), dict(work.held)), _load(work))
+        asked = max([held.asked for held in work.held.values()])
+        trip = Trip(queue, work, Walk(self.wall(), dict(work.held), Trace(queue.hosts, asked)), _load(work))
         try:
             await self._walk(trip)
         except Exception:  # noqa: BLE001 - our own fault, logged; it delays mail
@@ -255,10 +257,11 @@ class Carrier:
         found: Addresses | Delayed = Addresses()
         demand = trip.load.demand_of(host)
         if demand.barred is None:
-            ipv6_last = self.reactor.seconds() < self._ipv6_last_until
+            began = self.reactor.seconds()
+            ipv6_last = began < self._ipv6_last_until
             found = await self.router.find_addresses(host, delivery.allow_networks, whose, ipv6_last=ipv6_last)
             found = _reachable(found, trip.work.terms.egress)
-            walk.look(found)
+            walk.look(found, host, self.reactor.seconds() - began)
         addresses = found.addresses if isinstance(found, Addresses) else ()
         if isinstance(found, Addresses) and addresses and demand.starttls:
             demand = trip.load.demand_of(host, await self.dane.find(trip.site, host, found, delivery.port, whose))
@@ -322,6 +325,7 @@ class Carrier:
         finally:
             most = 0 if self.draining else trip.queue.limits.messages_per_connection
             self.pool.put(connection, trip.site, trip.work.terms.egress, most)
+        walk.hear(verdicts, connection, leased)
         if any(verdict.stale for verdict in verdicts.values()):
             return True
         slower = next((verdict.outcome for verdict in verdicts.values() if verdict.slow_down), None)

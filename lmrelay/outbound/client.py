@@ -29,6 +29,7 @@ from lmrelay.outbound.handshake import Handshake, tell_loss
 from lmrelay.outbound.patience import Patience
 from lmrelay.outbound.steps import Step
 from lmrelay.outbound.tls import Demand, Shown, configured
+from lmrelay.outbound.trace import NAMES, Heard, step, words
 from lmrelay.outbound.transaction import Transaction
 from lmrelay.outbound.verdicts import STOPPING, Cause, Trouble, Verdict
 from lmrelay.smtp.extensions import Extensions
@@ -61,7 +62,8 @@ class Connection(Protocol):
     address, C{source} the one of ours that was chosen (empty: the system chose). C{shown} is what it showed in the
     handshake, C{tls} what that is to the mail that it carries now, whose C{demand} it meets; both None in clear.
     C{tls_failure} says why TLS that was offered is not used. C{transactions} counts those begun.
-    C{words} are the receiver's own that ask for less at a time.
+    C{words} are the receiver's own that ask for less at a time. C{opening} are the steps to here, for the trace of the
+    first message; C{heard} is what was said of the last one, which C{began} then.
     """
 
     log = Logger()
@@ -78,6 +80,10 @@ class Connection(Protocol):
         self.words: tuple[str, ...] = ()
         self.extensions: Extensions = {}
         self.transactions = 0
+        self.opening: list[str] = []
+        self.heard: list[Heard] = []
+        self.began = 0.0
+        self._clock = clock
         self._timeouts = timeouts
         self._reader = ReplyReader()
         self._dialogue: Dialogue | None = None
@@ -113,6 +119,7 @@ class Connection(Protocol):
         afterwards only if C{is_usable}; what is not usable has closed itself.
         """
         reused = self.transactions > 0
+        self.heard = []
         try:
             chunk = await read_whole(content) if takes_chunk(leased, self.extensions) else None
             transaction = await self._transact(leased, content.read, reused, chunk)
@@ -151,6 +158,8 @@ class Connection(Protocol):
             transaction.end(_CLOSED)
             return transaction
         self.transactions += 1
+        if not self.heard:
+            self.began = self._clock.seconds()
         self._begin(transaction)
         try:
             await self._until_turn(transaction)
@@ -160,6 +169,7 @@ class Connection(Protocol):
         except CancelledError:
             self.abort(Trouble(Cause.OURS, "the delivery was cancelled"))
         self._flow.stop(connected=self._connected)
+        self.heard += transaction.heard
         self._needs_reset = transaction.needs_reset
         return transaction
 
@@ -217,11 +227,14 @@ class Connection(Protocol):
         return exchange.result if isinstance(exchange.result, Trouble) else None
 
     async def _until_over(self, exchange: Exchange) -> None:
+        began = self._clock.seconds()
         try:
             await self._until_turn(exchange)
         except CancelledError:
             self.abort(Trouble(Cause.OURS, "the connecting was cancelled"))
             raise
+        said = words(exchange.result) or (self.shown.words if self.shown else "")
+        self.opening.append(step(NAMES[exchange.step], self._clock.seconds() - began, said))
 
     def _begin(self, dialogue: Dialogue) -> None:
         self._dialogue = dialogue
@@ -247,14 +260,15 @@ class Connection(Protocol):
         if dialogue is None:
             self._drop(Trouble(Cause.NONSENSE, "the server said something unasked"))
             return
+        now = self._clock.seconds()
         try:
             for reply in self._reader.feed(data):
-                dialogue.answer(reply)
+                dialogue.answer(reply, now)
                 if not dialogue.is_over:
                     # Only whole replies count: one octet now and then would hold us for ever.
                     self._await_progress(dialogue)
         except SyntaxRefused as error:
-            dialogue.end(Trouble(Cause.NONSENSE, f"the server's reply cannot be understood ({error})"))
+            dialogue.end(Trouble(Cause.NONSENSE, f"the server's reply cannot be understood ({error})"), now)
             self._drop(Trouble(Cause.NONSENSE, str(error)))
             return
         self._proceed(dialogue)
@@ -302,7 +316,7 @@ class Connection(Protocol):
             self._drop(Trouble(Cause.OURS, "the content could not be read"))
             return
         if not transaction.is_over:
-            transaction.content_sent()
+            transaction.content_sent(self._clock.seconds())
             self._await_progress(transaction)
             self.transport.write(octets + stuffer.finish())
 
@@ -372,7 +386,7 @@ class Connection(Protocol):
         self._over = True
         dialogue, self._dialogue = self._dialogue, None
         if dialogue is not None:
-            dialogue.end(trouble)
+            dialogue.end(trouble, self._clock.seconds())
         self._flow.resumeProducing()
         self._take_turn()
         self._tell_lost()

@@ -11,7 +11,7 @@ import errno
 from ipaddress import ip_address
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from twisted.internet.defer import CancelledError
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import (
@@ -33,6 +33,7 @@ from lmrelay.outbound.handshake import Contexts
 from lmrelay.outbound.opening import Opening, TlsFailed
 from lmrelay.outbound.rules import find_words
 from lmrelay.outbound.tls import Demand, Level, configured
+from lmrelay.outbound.trace import step
 
 log = Logger()
 
@@ -60,7 +61,8 @@ class HostFailure:
 
     C{of_host}: it is the host that speaks (its greeting, EHLO, TLS), so its other addresses
     need not be asked; else only this address did not answer. C{slow_down}: it asks for less at a time.
-    C{demand}: mail that asks for this failed here, and mail that asks for less may not.
+    C{demand}: mail that asks for this failed here, and mail that asks for less may not. C{steps} are those until then,
+    for the trace.
     """
 
     target: Target
@@ -69,6 +71,7 @@ class HostFailure:
     slow_down: bool = False
     tls_failure: str = ""
     demand: Demand | None = None
+    steps: tuple[str, ...] = field(default=(), eq=False, repr=False)
 
 
 @define(eq=False)
@@ -90,24 +93,29 @@ class Connector:
         Connect, greet, STARTTLS as C{demand} says. Never raises, but when it is cancelled. With
         opportunistic TLS a failed handshake is followed by a plaintext connection in the same call.
         """
-        result = await self._connect(target, demand, "")
+        steps: list[str] = []
+        result = await self._connect(target, demand, "", steps)
         if isinstance(result, TlsFailed) and demand.required > Level.NONE:
             text = f"TLS is required ({result.policy}), but {result.reason}"
             outcome = Delayed("4.7.5", text, Fault.POLICY)
-            return HostFailure(target, outcome, of_host=True, tls_failure=result.reason, demand=demand)
+            failure = HostFailure(target, outcome, of_host=True, tls_failure=result.reason, demand=demand)
+            return evolve(failure, steps=tuple(steps))
         if isinstance(result, TlsFailed):
-            result = await self._connect(target, _WITHOUT_TLS, result.reason)
+            result = await self._connect(target, _WITHOUT_TLS, result.reason, steps)
         if isinstance(result, TlsFailed):
-            return _unreachable(target, result.reason)
-        if isinstance(result, Connection):
-            result.serve(demand)
-            _watch(result, demand)
+            result = _unreachable(target, result.reason)
+        if isinstance(result, HostFailure):
+            return evolve(result, steps=tuple(steps))
+        result.serve(demand)
+        _watch(result, demand)
         return result
 
-    async def _connect(self, target: Target, demand: Demand, tls_failure: str) -> Connection | HostFailure | TlsFailed:
-        config = self.settings.config
+    async def _connect(
+        self, target: Target, demand: Demand, tls_failure: str, steps: list[str]
+    ) -> Connection | HostFailure | TlsFailed:
+        config, began = self.settings.config, self.clock.seconds()
         connection = Connection(target.host, target.address, self.clock, config.delivery.timeouts)
-        connection.source = target.source
+        connection.opening, connection.source = steps, target.source
         connection.tls_failure = tls_failure
         connection.words = find_words(config, target.host)
         try:
@@ -115,10 +123,12 @@ class Connector:
         except CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever kept us from connecting, this address is not to be had now
+            steps.append(step("connect", self.clock.seconds() - began, f"{_tell(target)}: {_reason(error)}"))
             if _is_ours(error):
                 text = f"cannot connect from {target.source}: {_reason(error)}" if target.source else _reason(error)
                 return HostFailure(target, Delayed("4.3.0", text, Fault.OURS), False, tls_failure=tls_failure)
             return _unreachable(target, _reason(error), tls_failure)
+        steps.append(step("connect", self.clock.seconds() - began, _tell(target)))
         opening = Opening(connection, demand, target.name or config.server.hostname, self._contexts.get)
         result = await opening.run()
         if result is None:
@@ -166,6 +176,10 @@ class _Once(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> Connection:
         return self._connection
+
+
+def _tell(target: Target) -> str:
+    return f"{target.host} [{target.address}]" + (f" from {target.source}" if target.source else "")
 
 
 def _unreachable(target: Target, reason: str, tls_failure: str = "") -> HostFailure:

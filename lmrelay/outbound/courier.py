@@ -31,6 +31,7 @@ from lmrelay.outbound.sites import Held, SiteQueue, Work
 from lmrelay.outbound.sts import StsPolicy
 from lmrelay.outbound.suspension import Suspension
 from lmrelay.outbound.terms import find_terms
+from lmrelay.outbound.trace import join, step
 from lmrelay.outbound.walk import Walk
 from lmrelay.tasks import Tasks
 
@@ -190,7 +191,8 @@ class Courier:
         for held in waiting:
             self.dispatch.start(held)
             messages.setdefault(held.leased.message_id, []).append(held)
-        attempt = Attempt(self.wall(), self.wall(), found)
+        trace = join([step("mx", waiting[0].asked or None, found.text)]) if waiting else ""
+        attempt = Attempt(self.wall(), self.wall(), found, trace=trace)
         for together in messages.values():
             self._finish(together, {held.recipient.number: attempt for held in together}, "")
 

@@ -29,7 +29,7 @@ class Exchange:
         self.result: Reply | Trouble | None = None
         self.is_over = self.is_broken = False
 
-    def answer(self, reply: Reply) -> None:
+    def answer(self, reply: Reply, at: float = 0.0) -> None:
         """
         A reply came. A second one makes the first worthless: it was not in answer to us.
         """
@@ -40,7 +40,7 @@ class Exchange:
             self.is_over = True
             self.result = reply
 
-    def end(self, trouble: Trouble) -> None:
+    def end(self, trouble: Trouble, at: float = 0.0) -> None:
         """
         No reply will come.
         """

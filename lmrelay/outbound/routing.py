@@ -124,11 +124,12 @@ class Routing:
 
     async def _find(self, domain: str, party: Hashable) -> None:
         found: Found
-        policy = None
+        policy, began = None, self.clock.seconds()
         try:
             # Both at once, so that the one costs no more time than the other takes.
             published = Deferred.fromCoroutine(self.find_policy(domain, party))
             found = await self.router.find_site(domain, self.settings.config.server.hostname, party)
+            self._tell_asked(domain, self.clock.seconds() - began)
             policy = await published if isinstance(found, Site) else None
         except Exception:  # noqa: BLE001 - our own fault, logged; it delays mail
             log.failure("routing broke", domain=domain)
@@ -137,6 +138,10 @@ class Routing:
         self._remember(domain, found, policy)
         self.tell(self._waiting.pop(domain), found, policy)
         self._ask()
+
+    def _tell_asked(self, domain: str, seconds: float) -> None:
+        for held in self._waiting[domain]:
+            held.asked = seconds
 
     def _remember(self, domain: str, found: Found, policy: StsPolicy | None) -> None:
         fresh = TROUBLE_FRESH if isinstance(found, Delayed) else FRESH

@@ -52,13 +52,15 @@ A project's mail of one kind.
 class Held:
     """
     A recipient that dispatch has. C{work} is the transaction it waits in, if there is one. C{throttled} counts
-    how often the site wanted less at a time when it was its turn.
+    how often the site wanted less at a time when it was its turn, C{asked} the seconds that the DNS took to name the
+    site for it (0: it was known).
     """
 
     leased: Leased
     recipient: LeasedRecipient
     work: Work | None = None
     throttled: int = 0
+    asked: float = 0.0
 
     @property
     def key(self) -> RecipientKey:

@@ -41,6 +41,13 @@ class Shown:
     distrust: str
     chain: tuple[bytes, ...] = field(default=(), repr=False)
 
+    @property
+    def words(self) -> str:
+        """
+        Version and cipher.
+        """
+        return f"{self.version} {self.cipher}"
+
 
 @frozen
 class Doubt:

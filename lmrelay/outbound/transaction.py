@@ -16,6 +16,7 @@ from lmrelay.errors import SyntaxRefused
 from lmrelay.interfaces import Leased, LeasedRecipient
 from lmrelay.mail.address import Address
 from lmrelay.outbound.steps import Step
+from lmrelay.outbound.trace import Heard
 from lmrelay.outbound.verdicts import Cause, Trouble, Verdict, judge, judge_trouble, lacks
 from lmrelay.smtp.client_commands import build_bdat, build_mail, build_rcpt
 from lmrelay.smtp.extensions import Extensions, size_limit
@@ -43,7 +44,7 @@ class Transaction:
     C{is_broken}: the connection is not to be used again. C{wants_content}: 354 came, and
     somebody is to get it. C{needs_reset}: the next transaction must begin with RSET.
     C{tls_failure}: why the connection does not use the TLS that the server offered. C{words} are the receiver's own
-    that ask for less at a time.
+    that ask for less at a time. C{heard} is what was said, for the trace.
 
     With a C{chunk}, the whole content, it goes out right behind the recipients, in one BDAT (RFC 3030): that spares the
     wait for 354. C{refused_chunk}: the server does not know what it offered, and nobody has got the message.
@@ -61,6 +62,7 @@ class Transaction:
         chunk: bytes | None = None,
     ) -> None:
         self.verdicts: dict[int, Verdict] = {}
+        self.heard: list[Heard] = []
         self.is_over = False
         self.is_broken = False
         self.wants_content = False
@@ -143,43 +145,48 @@ class Transaction:
         self._sent += len(commands)
         return b"".join([command.octets for command in commands])
 
-    def answer(self, reply: Reply) -> None:
+    def answer(self, reply: Reply, at: float = 0.0) -> None:
         """
-        The next reply came.
+        The next reply came, at that second of a clock.
         """
         if self.is_over:
             self.is_broken = True
             return
         if self.wants_content:
+            self.heard.append((Step.CONTENT, -1, at, reply))
             self._answer_early(reply)
             return
         if self._answered == self._sent:
-            self.end(Trouble(Cause.NONSENSE, f"the server said {reply} unasked"))
+            self.end(Trouble(Cause.NONSENSE, f"the server said {reply} unasked"), at)
             return
         command = self._commands[self._answered]
         self._answered += 1
+        self.heard.append((command.step, command.number, at, reply))
         if reply.code == 421:
             self._break(lambda: self._judge_leaving(command.step, reply))
         elif not command.step.is_answered_by(reply.code) and not 400 <= reply.code < 600:
             self._answered -= 1
-            self.end(Trouble(Cause.NONSENSE, f"the server said {reply}"))
+            self.end(Trouble(Cause.NONSENSE, f"the server said {reply}"), at)
         else:
             _ANSWERS[command.step](self, command, reply)
             self._skip_pointless()
 
-    def content_sent(self) -> None:
+    def content_sent(self, at: float = 0.0) -> None:
         """
-        The content and the final dot have been handed to the connection.
+        The content and the final dot have been handed to the connection, at that second of a clock.
         """
+        self.heard.append((Step.CONTENT, -1, at, None))
         self.wants_content = False
         self._commands.append(_Command(Step.END_OF_DATA, b""))
         self._sent += 1
 
-    def end(self, trouble: Trouble) -> None:
+    def end(self, trouble: Trouble, at: float = 0.0) -> None:
         """
-        The dialogue broke off: everybody without an answer gets what that means.
+        The dialogue broke off, at that second of a clock: everybody without an answer gets what that means.
         """
         if not self.is_over:
+            if self._sent:
+                self.heard.append((self.step, -1, at, trouble))
             # What went out in one stroke may have been taken, whichever answer is the one that did not come.
             step = Step.CHUNK if self._has_sent_chunk() else self.step
             verdict = judge_trouble(step, trouble)

@@ -11,12 +11,14 @@ from collections.abc import Mapping
 
 from attrs import define, evolve, field
 
+from lmrelay.interfaces import Leased
 from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Failed, Fault, Outcome
 from lmrelay.outbound.client import Connection
 from lmrelay.outbound.connect import HostFailure
 from lmrelay.outbound.personal import NOTHING, Own
 from lmrelay.outbound.route import Addresses
 from lmrelay.outbound.sites import Held
+from lmrelay.outbound.trace import Trace, listen
 from lmrelay.outbound.verdicts import Reach, Verdict
 
 
@@ -26,11 +28,12 @@ class Walk:
     C{left} are the recipients that still need a host, by number; C{missed} counts the
     addresses that gave no connection. C{was_refused}: nothing was tried but connections, and a
     host wants less of them. C{was_throttled}: the last that was asked wants less at a time.
-    C{own} is what the recipient gets of its own.
+    C{own} is what the recipient gets of its own. C{trace} is what was done and said.
     """
 
     started_at: float
     left: dict[int, Held]
+    trace: Trace = field(factory=Trace)
     own: Own = field(default=NOTHING, init=False)
     missed: int = field(default=0, init=False)
     was_refused: bool = field(default=False, init=False)
@@ -41,6 +44,17 @@ class Walk:
     _unreached: Attempt | None = field(default=None, init=False)
     _trouble: Delayed | None = field(default=None, init=False)
     _barred: bool = field(default=False, init=False)
+
+    def hear(self, verdicts: Mapping[int, Verdict], connection: Connection, leased: Leased) -> None:
+        """
+        This was said in a transaction, whether it counts or not.
+        """
+        nth = 1 if connection.opening else connection.transactions
+        self.trace.add(connection.opening)
+        connection.opening = []
+        secret = [leased.reverse_path, *(one.recipient.address for one in leased.recipients)] if leased.redact else None
+        spoken = listen(connection.heard, connection.began, nth, verdicts, secret)
+        self.trace.hear(spoken)
 
     def score(self, verdicts: Mapping[int, Verdict], connection: Connection, now: float) -> dict[int, Attempt]:
         """
@@ -53,6 +67,7 @@ class Walk:
             verdict = verdicts.get(number)
             if verdict is None:
                 continue
+            ends = verdict.reach in (Reach.RECIPIENT, Reach.SITE) or isinstance(verdict.outcome, Delivered)
             attempt = Attempt(
                 self.started_at,
                 now,
@@ -64,8 +79,10 @@ class Walk:
                 # What the host lacks is known before MAIL.
                 offered=verdict.reach is not Reach.MESSAGE,
                 source=connection.source,
+                # What goes on to another host is told when it is over.
+                trace=self.trace.render(number) if ends else "",
             )
-            if verdict.reach in (Reach.RECIPIENT, Reach.SITE) or isinstance(verdict.outcome, Delivered):
+            if ends:
                 ended[number] = attempt
             else:
                 self._tried[number] = _more_telling(self._tried.get(number), attempt)
@@ -77,6 +94,7 @@ class Walk:
         """
         self.was_refused = self.was_refused or (failure.slow_down and not self._tried)
         self._was_tried = True
+        self.trace.add(failure.steps)
         self._note(failure, now)
 
     def pass_over(self, failure: HostFailure, now: float, seconds: float) -> None:
@@ -84,6 +102,7 @@ class Walk:
         A host was not asked: it failed like this lately, and is worth a try in so many seconds.
         """
         self._passed_for = min(self._passed_for or seconds, seconds)
+        self.trace.note("passed", None, failure.outcome.text)
         self._note(failure, now)
 
     @property
@@ -107,10 +126,11 @@ class Walk:
         )
         self._unreached = _more_telling(self._unreached, attempt)
 
-    def look(self, addresses: Addresses | Delayed) -> None:
+    def look(self, addresses: Addresses | Delayed, host: str = "", seconds: float | None = None) -> None:
         """
-        A host's addresses were looked up.
+        A host's addresses were looked up, in so many seconds.
         """
+        self.trace.note("addresses", seconds, f"{host}: {_tell(addresses)}")
         if isinstance(addresses, Delayed):
             self._trouble, self._was_tried = addresses, True
         else:
@@ -131,7 +151,7 @@ class Walk:
                 attempt = _more_telling(attempt, self._unreached)
             elif self._trouble is not None and isinstance(attempt.outcome, Failed):
                 attempt = fallback
-            ended[number] = _ended(attempt, now)
+            ended[number] = evolve(attempt, ended_at=now, trace=self.trace.render(number))
         return ended
 
     def _no_address(self, nowhere: Failed) -> Outcome:
@@ -142,8 +162,10 @@ class Walk:
         return nowhere
 
 
-def _ended(attempt: Attempt, now: float) -> Attempt:
-    return evolve(attempt, ended_at=now)
+def _tell(found: Addresses | Delayed) -> str:
+    if isinstance(found, Delayed):
+        return found.text
+    return ", ".join(found.addresses) or ("none that may be connected to" if found.barred else "none")
 
 
 def _more_telling(first: Attempt | None, second: Attempt) -> Attempt:

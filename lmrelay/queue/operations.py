@@ -22,13 +22,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from lmrelay.config.values import Config
 from lmrelay.errors import StoreError
-from lmrelay.ids import make_id
+from lmrelay.ids import make_id, read_time
 from lmrelay.interfaces import RecipientKey
 from lmrelay.queue import sites, stories
 from lmrelay.queue.changes import APPLIES_TO, Order, Slice, find_order, find_slice, take_back, write_order, write_slices
 from lmrelay.queue.leases import find_living, free_dead
-from lmrelay.queue.orders import Change, Selector, SiteVerb, Verb
+from lmrelay.queue.orders import Change, Listing, Search, Selector, SiteVerb, Verb
 from lmrelay.queue.schema import recipient
+from lmrelay.queue.search import MOST, WINDOW, end_of, find_messages, find_window
 from lmrelay.queue.selection import conditions, joined, within_ranges
 from lmrelay.queue.store import check_version, explain, find_url, make_engine, make_reading_engine
 from lmrelay.queue.token_use import read_uses
@@ -95,6 +96,22 @@ class Desk:
             if len(records) < page:
                 return
             after = (records[-1]["message"], records[-1]["number"])
+
+    def messages(self, search: Search, limit: int, most: int = MOST) -> Listing:
+        """
+        At most C{limit} messages of all that are kept, the newest first, of the newest C{most} that come into question.
+        """
+        records: list[dict[str, Any]] = []
+        before, looked = end_of(search), 0
+        while True:
+            with self._engine.begin() as connection:
+                window = find_window(connection, search, before, min(WINDOW, most - looked))
+                records += find_messages(connection, search, window, limit + 1 - len(records))
+            looked, before = looked + window.rows, window.first
+            if len(records) > limit or window.is_last:
+                return Listing(tuple(records[:limit]), len(records) > limit)
+            if looked >= most:
+                return Listing(tuple(records), True, read_time(window.first))
 
     def count(self, selector: Selector) -> Sequence[Mapping[str, Any]]:
         """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
+from typing import Any
 
 from attrs import field, frozen
 
@@ -62,6 +63,42 @@ class Selector:
         Does it mean everything?
         """
         return self == Selector()
+
+
+@frozen
+class Search:
+    """
+    Which messages are meant, of all that are kept: those that fit every field that is set; several values in one are
+    alternatives.
+
+    C{recipients} and C{senders} are addresses, or C{@domain} for all there; a sender is who stands in the envelope or
+    in From. A message is in a state if a recipient is. C{subject} is a part of it, C{message_ids} are of the header
+    field. Accepted at C{since} or later and before C{until}, in seconds since the epoch.
+    """
+
+    projects: tuple[str, ...] = field(default=(), converter=_texts)
+    routes: tuple[str, ...] = field(default=(), converter=_texts)
+    tags: tuple[str, ...] = field(default=(), converter=_texts)
+    recipients: tuple[str, ...] = field(default=(), converter=_texts)
+    senders: tuple[str, ...] = field(default=(), converter=_texts)
+    states: tuple[str, ...] = field(default=(), converter=_texts)
+    message_ids: tuple[str, ...] = field(default=(), converter=_texts)
+    subject: str = ""
+    since: float | None = None
+    until: float | None = None
+
+
+@frozen
+class Listing:
+    """
+    What was found, the newest first. C{more}: there is, or may be, more that fits. C{looked_back_to} is when the oldest
+    message that was looked at was accepted, where the search ended before it was through; None: it was through, or has
+    as many as were asked for.
+    """
+
+    records: tuple[dict[str, Any], ...] = ()
+    more: bool = False
+    looked_back_to: float | None = None
 
 
 @frozen

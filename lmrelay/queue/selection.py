@@ -66,7 +66,7 @@ def conditions(selector: Selector, now: float) -> list[ColumnElement[bool]]:
             or_(recipient.c.address.in_(selector.recipients), func.lower(recipient.c.address).in_(lowered)),
         )
     if selector.tags:
-        found.append(or_(*(_has_tag(tag) for tag in selector.tags)))
+        found.append(or_(*(has_tag(tag) for tag in selector.tags)))
     # The sum keeps the planner from walking messages by age, which would sort all of them for each page.
     age = now - (message.c.received_at + 0)
     if selector.older_than is not None:
@@ -83,7 +83,7 @@ def _states(states: Sequence[str]) -> list[ColumnElement[bool]]:
     return [is_open, *narrowed] if set(states) <= set(OPEN) else narrowed
 
 
-def _has_tag(tag: str) -> ColumnElement[bool]:
+def has_tag(tag: str) -> ColumnElement[bool]:
     """
     Is it one of the message's tags? Exactly, in case too, which LIKE of SQLite would not mind.
 

@@ -6,20 +6,28 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
 
-from lmrelay.errors import StoreError
+from lmrelay.errors import StoreError, SyntaxRefused
 from lmrelay.interfaces import RecipientKey
+from lmrelay.mail.head import Head
 from lmrelay.queue.bounces import list_returned
 from lmrelay.queue.orders import Selector
-from lmrelay.queue.schema import WAITING, attempt, message, recipient
+from lmrelay.queue.schema import HELD, WAITING, attempt, message, recipient
 from lmrelay.queue.selection import conditions, find_page, find_ranges, joined, within_ranges
 from lmrelay.queue.sites import find_suspensions
+from lmrelay.queue.tellings import list_events
+from lmrelay.queue.waits import find_ahead, find_sites_of
 
 Record = dict[str, Any]
+
+MAX_SOFTWARE = 200
+"""
+Characters.
+"""
 
 _LISTED = (
     recipient.c.message,
@@ -104,18 +112,30 @@ def tell(connection: Connection, id_: str, living: Collection[str]) -> Mapping[s
     for one in connection.execute(made):
         attempts[one.recipient].append(_tell_attempt(one))
     to = connection.execute(select(recipient).where(recipient.c.message == id_).order_by(recipient.c.number)).all()
-    suspended = find_suspensions(connection, (one.domain for one in to if one.state in WAITING))
     returned = list_returned(connection, id_)
     told = [
-        {**_tell_recipient(one, attempts, living, suspended), "returned": returned.get(one.number, [])} for one in to
+        {
+            **_tell_recipient(one, living),
+            "attempts": attempts.get(one.number, []),
+            "returned": returned.get(one.number, []),
+        }
+        for one in to
     ]
-    return {**dict(_tell_message(row)), "recipients": told}
+    _add_waits(connection, to, told, living)
+    return {
+        **dict(_tell_message(row)),
+        "workers": len(living),
+        "recipients": told,
+        "events": list_events(connection, id_),
+    }
 
 
 _TOLD = (
     *("project", "route", "kind", "reverse_path", "notification", "subject", "message_id", "sender", "to"),
-    *("size", "eight_bit", "utf8_head", "smtputf8", "ret", "envid"),
+    *("size", "eight_bit", "utf8_head", "smtputf8", "ret", "envid", "redact", "sandbox", "return_path", "require_tls"),
 )
+
+_SOFTWARE = ("User-Agent", "X-Mailer")
 
 
 def _tell_message(row: Row[Any]) -> Iterator[tuple[str, Any]]:
@@ -126,11 +146,22 @@ def _tell_message(row: Row[Any]) -> Iterator[tuple[str, Any]]:
     yield "token", row.token_id
     for name in ("tags", "metadata", "client"):
         yield name, json.loads(row._mapping[name])
+    yield "software", _find_software(row.head)
 
 
-def _tell_recipient(
-    row: Row[Any], attempts: Mapping[int, list[Record]], living: Collection[str], suspended: Mapping[str, Record]
-) -> Record:
+def _find_software(head: bytes) -> str:
+    """
+    What the client says it is (RFC 5322 knows no such field, but these two are usual); empty: it does not.
+    """
+    try:
+        fields = Head.parse(head)
+    except SyntaxRefused:
+        return ""
+    found = next((field for name in _SOFTWARE if (field := fields.first(name)) is not None), None)
+    return "" if found is None else found.unfolded.decode("utf-8", "replace").strip()[:MAX_SOFTWARE]
+
+
+def _tell_recipient(row: Row[Any], living: Collection[str]) -> Record:
     return {
         "number": row.number,
         "address": row.address,
@@ -138,11 +169,27 @@ def _tell_recipient(
         "state": row.state,
         "next_attempt": row.next_attempt,
         "in_flight": row.owner in living,
-        "suspended": suspended.get(row.domain) if row.state in WAITING else None,
+        "held": row.held_at if row.state == HELD else None,
+        "extended": row.extended,
         "ended": row.ended_at,
         "last": row.last,
-        "attempts": attempts.get(row.number, []),
     }
+
+
+def _add_waits(
+    connection: Connection, rows: Sequence[Row[Any]], told: Sequence[Record], living: Collection[str]
+) -> None:
+    """
+    To those that wait, for what; what is final waits for nothing.
+    """
+    waiting = {row.domain for row in rows if row.state in WAITING}
+    suspended, found = find_suspensions(connection, waiting), find_sites_of(connection, waiting)
+    ahead = find_ahead(connection, rows, living)
+    for row, one in zip(rows, told, strict=True):
+        waits = row.state in WAITING
+        one["suspended"] = suspended.get(row.domain) if waits else None
+        one["site"] = found.get(row.domain) if waits else None
+        one["lane"] = ahead.get(row.domain) if waits and row.due is not None else None
 
 
 def _tell_attempt(row: Row[Any]) -> Record:
@@ -165,4 +212,9 @@ def _tell_attempt(row: Row[Any]) -> Record:
         "ended": row.ended_at,
         "seconds": row.ended_at - row.started_at,
         "tls": None if row.tls is None else json.loads(row.tls),
+        "steps": [_tell_step(*one) for one in json.loads(row.trace or "[]")],
     }
+
+
+def _tell_step(name: str, micros: int | None, text: str = "") -> Record:
+    return {"step": name, "seconds": None if micros is None else micros / 1e6, "text": text}

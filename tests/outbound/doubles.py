@@ -19,6 +19,7 @@ from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Failed, Fault, Tls
 from lmrelay.outbound.connect import HostFailure, Target
 from lmrelay.outbound.steps import Step
 from lmrelay.outbound.tls import Demand, Shown, configured
+from lmrelay.outbound.trace import Heard
 from lmrelay.outbound.verdicts import STOPPING, Reach, Trouble, Verdict, judge_trouble
 from lmrelay.smtp.reply import reply
 
@@ -137,6 +138,9 @@ class FakeConnection:
     waiting: Deferred[Mapping[int, Verdict]] | None = None
     at: Step = Step.MAIL
     lost: Callable[[object], None] | None = None
+    opening: list[str] = field(factory=list)
+    heard: list[Heard] = field(factory=list)
+    began: float = 0.0
 
     def serve(self, demand: Demand) -> None:
         self.demand = demand

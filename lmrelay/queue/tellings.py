@@ -1,0 +1,93 @@
+"""
+The events of a message, and which endpoints were told of them: how that went, and what is still to be told.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, select
+
+from lmrelay.queue.schema import event, webhook_attempt, webhook_delivery, webhook_endpoint
+
+Record = dict[str, Any]
+
+MOST = 5000
+"""
+Events of one message that are told, the first ones: three are usual for each of up to 1,000 recipients.
+"""
+
+
+def list_events(connection: Connection, id_: str) -> list[Record]:
+    """
+    The events in their order: C{sequence}, C{id}, C{event} (its name), C{at}, C{recipient} (its number, or None), and
+    C{deliveries}.
+
+    Of each endpoint that is to be told: C{endpoint}, C{state} (C{waiting}, C{delivered}, C{dead}), C{next_attempt}
+    (None: none is due), C{in_flight} (somebody is telling it now), C{ended}, C{attempts} (how many were made), C{last}
+    (what was said at last), C{disabled} (None, or that the endpoint gets nothing: a mapping of C{since} and
+    C{reason}), and C{tries}: C{number}, C{started}, C{ended}, C{seconds}, C{status} (of HTTP, or None), C{text} (why
+    there was none), C{body} (of the answer, its beginning).
+    """
+    rows = connection.execute(select(event).where(event.c.message == id_).order_by(event.c.sequence).limit(MOST)).all()
+    deliveries = _list_deliveries(connection, id_) if rows else {}
+    return [
+        {
+            "sequence": row.sequence,
+            "id": row.id,
+            "event": row.type,
+            "at": row.at,
+            "recipient": row.recipient,
+            "deliveries": deliveries.get(row.sequence, []),
+        }
+        for row in rows
+    ]
+
+
+def _list_deliveries(connection: Connection, id_: str) -> dict[int, list[Record]]:
+    tries: dict[tuple[int, str], list[Record]] = defaultdict(list)
+    made = webhook_attempt.join(event, event.c.sequence == webhook_attempt.c.event)
+    order = (webhook_attempt.c.event, webhook_attempt.c.endpoint, webhook_attempt.c.number)
+    query = select(webhook_attempt).select_from(made).where(event.c.message == id_).order_by(*order)
+    for row in connection.execute(query):
+        tries[row.event, row.endpoint].append(_tell_try(row))
+    told = webhook_delivery.join(event, event.c.sequence == webhook_delivery.c.event).outerjoin(
+        webhook_endpoint,
+        and_(
+            webhook_endpoint.c.project == webhook_delivery.c.project,
+            webhook_endpoint.c.endpoint == webhook_delivery.c.endpoint,
+        ),
+    )
+    off = (webhook_endpoint.c.disabled_at, webhook_endpoint.c.reason)
+    found: dict[int, list[Record]] = defaultdict(list)
+    query = select(webhook_delivery, *off).select_from(told).where(event.c.message == id_)
+    for row in connection.execute(query.order_by(webhook_delivery.c.event, webhook_delivery.c.endpoint)):
+        found[row.event].append({**_tell_delivery(row), "tries": tries[row.event, row.endpoint]})
+    return found
+
+
+def _tell_delivery(row: Row[Any]) -> Record:
+    off = row.disabled_at is not None
+    return {
+        "endpoint": row.endpoint,
+        "state": row.state,
+        "next_attempt": row.due,
+        "in_flight": row.owner is not None,
+        "ended": row.ended_at,
+        "attempts": row.attempts,
+        "last": row.last,
+        "disabled": {"since": row.disabled_at, "reason": row.reason} if off else None,
+    }
+
+
+def _tell_try(row: Row[Any]) -> Record:
+    return {
+        "number": row.number,
+        "started": row.started_at,
+        "ended": row.ended_at,
+        "seconds": row.ended_at - row.started_at,
+        "status": row.status,
+        "text": row.text,
+        "body": row.body,
+    }
