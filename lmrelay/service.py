@@ -26,6 +26,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger, LogPublisher
 
+from lmrelay.archive import StoredArchive
 from lmrelay.config.certificates import check_certificate
 from lmrelay.config.load import TOKEN_KEY, ensure_token_key, load
 from lmrelay.config.values import Config
@@ -95,7 +96,7 @@ class Relay(Service):
         publisher: LogPublisher | None = None,
     ) -> None:
         self.settings = settings = Settings(config)
-        self.reactor, self._adopted, self._fit = reactor, adopted, fit
+        self.reactor, self._adopted, self._fit, self._wall = reactor, adopted, fit, wall
         random = random or SystemRandom()
         self._descriptors, self._room = descriptors, divide(descriptors)
         self._context: CertificateOptions | None = None
@@ -133,7 +134,7 @@ class Relay(Service):
                 most_connections=self._room.connections,
             ),
         )
-        self.web = Web(reactor, settings, self._find_sources(), _find_version(), wall, publisher)
+        self.web = Web(reactor, settings, self._find_sources(), _find_version(), wall, publisher, entropy)
         self.queue.note_commit = self.web.facts.note_commit
         self._reload = Reload(settings, self._read, self._adopt)
 
@@ -264,6 +265,7 @@ class Relay(Service):
             running=lambda: dispatch.running.used,
             in_memory=lambda: dispatch.windows.used,
             free=lambda: _find_free(self.settings.config.server.state_dir),
+            archive=StoredArchive(self.reactor, self.settings, self._wall),
             sites=lambda: [
                 SiteLimit(queue.site.name, queue.budget.allowed, queue.suspended) for queue in dispatch.narrowed()
             ],

@@ -43,6 +43,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "queue": ("lmrelay.cli.queue:queue", "See and change what waits for delivery."),
     "messages": ("lmrelay.cli.messages:messages", "Find any message that is kept, and tell its story."),
     "sites": ("lmrelay.cli.sites:sites", "See the sites that mail goes to, and suspend one."),
+    "status": ("lmrelay.cli.status:status", "Set up the status page."),
     "explain": ("lmrelay.cli.explain:explain", "Tell the whole story of a message."),
 }
 """

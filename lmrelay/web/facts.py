@@ -13,6 +13,7 @@ from attrs import define, field
 from twisted.logger import ILogObserver, LogEvent, LogLevel
 from zope.interface import implementer
 
+from lmrelay.web.endpoints import Endpoints
 from lmrelay.web.tallies import Spread, Tally
 
 WAITS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 43200.0, 172800.0)
@@ -38,6 +39,7 @@ class Facts:
     """
 
     tallies: list[Tally] = field(factory=list, init=False)
+    endpoints: Endpoints = field(factory=Endpoints, init=False)
     spreads: list[Spread] = field(factory=list, init=False)
     reload_succeeded: bool | None = field(default=None, init=False)
     _counts: dict[object, Count] = field(init=False)
@@ -76,6 +78,14 @@ class Facts:
         """
         self._batch.add((), writes)
         self._sync.add((), seconds)
+
+    def total(self, name: str, **labels: str) -> float:
+        """
+        What a tally has counted, of those whose labels have these values.
+        """
+        tally = next(one for one in self.tallies if one.name == name)
+        wanted = [(tally.labels.index(label), value) for label, value in labels.items()]
+        return sum(count for key, count in tally.copy().items() if all(key[place] == value for place, value in wanted))
 
     def _tally(self, name: str, meaning: str, *labels: str) -> Tally:
         made = Tally(name, meaning, labels)
@@ -151,7 +161,11 @@ class Facts:
         )
 
         def end(outcome: str) -> Count:
-            return lambda event: told.add((event["project"], outcome))
+            def note(event: LogEvent) -> None:
+                told.add((event["project"], outcome))
+                self.endpoints.note(event, outcome)
+
+            return note
 
         return {"webhook delivered": end("delivered"), "webhook failed": end("failed")}
 

@@ -4,6 +4,7 @@ The port for people and their monitoring: what is found where, and from when unt
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
 from twisted.logger import LogPublisher
 from twisted.web.server import Request
 
@@ -19,9 +21,12 @@ from lmrelay.interfaces import ISettings
 from lmrelay.tasks import Tasks
 from lmrelay.web.door import Answer, Compose, Page, Root, say
 from lmrelay.web.facts import Facts
+from lmrelay.web.guard import Guard
+from lmrelay.web.history import STEP
 from lmrelay.web.metrics import Metrics
 from lmrelay.web.port import HttpPort
 from lmrelay.web.sources import Sources
+from lmrelay.web.status import BASE, Status
 
 
 @define(eq=False)
@@ -37,16 +42,25 @@ class Web:
     _version: str
     _wall: Callable[[], float] = time.time
     _publisher: LogPublisher | None = None
+    _entropy: Callable[[int], bytes] = os.urandom
     facts: Facts = field(factory=Facts, init=False)
     _tasks: Tasks = field(factory=Tasks, init=False)
     _metrics: Metrics = field(init=False)
     _port: HttpPort = field(init=False)
     _pages: dict[str, Page] = field(factory=dict, init=False)
     _counting: bool = field(default=False, init=False)
+    _status: Status = field(init=False)
+    _status_page: Page = field(init=False)
+    _sampling: LoopingCall = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         clock = IReactorTime(self._reactor)
         self._metrics = Metrics(self._sources, self.facts, clock, self._wall, self._version, self._tasks)
+        guard = Guard(clock, self._settings, self._entropy)
+        self._status = Status(self._settings, self._sources, self.facts, self._metrics, guard, self._wall)
+        self._status_page = Page(self._tasks, self._status.answer)
+        self._sampling = LoopingCall(self._sample)
+        self._sampling.clock = clock
         self._port = HttpPort(self._reactor, Root(self.find))
         self._add("/", self._tell_pages)
         self._add("/healthz", self._tell_life)
@@ -60,6 +74,8 @@ class Web:
         """
         The page at a path.
         """
+        if path == BASE or path.startswith(f"{BASE}/"):
+            return self._status_page if self._settings.config.http.status else None
         return self._pages.get(path)
 
     @property
@@ -102,11 +118,22 @@ class Web:
         self._counting = wanted
         if wanted:
             self._publisher.addObserver(self.facts)
+            self._sampling.start(STEP, now=False)
         else:
             self._publisher.removeObserver(self.facts)
+            self._sampling.stop()
+
+    def _sample(self) -> None:
+        self._tasks.start(self._look_and_sample())
+
+    async def _look_and_sample(self) -> None:
+        if self._settings.config.http.status and self._sources.oversight() is not None:
+            await self._metrics.waiting.latest()
+        self._status.history.sample()
 
     async def _tell_pages(self, _: Request) -> Answer:
-        return say("lmrelay: " + " ".join(path for path in self._pages if path != "/"))
+        pages = [path for path in (*self._pages, BASE) if path != "/" and self.find(path) is not None]
+        return say("lmrelay: " + " ".join(pages))
 
     async def _tell_life(self, _: Request) -> Answer:
         return say("ok")
