@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +37,16 @@ def show_time(seconds: float | None) -> str:
 
 def show_duration(seconds: float | None) -> str:
     """
-    The larger unit and no more: C{3 d}, C{12 min}, C{0.4 s}.
+    The larger unit and no more: C{3 d}, C{12 min}, C{1.4 s}, C{20 ms}.
     """
     if seconds is None:
         return ""
     for size, unit in _UNITS:
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s" if seconds >= 0.001 else "0 s"
+    if seconds >= 1:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds * 1000:.0f} ms"
 
 
 def show_number(number: float) -> str:
@@ -83,14 +86,19 @@ def render(environment: Environment, name: str, code: int = 200, **values: Any) 
     """
     A page.
     """
-    return Answer(environment.get_template(name).render(values).encode(), HTML, code, _HEADERS)
+    return Answer(environment.get_template(name).render(style=_EDITION, **values).encode(), HTML, code, _HEADERS)
 
 
 def style() -> Answer:
     """
     The stylesheet.
     """
-    return Answer(STYLE, "text/css; charset=utf-8", 200, {"Cache-Control": "private, max-age=300"})
+    return Answer(STYLE, "text/css; charset=utf-8", 200, {"Cache-Control": "private, max-age=86400"})
 
+
+_EDITION = sha256(STYLE).hexdigest()[:12]
+"""
+Part of the stylesheet's address, so that none of an earlier version is used.
+"""
 
 _HEADERS: Mapping[str, str] = {"Content-Security-Policy": POLICY}
