@@ -4,21 +4,21 @@ The port for people in memory: requests in, answers out, and a store that is wha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from attrs import define, evolve, field
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.logger import LogPublisher
 from zope.interface import implementer
 
-from lmrelay.config.values import Config, Http, Server
+from lmrelay.config.values import Config, Http, Project, Server
 from lmrelay.interfaces import IOversight, Untold, Waiting
 from lmrelay.web.service import Web
-from lmrelay.web.sources import SiteLimit, Sources
+from lmrelay.web.sources import Found, SiteLimit, Sources
 
 NOW = 1_800_000_000.0
 
@@ -48,6 +48,34 @@ class Oversight:
 
 
 @define(eq=False)
+class Archive:
+    """
+    Gives what it has, and remembers what it was asked; C{broken} is why it cannot.
+    """
+
+    records: list[dict[str, Any]] = field(factory=list)
+    stories: dict[str, dict[str, Any]] = field(factory=dict)
+    known: list[dict[str, Any]] = field(factory=list)
+    asked: list[Mapping[str, str]] = field(factory=list)
+    more: bool = False
+    looked_back_to: float | None = None
+    broken: Exception | None = None
+
+    def find(self, fields: Mapping[str, str], limit: int) -> Deferred[Found]:
+        self.asked.append({name: value for name, value in fields.items() if value})
+        return self._give(Found(self.records[:limit], self.more, self.looked_back_to))
+
+    def tell(self, message: str) -> Deferred[dict[str, Any] | None]:
+        return self._give(self.stories.get(message))
+
+    def sites(self) -> Deferred[Sequence[dict[str, Any]]]:
+        return self._give(self.known)
+
+    def _give(self, value: Any) -> Deferred[Any]:
+        return succeed(value) if self.broken is None else fail(self.broken)
+
+
+@define(eq=False)
 class Reply:
     """
     What came back.
@@ -70,11 +98,14 @@ class Front:
     reactor: Any = field(factory=MemoryReactorClock)
     publisher: LogPublisher = field(factory=LogPublisher)
     find_free: Callable[[], int] = lambda: 1 << 40
+    archive: Archive = field(factory=lambda: Archive())
+    projects: dict[str, Project] = field(factory=dict)
     settings: Any = field(init=False)
     web: Web = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.settings = SimpleNamespace(config=Config(Path("/etc/lmrelay.toml"), Server("relay.test"), http=self.http))
+        config = Config(Path("/etc/lmrelay.toml"), Server("relay.test"), http=self.http, projects=self.projects)
+        self.settings = SimpleNamespace(config=config)
         sources = Sources(
             oversight=lambda: self.oversight,
             troubles=lambda: ["the relay is starting"] if self.oversight is None else self.oversight.troubles,
@@ -83,10 +114,11 @@ class Front:
             in_memory=lambda: 5,
             free=lambda: self.find_free(),
             sites=lambda: self.sites,
+            archive=self.archive,
         )
         # This reactor has no threads, so all is done at once.
         wall = lambda: NOW + self.reactor.seconds()  # noqa: E731
-        self.web = Web(self.reactor, self.settings, sources, "1.2.3", wall, self.publisher)
+        self.web = Web(self.reactor, self.settings, sources, "1.2.3", wall, self.publisher, lambda count: b"k" * count)
 
     def open(self, http: Http | None = None) -> Sequence[str]:
         """
