@@ -40,8 +40,14 @@ def test_passwords() -> None:
 
 @pytest.mark.parametrize(
     "hashed",
-    ["scrypt$3$8$1$c2FsdA==$aGFzaA==", "scrypt$1048576000$8$1$c2FsdA==$aGFzaA==", "scrypt$x$8$1$c2FsdA==$aGFzaA=="]
-    + ["scrypt$16384$8$1$c2F$aGFzaA==", "scrypt$16384$8$1$c2FsdA==$", "x"],
+    [
+        "scrypt$3$8$1$c2FsdA==$aGFzaA==",
+        "scrypt$1048576000$8$1$c2FsdA==$aGFzaA==",
+        "scrypt$x$8$1$c2FsdA==$aGFzaA==",
+        "scrypt$16384$8$1$c2F$aGFzaA==",
+        "scrypt$16384$8$1$c2FsdA==$",
+        "x",
+    ],
 )
 def test_hashes_that_are_none(hashed: str) -> None:
     """

@@ -122,7 +122,7 @@ class TestStatus(SynchronousTestCase):
         text = self.text()
         for expected in (
             "Ready",
-            "acme / outgoing 3 1\u202f200 0 2 h",
+            "acme / outgoing 3 1 200 0 2 h",
             "delivered 1 delayed 1 failed 1",
             "network 1",
             "mx.off.example suspended mx.slow.example 2 at a time",
@@ -177,9 +177,9 @@ class TestStatus(SynchronousTestCase):
             "2 messages",
             "a@b.example and 2 more",
             "Looked back to",
-            "a notification of lmrelay&#39;s own",
+            "a notification of lmrelay's own",
         ):
-            self.assertIn(expected.replace("&#39;", "'"), text)
+            self.assertIn(expected, text)
 
     def test_nothing_is_html(self) -> None:
         """
