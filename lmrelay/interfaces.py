@@ -272,13 +272,17 @@ class Waiting:
 @frozen
 class Untold:
     """
-    What an endpoint of a project's is still to be told: so many events, of which the first was due at C{due}.
+    What an endpoint of a project's is still to be told: so many events, of which the first is due at C{due}.
+
+    C{disabled_at}: it gets nothing since then, for that C{reason}; None: it does.
     """
 
     project: str
     endpoint: str
-    events: int
-    due: float
+    events: int = 0
+    due: float | None = None
+    disabled_at: float | None = None
+    reason: str = ""
 
 
 class IOversight(Interface):
@@ -294,7 +298,7 @@ class IOversight(Interface):
 
     def count_untold() -> Deferred[Sequence[Untold]]:
         """
-        What webhooks are still to be told.
+        Endpoints that are still to be told something, or get nothing since they were disabled.
         """
 
     def find_troubles() -> Sequence[str]:

@@ -19,7 +19,7 @@ from lmrelay.interfaces import IOversight, RecipientKey, Untold, Waiting
 from lmrelay.queue.acceptance import Acceptance
 from lmrelay.queue.contents import IReader
 from lmrelay.queue.recorder import Recorder
-from lmrelay.queue.schema import is_open, message, recipient, webhook_delivery
+from lmrelay.queue.schema import is_open, message, recipient, webhook_delivery, webhook_endpoint
 
 PAGE = 5_000
 PAUSE = 0.02
@@ -52,12 +52,16 @@ def count_page(connection: Connection, after: RecipientKey, limit: int) -> tuple
 
 def count_untold(connection: Connection) -> list[Untold]:
     """
-    What each endpoint is still to be told, from the index alone.
+    What each endpoint is still to be told, from the index alone; and those that are disabled.
     """
     by = (webhook_delivery.c.project, webhook_delivery.c.endpoint)
     due = webhook_delivery.c.due
     query = select(*by, func.count(), func.min(due)).where(due.is_not(None)).group_by(*by)
-    return [Untold(*row) for row in connection.execute(query)]
+    found = {(row[0], row[1]): Untold(*row) for row in connection.execute(query)}
+    for row in connection.execute(select(webhook_endpoint).where(webhook_endpoint.c.disabled_at.is_not(None))):
+        key = (row.project, row.endpoint)
+        found[key] = evolve(found.get(key, Untold(*key)), disabled_at=row.disabled_at, reason=row.reason)
+    return list(found.values())
 
 
 def _add(total: Waiting | None, more: Waiting) -> Waiting:

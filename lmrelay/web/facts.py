@@ -160,14 +160,25 @@ class Facts:
             "lmrelay_webhook_attempts", "Requests to webhook endpoints, by how they ended.", "project", "outcome"
         )
 
-        def end(outcome: str) -> Count:
-            def note(event: LogEvent) -> None:
-                told.add((event["project"], outcome))
-                self.endpoints.note(event, outcome)
+        events = self._tally(
+            "lmrelay_webhook_events", "Events that endpoints were told, or are told no more.", "project", "outcome"
+        )
 
-            return note
+        def deliver(event: LogEvent) -> None:
+            told.add((event["project"], "delivered"))
+            events.add((event["project"], "delivered"), event.get("events", 1))
+            self.endpoints.note(event, "delivered")
 
-        return {"webhook delivered": end("delivered"), "webhook failed": end("failed")}
+        def fail(event: LogEvent) -> None:
+            told.add((event["project"], "failed"))
+            self.endpoints.note(event, "failed")
+            if event.get("given_up"):
+                events.add((event["project"], "given_up"), event["given_up"])
+
+        def give_up(event: LogEvent) -> None:
+            events.add((event["project"], "given_up"), event["events"])
+
+        return {"webhook delivered": deliver, "webhook failed": fail, "webhooks given up": give_up}
 
     def _count_operation(self) -> dict[object, Count]:
         def reload(succeeded: bool) -> Count:

@@ -188,14 +188,18 @@ class _Page:
     def _webhooks(self) -> Iterator[Metric]:
         events: dict[tuple[str, ...], float] = defaultdict(float)
         overdue: dict[tuple[str, ...], float] = {}
+        disabled = 0
         for one in self.moment.untold or ():
             key = (one.project if len(events) < MOST or (one.project,) in events else OTHER,)
             events[key] += one.events
-            overdue[key] = max(overdue.get(key, 0.0), self.moment.now - one.due, 0.0)
+            late = 0.0 if one.due is None or one.disabled_at is not None else self.moment.now - one.due
+            overdue[key] = max(overdue.get(key, 0.0), late)
+            disabled += one.disabled_at is not None
         yield _gauge("lmrelay_webhook_pending", "Events that webhooks are still to be told.", events, "project")
         yield _gauge(
             "lmrelay_webhook_overdue_seconds", "By how long the telling of events is late.", overdue, "project"
         )
+        yield _value("lmrelay_webhook_endpoints_disabled", "Webhook endpoints that are disabled.", disabled)
 
     def _sites(self) -> Iterator[Metric]:
         sites = self.moment.sites

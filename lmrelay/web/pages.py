@@ -18,7 +18,7 @@ HTML = "text/html; charset=utf-8"
 STYLE = (Path(__file__).parent / "style.css").read_bytes()
 
 POLICY = (
-    "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none';"
+    "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none';"
     " connect-src 'none'; script-src 'none'"
 )
 """

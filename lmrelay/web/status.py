@@ -176,15 +176,18 @@ class Status:
         for slug, project in config.projects.items():
             for hook in project.webhooks:
                 told, waits = self._facts.endpoints.find(slug, hook.name), left.get((slug, hook.name))
+                off = waits is not None and waits.disabled_at is not None
+                late = 0.0 if off or waits is None or waits.due is None else max(0.0, now - waits.due)
                 found.append(
                     {
                         "project": slug,
                         "name": hook.name,
                         "enabled": hook.enabled,
                         "told": told,
+                        "disabled": waits if off else None,
                         "pending": waits.events if waits else 0,
-                        "overdue": max(0.0, now - waits.due) if waits else 0.0,
-                        "bad": bool(told.reason),
+                        "overdue": late,
+                        "bad": bool(told.reason) or off,
                     }
                 )
         return sorted(found, key=lambda one: (not one["bad"], -one["overdue"], one["project"], one["name"]))

@@ -16,7 +16,7 @@ from lmrelay.errors import StoreFull
 from lmrelay.interfaces import IOversight, Untold, Waiting
 from lmrelay.mail.outcome import Attempt
 from lmrelay.queue.oversight import PAUSE, START, count_page, count_untold
-from lmrelay.queue.schema import event, webhook_delivery
+from lmrelay.queue.schema import event, webhook_delivery, webhook_endpoint
 from lmrelay.queue.store import find_url, make_engine
 from tests.queue.filling import NOW, alter, fill, make_rows, writing
 from tests.queue.world import OK, World, name, result_of
@@ -67,7 +67,8 @@ def test_an_empty_queue(config: Config) -> None:
 
 def test_untold(config: Config) -> None:
     """
-    What webhooks wait for counts by endpoint, with the first time it was due; what they were told does not.
+    What webhooks wait for counts by endpoint, with the first time it was due; what they were told does not. Disabled
+    endpoints are told of, with nothing to wait for too.
     """
     fill(config, *(make_rows(["a@b.example"], at=NOW - one) for one in range(4)))
     with writing(config) as connection:
@@ -80,8 +81,18 @@ def test_untold(config: Config) -> None:
                 for one, (endpoint, due) in zip(sequences, rows, strict=True)
             ],
         )
+        off = {"project": "acme", "reason": "gone"}
+        connection.execute(
+            insert(webhook_endpoint),
+            [
+                {**off, "endpoint": "b", "disabled_at": NOW},
+                {**off, "endpoint": "c", "disabled_at": NOW},
+                {**off, "endpoint": "d", "disabled_at": None},
+            ],
+        )
         found = sorted(count_untold(connection), key=lambda one: one.endpoint)
-    assert [Untold("acme", "a", 2, NOW + 3), Untold("acme", "b", 1, NOW + 9)] == found
+    b = Untold("acme", "b", 1, NOW + 9, NOW, "gone")
+    assert [Untold("acme", "a", 2, NOW + 3), b, Untold("acme", "c", 0, None, NOW, "gone")] == found
 
 
 def test_the_service(config: Config) -> None:

@@ -40,7 +40,7 @@ AFTER = ("0" * 26, 1)
 ORDER = Order("0" * 26, Verb.DELETE, Selector(), NOW, AFTER)
 WORK = ("INDEX ix_recipient_open", "INDEX ix_command_id", "INDEX ix_webhook_delivery_project")
 GIVEN = ("CONSTANT ROW", "CONSTANT ROWS")
-SMALL = ("worker", "alembic_version", "given", "counted")
+SMALL = ("worker", "webhook_endpoint", "alembic_version", "given", "counted")
 """
 Rows that a statement brings along, and tables that have a few rows however long the queue is.
 """

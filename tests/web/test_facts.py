@@ -13,6 +13,7 @@ import pytest
 from twisted.logger import Logger, LogLevel, LogPublisher
 
 import lmrelay
+from lmrelay.web.endpoints import MOST
 from lmrelay.web.facts import Facts
 
 PACKAGE = Path(lmrelay.__file__).parent
@@ -55,7 +56,7 @@ def test_every_fact_is_one_that_is_logged(facts: Facts) -> None:
     A line that is reworded does not stop being counted unnoticed.
     """
     # What tells of webhooks is of another room's making.
-    known = {fact for fact, _ in logged()} | {"webhook delivered", "webhook failed"}
+    known = {fact for fact, _ in logged()} | {"webhook delivered", "webhook failed", "webhooks given up"}
     assert set() == set(facts._counts) - known
 
 
@@ -139,6 +140,31 @@ def test_loud_lines(facts: Facts, log: Logger, level: Any) -> None:
     log.emit(level, "whatever")
     log.info("whatever")
     assert {(level.name,): 1} == counts(facts, "lmrelay_log_lines")
+
+
+def test_webhooks(facts: Facts, log: Logger) -> None:
+    """
+    Requests and the events in them count by project, and how it went last is known of each endpoint.
+    """
+    about = {"project": "acme", "endpoint": "shop"}
+    log.info("webhook failed", events=3, given_up=0, reason="timeout", **about)
+    log.info("webhook failed", events=3, given_up=2, reason="500", **about)
+    assert "500" == facts.endpoints.find("acme", "shop").reason
+    log.info("webhook delivered", events=4, **about)
+    log.info("webhooks given up", events=5, reason="switched off", **about)
+    assert {("acme", "delivered"): 1, ("acme", "failed"): 2} == counts(facts, "lmrelay_webhook_attempts")
+    assert {("acme", "delivered"): 4, ("acme", "given_up"): 7} == counts(facts, "lmrelay_webhook_events")
+    told = facts.endpoints.find("acme", "shop")
+    assert (1, 2, "") == (told.delivered, told.failed, told.reason)
+
+
+def test_endpoints_are_bounded(facts: Facts, log: Logger) -> None:
+    """
+    Those heard of longest ago are forgotten.
+    """
+    for number in range(MOST + 1):
+        log.info("webhook failed", project="acme", endpoint=f"e{number}", reason="x")
+    assert (0, 1) == tuple(facts.endpoints.find("acme", f"e{number}").failed for number in (0, MOST))
 
 
 def test_reloads(facts: Facts, log: Logger) -> None:

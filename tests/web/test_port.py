@@ -76,7 +76,11 @@ class TestPages(SynchronousTestCase):
             Waiting("acme", "outgoing", "deferred", 2, NOW - 60),
             Waiting("acme", "news", "held", 1, NOW + 60),
         )
-        self.front.oversight.untold = (Untold("acme", "a", 4, NOW + 30), Untold("acme", "b", 2, NOW - 30))
+        self.front.oversight.untold = (
+            Untold("acme", "a", 4, NOW + 30),
+            Untold("acme", "b", 2, NOW - 30),
+            Untold("acme", "c", 1, NOW - 9e5, NOW, "gone"),
+        )
         self.front.sites[:] = [SiteLimit("mx.a.example", 3, False), SiteLimit("mx.b.example", 20, True)]
         found = self.metrics()
         expected = {
@@ -87,7 +91,8 @@ class TestPages(SynchronousTestCase):
             ("lmrelay_queue_oldest_seconds", "acme", "outgoing", "deferred"): 60,
             # A clock that was set back makes nobody's mail younger than new.
             ("lmrelay_queue_oldest_seconds", "acme", "news", "held"): 0,
-            ("lmrelay_webhook_pending", "acme"): 6,
+            ("lmrelay_webhook_pending", "acme"): 7,
+            ("lmrelay_webhook_endpoints_disabled",): 1,
             ("lmrelay_webhook_overdue_seconds", "acme"): 30,
             ("lmrelay_site_connections_limit", "mx.a.example"): 3,
             ("lmrelay_sites_lowered",): 1,

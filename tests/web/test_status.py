@@ -273,7 +273,9 @@ class TestStatus(SynchronousTestCase):
         self.assertEqual(sorted(places), places)
         self.assertIn(ESCAPED, self.ask("/webhooks").body)
         self.assertIn("Webhooks that fail", self.text())
-        self.assertNotIn("acme / late", self.text())
+        self.front.oversight.untold = (Untold("acme", "late", 7, NOW - 90, NOW - 60, f"410 {NASTY}"),)
+        self.front.reactor.advance(20)
+        self.assertIn("acme / late disabled since 2027-01-15 07:59:00 410", self.text("/webhooks"))
 
     def test_a_store_out_of_order(self) -> None:
         """
