@@ -19,7 +19,7 @@ from prometheus_client.core import (
     Metric,
 )
 from prometheus_client.exposition import choose_encoder
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.internet.interfaces import IReactorThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 
@@ -32,6 +32,11 @@ from lmrelay.web.tallies import MOST, OTHER, Spread, Tally
 from twisted import __version__ as TWISTED
 
 MOST_SITES = 100
+
+GOOD = 0.5
+"""
+Seconds for which metrics are as good as new.
+"""
 
 T = TypeVar("T")
 
@@ -67,6 +72,8 @@ class Metrics:
     _wall: Callable[[], float]
     _version: str
     _tasks: Tasks
+    _turn: DeferredLock = field(factory=DeferredLock, init=False)
+    _written: dict[str, tuple[float, bytes]] = field(factory=dict, init=False)
     waiting: Remembered[Sequence[Waiting]] = field(init=False)
     untold: Remembered[Sequence[Untold]] = field(init=False)
 
@@ -86,10 +93,19 @@ class Metrics:
         """
         All metrics of now, and the content type: one that the C{Accept} field of a request takes.
         """
-        moment = await self._look()
         encode, content_type = choose_encoder(accepted)
-        registry = self._make_registry(moment)
-        text = await run_apart(self._reactor, lambda: encode(registry))
+        # One at a time: however many ask, it takes no more than its share of the processor.
+        await self._turn.acquire()
+        try:
+            made_at, text = self._written.get(content_type, (float("-inf"), b""))
+            if self._reactor.seconds() - made_at >= GOOD:
+                registry = self._make_registry(await self._look())
+                text = await run_apart(self._reactor, lambda: encode(registry))
+                # A client says what it takes, so there could be any number.
+                self._written.clear()
+                self._written[content_type] = (self._reactor.seconds(), text)
+        finally:
+            self._turn.release()
         return text, content_type
 
     def _make_registry(self, moment: Moment) -> CollectorRegistry:

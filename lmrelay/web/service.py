@@ -57,7 +57,7 @@ class Web:
         clock = IReactorTime(self._reactor)
         self._metrics = Metrics(self._sources, self.facts, clock, self._wall, self._version, self._tasks)
         guard = Guard(clock, self._settings, self._entropy)
-        self._status = Status(self._settings, self._sources, self.facts, self._metrics, guard, self._wall)
+        self._status = Status(clock, self._settings, self._sources, self.facts, self._metrics, guard, self._wall)
         self._status_page = Page(self._tasks, self._status.answer)
         self._sampling = LoopingCall(self._sample)
         self._sampling.clock = clock

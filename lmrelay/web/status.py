@@ -11,6 +11,7 @@ from typing import Any
 
 from attrs import define, evolve, field
 from jinja2 import Environment
+from twisted.internet.interfaces import IReactorTime
 from twisted.web.server import Request
 
 from lmrelay.config.values import Config
@@ -21,7 +22,7 @@ from lmrelay.web.door import Answer
 from lmrelay.web.facts import Facts
 from lmrelay.web.guard import Guard
 from lmrelay.web.history import KEPT, History, Totals
-from lmrelay.web.metrics import Metrics
+from lmrelay.web.metrics import Metrics, run_apart
 from lmrelay.web.pages import make_environment, render, style
 from lmrelay.web.sources import Sources
 
@@ -43,6 +44,7 @@ class Status:
     The pages below L{BASE}.
     """
 
+    _reactor: IReactorTime
     _settings: ISettings
     _sources: Sources
     _facts: Facts
@@ -81,7 +83,7 @@ class Status:
         try:
             return await self._choose(path, request)
         except StoreError as error:
-            return self._render("trouble.html", "", 503, reason=str(error))
+            return await self._render("trouble.html", "", 503, reason=str(error))
 
     async def _choose(self, path: str, request: Request) -> Answer:
         if path == "":
@@ -94,12 +96,13 @@ class Status:
             return await self._tell_sites()
         if path == "webhooks":
             return await self._tell_webhooks()
-        return self._render("trouble.html", "", 404, reason="There is no such page.")
+        return await self._render("trouble.html", "", 404, reason="There is no such page.")
 
-    def _render(self, name: str, here: str, code: int = 200, **values: Any) -> Answer:
+    async def _render(self, name: str, here: str, code: int = 200, **values: Any) -> Answer:
         config: Config = self._settings.config
         common = {"base": BASE, "here": here, "hostname": config.server.hostname, "now": self._wall()}
-        return render(self._templates, name, code, **common, **values)
+        # A large page takes as long as a commit, and nobody's mail is to wait for it.
+        return await run_apart(self._reactor, lambda: render(self._templates, name, code, **common, **values))
 
     async def _tell_all(self) -> Answer:
         sources = self._sources
@@ -107,7 +110,7 @@ class Status:
         if sources.oversight() is not None:
             waiting = await self._metrics.waiting.latest() or ()
         hooks = await self._list_webhooks()
-        return self._render(
+        return await self._render(
             "overview.html",
             "overview",
             troubles=sources.troubles(),
@@ -140,28 +143,30 @@ class Status:
         found = None
         story = await self._sources.archive.tell(id_) if id_ else None
         if story is not None:
-            return self._show(story)
+            return await self._show(story)
         if any(fields.values()):
             found = await self._sources.archive.find(fields, FOUND)
-        return self._render("messages.html", "messages", fields=fields, id=id_, found=found, states=STATES, limit=FOUND)
+        return await self._render(
+            "messages.html", "messages", fields=fields, id=id_, found=found, states=STATES, limit=FOUND
+        )
 
     async def _tell_message(self, id_: str) -> Answer:
         story = await self._sources.archive.tell(id_[:MAX_FIELD]) if id_.isalnum() else None
         if story is None:
-            return self._render("trouble.html", "messages", 404, reason="No such message is kept.")
-        return self._show(story)
+            return await self._render("trouble.html", "messages", 404, reason="No such message is kept.")
+        return await self._show(story)
 
-    def _show(self, story: Record) -> Answer:
-        return self._render("message.html", "messages", story=story, redact=story["redact"])
+    async def _show(self, story: Record) -> Answer:
+        return await self._render("message.html", "messages", story=story, redact=story["redact"])
 
     async def _tell_sites(self) -> Answer:
         sites = await self._sources.archive.sites()
         first = sorted(sites, key=lambda one: (not one["suspended_at"], one["connections"] is None, -one["waiting"]))
-        return self._render("sites.html", "sites", sites=first[:SHOWN], more=max(0, len(first) - SHOWN))
+        return await self._render("sites.html", "sites", sites=first[:SHOWN], more=max(0, len(first) - SHOWN))
 
     async def _tell_webhooks(self) -> Answer:
         hooks = await self._list_webhooks()
-        return self._render("webhooks.html", "webhooks", hooks=hooks[:SHOWN], more=max(0, len(hooks) - SHOWN))
+        return await self._render("webhooks.html", "webhooks", hooks=hooks[:SHOWN], more=max(0, len(hooks) - SHOWN))
 
     async def _list_webhooks(self) -> list[dict[str, Any]]:
         """

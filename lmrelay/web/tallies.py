@@ -16,6 +16,11 @@ MOST = 500
 Combinations of labels that are told apart. A server may have tens of thousands of projects, and each is a time series.
 """
 
+MOST_SPREAD = 200
+"""
+The same where each is a score of time series.
+"""
+
 OTHER = "(other)"
 """
 All further projects and routes. It is no slug, so none of them is called so.
@@ -90,7 +95,7 @@ class Spread:
         """
         series = self._series.get(key)
         if series is None:
-            if len(self._series) >= MOST:
+            if len(self._series) >= MOST_SPREAD:
                 key = _lump(self.labels, key)
             series = self._series.setdefault(key, self._empty())
         series[bisect_left(self.bounds, value)] += 1

@@ -116,7 +116,20 @@ class TestPages(SynchronousTestCase):
         self.front.open(Http())
         self.front.publisher(event)
         self.front.open(Http("127.0.0.1:9100"))
+        self.front.reactor.advance(1)
         self.assertEqual(1, self.metrics()["lmrelay_logins_total", "acme"])
+
+    def test_many_at_once(self) -> None:
+        """
+        Who asks again at once gets what was written, and a moment later what is new.
+        """
+        event = {"log_format": "login", "project": "acme", "log_level": None}
+        found = []
+        for pause in (0, 0.1, 0.5):
+            self.front.reactor.advance(pause)
+            self.front.publisher(event)
+            found.append(self.metrics()["lmrelay_logins_total", "acme"])
+        self.assertEqual([1, 1, 3], found)
 
     def test_openmetrics(self) -> None:
         """

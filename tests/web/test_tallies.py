@@ -4,7 +4,7 @@ Counts by label are right, and bounded.
 
 from __future__ import annotations
 
-from lmrelay.web.tallies import MOST, OTHER, Spread, Tally
+from lmrelay.web.tallies import MOST, MOST_SPREAD, OTHER, Spread, Tally
 
 
 def test_a_tally_counts_by_label() -> None:
@@ -66,7 +66,7 @@ def test_spreads_are_bounded() -> None:
     Projects beyond the bound share one.
     """
     spread = Spread("x", "", (1.0,), ("project",))
-    for number in range(MOST + 50):
+    for number in range(MOST_SPREAD + 50):
         spread.add((f"p{number}",), 2.0)
-    assert MOST + 1 == len(spread.copy())
+    assert MOST_SPREAD + 1 == len(spread.copy())
     assert ([0, 50], 100.0) == spread.copy()[(OTHER,)]
