@@ -19,9 +19,9 @@ from lmrelay.cli.output import iso_time
 from lmrelay.cli.queue import parse_age, with_iso_times
 from lmrelay.queue.orders import Search
 
-MOST = 1_000_000
+SECONDS = 10.0
 """
-Messages that a search looks at, unless C{--most} says otherwise: some seconds.
+For which a search goes on, unless C{--seconds} says otherwise.
 """
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d.*")
@@ -78,10 +78,12 @@ def read_moment(text: str, now: float) -> float:
 @click.option("--since", metavar="TIME", help="Accepted since then: an age (2h, 3d), a date, or a date and time.")
 @click.option("--until", metavar="TIME", help="Accepted before then.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
-@click.option("--most", type=click.IntRange(1), default=MOST, show_default=True, help="Look at no more than so many.")
+@click.option(
+    "--seconds", type=click.FloatRange(0), default=SECONDS, show_default=True, help="Look for no longer than this."
+)
 @pass_invocation
 def list_messages(
-    invocation: Invocation, /, since: str | None, until: str | None, limit: int, most: int, **selectors: Any
+    invocation: Invocation, /, since: str | None, until: str | None, limit: int, seconds: float, **selectors: Any
 ) -> None:
     """
     List messages, the newest first.
@@ -91,7 +93,7 @@ def list_messages(
     now, output = invocation.wall(), invocation.output
     first, last = (None if text is None else read_moment(text, now) for text in (since, until))
     with invocation.open_desk() as desk:
-        found = desk.messages(Search(**selectors, since=first, until=last), limit, most)
+        found = desk.messages(Search(**selectors, since=first, until=last), limit, seconds)
     back_to = iso_time(found.looked_back_to)
     records = [with_iso_times(one) for one in found.records]
     output.document({"messages": records, "more": found.more, "looked_back_to": back_to})
@@ -100,7 +102,7 @@ def list_messages(
     elif back_to is None:
         output.line("Nothing fits.")
     if back_to is not None:
-        output.line(f"The newest {most:,} were looked at, back to {back_to}; for older ones: --until {back_to}")
+        output.line(f"After {seconds:g} s the search was back at {back_to}; for what is older: --until {back_to}")
     elif found.more:
         output.line(f"There is more: the newest {limit} are shown (--limit).")
 

@@ -39,8 +39,9 @@ def tell_steps(steps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     A line a step.
     """
     for one in steps:
-        name, text = one["step"], one["text"]
-        yield f"{_took(one['seconds']):>8}  {_TITLES.get(name, name):{WIDTH}}  {_say(name, text, one['seconds'] is None)}".rstrip()
+        name, seconds = one["step"], one["seconds"]
+        said = _say(name, one["text"], seconds is None)
+        yield f"{_took(seconds):>8}  {_TITLES.get(name, name):{WIDTH}}  {said}".rstrip()
 
 
 def _say(name: str, text: str, untimed: bool) -> str:

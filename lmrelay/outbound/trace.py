@@ -70,18 +70,30 @@ def _cut(text: str) -> str:
 @define(eq=False)
 class Spoken:
     """
-    What was said in one transaction: C{steps} with whose each is (-1: everybody's). C{brief}: all went well, on a
-    connection that was there before, so that it says all there is to say.
+    What was said in one transaction: C{steps} are everybody's, or stand in a row and are each recipient's own, by
+    number. C{brief}: all went well, on a connection that was there before, so that it says all there is to say.
     """
 
-    steps: list[tuple[int, str]]
-    brief: bool
+    steps: list[str | dict[int, str]] = field(factory=list)
+    brief: bool = False
+
+    def add(self, whose: int, text: str) -> None:
+        """
+        A step of one recipient, or (-1) of all.
+        """
+        if whose < 0:
+            self.steps.append(text)
+        elif self.steps and isinstance(last := self.steps[-1], dict) and whose not in last:
+            last[whose] = text
+        else:
+            self.steps.append({whose: text})
 
     def steps_of(self, number: int) -> list[str]:
         """
         Those of one recipient.
         """
-        return [text for whose, text in self.steps if whose in (-1, number)]
+        mine = [one if type(one) is str else one.get(number, "") for one in self.steps]  # type: ignore[union-attr]
+        return mine if all(mine) else [one for one in mine if one]
 
 
 def listen(
@@ -96,25 +108,27 @@ def listen(
 
     @param secret: addresses that may not stand in a trace, nor whatever a receiver says of them; None: all may
     """
-    steps = [(-1, f'["kept",null,"{nth}"]')] if nth > 1 else []
-    before = began
+    spoken, before = Spoken(), began
+    if nth > 1:
+        spoken.add(-1, f'["kept",null,"{nth}"]')
     for verdict in verdicts.values():
         if type(verdict.outcome) is not Delivered:
             break
     else:
         for what, whose, at, said in heard:
             code = f',"{said.code}"' if type(said) is Reply else ""
-            steps.append((whose, f'["{NAMES[what]}",{int((at - before) * 1e6)}{code}]'))
+            spoken.add(whose, f'["{NAMES[what]}",{int((at - before) * 1e6)}{code}]')
             before = at
-        return Spoken(steps, nth > 1)
+        spoken.brief = nth > 1
+        return spoken
     for what, whose, at, said in heard:
-        steps.append((whose, step(NAMES[what], at - before, words(said) if secret is None else _hide(said, secret))))
+        spoken.add(whose, step(NAMES[what], at - before, words(said) if secret is None else _hide(said, secret)))
         before = at
     for number, verdict in verdicts.items():
         if verdict.reach is Reach.MESSAGE and not isinstance(verdict.outcome, Delivered):
             text = verdict.outcome.text
-            steps.append((number, step("unfit", None, text if secret is None else redact(text, secret))))
-    return Spoken(steps, False)
+            spoken.add(number, step("unfit", None, text if secret is None else redact(text, secret)))
+    return spoken
 
 
 def _hide(said: Reply | Trouble | None, secret: Iterable[Address | None]) -> str:

@@ -27,7 +27,8 @@ class Walk:
     """
     C{left} are the recipients that still need a host, by number; C{missed} counts the
     addresses that gave no connection. C{was_refused}: nothing was tried but connections, and a
-    host wants less of them. C{was_throttled}: the last that was asked wants less at a time.
+    host wants less of them. C{was_throttled}: the last that was asked wants less at a time. C{was_cut}: it took the
+    message for some, and has room for those left in another transaction.
     C{own} is what the recipient gets of its own. C{trace} is what was done and said.
     """
 
@@ -38,12 +39,20 @@ class Walk:
     missed: int = field(default=0, init=False)
     was_refused: bool = field(default=False, init=False)
     was_throttled: bool = field(default=False, init=False)
+    was_cut: bool = field(default=False, init=False)
     _was_tried: bool = field(default=False, init=False)
     _passed_for: float | None = field(default=None, init=False)
     _tried: dict[int, Attempt] = field(factory=dict, init=False)
     _unreached: Attempt | None = field(default=None, init=False)
     _trouble: Delayed | None = field(default=None, init=False)
     _barred: bool = field(default=False, init=False)
+
+    @classmethod
+    def begin(cls, now: float, held: Mapping[int, Held], hosts: str) -> Walk:
+        """
+        With all of these, to the hosts that are in the word.
+        """
+        return cls(now, dict(held), Trace(hosts, max([each.asked for each in held.values()], default=0.0)))
 
     def hear(self, verdicts: Mapping[int, Verdict], connection: Connection, leased: Leased) -> None:
         """
@@ -63,9 +72,11 @@ class Walk:
         ended = {}
         self._was_tried, self.was_refused = True, False
         self.was_throttled = all(verdict.slow_down for verdict in verdicts.values())
+        took = any(isinstance(verdict.outcome, Delivered) for verdict in verdicts.values())
+        self.was_cut = took and any(verdict.too_many for verdict in verdicts.values())
         for number in list(self.left):
             verdict = verdicts.get(number)
-            if verdict is None:
+            if verdict is None or (took and verdict.too_many):
                 continue
             ends = verdict.reach in (Reach.RECIPIENT, Reach.SITE) or isinstance(verdict.outcome, Delivered)
             attempt = Attempt(

@@ -29,7 +29,7 @@ from lmrelay.queue.changes import APPLIES_TO, Order, Slice, find_order, find_sli
 from lmrelay.queue.leases import find_living, free_dead
 from lmrelay.queue.orders import Change, Listing, Search, Selector, SiteVerb, Verb
 from lmrelay.queue.schema import recipient
-from lmrelay.queue.search import MOST, WINDOW, end_of, find_messages, find_window
+from lmrelay.queue.search import WINDOW, end_of, find_messages, find_window
 from lmrelay.queue.selection import conditions, joined, within_ranges
 from lmrelay.queue.store import check_version, explain, find_url, make_engine, make_reading_engine
 from lmrelay.queue.token_use import read_uses
@@ -97,21 +97,23 @@ class Desk:
                 return
             after = (records[-1]["message"], records[-1]["number"])
 
-    def messages(self, search: Search, limit: int, most: int = MOST) -> Listing:
+    def messages(self, search: Search, limit: int, seconds: float, rows: int = WINDOW) -> Listing:
         """
-        At most C{limit} messages of all that are kept, the newest first, of the newest C{most} that come into question.
+        At most C{limit} messages of all that are kept, the newest first. The search ends after so many seconds, with
+        what it has by then; C{rows} are looked at in one transaction.
         """
         records: list[dict[str, Any]] = []
-        before, looked = end_of(search), 0
+        before, ends = end_of(search), self._wall() + seconds
         while True:
             with self._engine.begin() as connection:
-                window = find_window(connection, search, before, min(WINDOW, most - looked))
+                window = find_window(connection, search, before, rows)
                 records += find_messages(connection, search, window, limit + 1 - len(records))
-            looked, before = looked + window.rows, window.first
+            before = window.first
             if len(records) > limit or window.is_last:
                 return Listing(tuple(records[:limit]), len(records) > limit)
-            if looked >= most:
-                return Listing(tuple(records), True, read_time(window.first))
+            if self._wall() >= ends:
+                # Of that millisecond there may be some that were not looked at: better twice than never.
+                return Listing(tuple(records), True, read_time(window.first) + 0.001)
 
     def count(self, selector: Selector) -> Sequence[Mapping[str, Any]]:
         """

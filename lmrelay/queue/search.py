@@ -2,8 +2,9 @@
 A search over all messages that are kept, the newest first.
 
 No index leads from an address, a tag or a subject to its messages: each would have to be written with every message,
-and a search is rare. So they are read, a window of them at a time, each window in a short transaction of its own;
-what recipients say of themselves (project, address, state) is asked of their rows alone, which are small.
+and a search is rare. So they are read, a window of them at a time, each window in a short transaction of its own,
+until enough are found or the time is over; what recipients say of themselves (project, address, state) is asked of
+their rows alone, which are small.
 """
 
 from __future__ import annotations
@@ -17,40 +18,29 @@ from attrs import frozen
 from sqlalchemy import Column, ColumnElement, Connection, Select, and_, func, or_, select
 
 from lmrelay.errors import SyntaxRefused
-from lmrelay.ids import ID_LENGTH, first_id
+from lmrelay.ids import first_id
 from lmrelay.mail.address import ascii_domain
 from lmrelay.queue.orders import Search
 from lmrelay.queue.rows import dump
 from lmrelay.queue.schema import OPEN, is_open, message, recipient
-from lmrelay.queue.selection import has_tag, joined
+from lmrelay.queue.selection import EVERYTHING, has_tag, joined
 
 WINDOW = 20_000
 """
-Rows of one window: some hundredths of a second.
-"""
-
-MOST = 1_000_000
-"""
-Rows that a search looks at, if nobody says otherwise: some seconds.
+Rows of one window: some hundredths of a second, or a second where they have to come from a slow disk.
 """
 
 Record = dict[str, Any]
-
-LAST = "~" * ID_LENGTH
-"""
-Behind every id.
-"""
 
 
 @frozen
 class Window:
     """
-    Messages from C{first} to before C{before}, by id. C{rows}: so many were counted; C{is_last}: none are before.
+    Messages from C{first} to before C{before}, by id. C{is_last}: none are before.
     """
 
     first: str
     before: str
-    rows: int
     is_last: bool
 
 
@@ -58,7 +48,7 @@ def end_of(search: Search) -> str:
     """
     Where a search begins, going back: before this id.
     """
-    return LAST if search.until is None else first_id(search.until)
+    return EVERYTHING[1] if search.until is None else first_id(search.until)
 
 
 def find_window(connection: Connection, search: Search, before: str, rows: int = WINDOW) -> Window:
@@ -69,7 +59,7 @@ def find_window(connection: Connection, search: Search, before: str, rows: int =
     start = "" if search.since is None else first_id(search.since)
     query = select(ids).where(ids < before, ids >= start).order_by(ids.desc()).offset(rows - 1).limit(1)
     first = connection.execute(query.where(is_open) if open_ else query).scalar()
-    return Window(first or start, before, rows, first is None)
+    return Window(first or start, before, first is None)
 
 
 def _walks(search: Search) -> tuple[Column[str], bool]:
@@ -104,9 +94,7 @@ def _of_recipient(search: Search, open_: bool) -> list[ColumnElement[bool]]:
     if search.projects:
         found.append(recipient.c.project.in_(search.projects))
     if search.recipients:
-        exact = [one.lower() for one in search.recipients if not one.startswith("@")]
-        domains = [_domain(one[1:]) for one in search.recipients if one.startswith("@")]
-        found.append(or_(func.lower(recipient.c.address).in_(exact), recipient.c.domain.in_(domains)))
+        found.append(or_(*(_is_to(one) for one in search.recipients)))
     return found
 
 
@@ -129,6 +117,17 @@ def _of_message(search: Search) -> list[ColumnElement[bool]]:
     if search.subject:
         found.append(func.lower(message.c.subject).contains(search.subject.lower(), autoescape=True))
     return found
+
+
+def _is_to(wanted: str) -> ColumnElement[bool]:
+    local, _, domain = wanted.rpartition("@")
+    there = recipient.c.domain == _domain(domain)
+    # The domain may stand in the address in either of its spellings.
+    return (
+        and_(there, func.lower(recipient.c.address).startswith(f"{local.lower()}@", autoescape=True))
+        if local
+        else there
+    )
 
 
 def _is_from(sender: str) -> ColumnElement[bool]:

@@ -15,11 +15,11 @@ from lmrelay.errors import StoreError, SyntaxRefused
 from lmrelay.interfaces import RecipientKey
 from lmrelay.mail.head import Head
 from lmrelay.queue.bounces import list_returned
+from lmrelay.queue.chronicle import list_events
 from lmrelay.queue.orders import Selector
 from lmrelay.queue.schema import HELD, WAITING, attempt, message, recipient
 from lmrelay.queue.selection import conditions, find_page, find_ranges, joined, within_ranges
 from lmrelay.queue.sites import find_suspensions
-from lmrelay.queue.tellings import list_events
 from lmrelay.queue.waits import find_ahead, find_sites_of
 
 Record = dict[str, Any]

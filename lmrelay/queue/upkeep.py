@@ -23,9 +23,21 @@ from lmrelay.queue.keys import cap_keys, forget_keys
 from lmrelay.queue.policies import forget_policies
 from lmrelay.queue.quotas import cap_counts, forget_counts
 from lmrelay.queue.schedule import latest_retry
-from lmrelay.queue.schema import attempt, bounce, chunk, command, event, is_open, message, recipient, webhook_delivery
+from lmrelay.queue.schema import (
+    attempt,
+    bounce,
+    chunk,
+    command,
+    event,
+    is_open,
+    message,
+    recipient,
+    webhook_attempt,
+    webhook_delivery,
+)
 from lmrelay.queue.sites import forget_sites
 from lmrelay.queue.store import explain
+from lmrelay.queue.tls_counts import forget_days
 from lmrelay.queue.writer import IWriter
 
 T = TypeVar("T")
@@ -37,7 +49,7 @@ Messages forgotten in one transaction, at most.
 
 STEP_RECIPIENTS = 2000
 """
-Recipients forgotten in one transaction, but for the last message's.
+Recipients, and tries to tell endpoints, forgotten in one transaction, but for the last message's.
 """
 
 STEP_EXPIRED = 2000
@@ -82,7 +94,9 @@ def find_over(connection: Connection, before: float, after: Place) -> tuple[list
     told = event.join(webhook_delivery, webhook_delivery.c.event == event.c.sequence)
     waits = or_(webhook_delivery.c.due.is_not(None), webhook_delivery.c.owner.is_not(None))
     untold = select(event.c.sequence).select_from(told).where(event.c.message == message.c.id, waits).exists()
-    number = select(func.count()).where(mine).scalar_subquery()
+    tries = func.coalesce(func.sum(webhook_delivery.c.attempts), 0)
+    tellings = select(tries).select_from(told).where(event.c.message == message.c.id).scalar_subquery()
+    number = select(func.count()).where(mine).scalar_subquery() + tellings
     place = (message.c.received_at, message.c.id)
     query = (
         select(*place, number.label("recipients"))
@@ -108,7 +122,8 @@ def forget_messages(connection: Connection, items: Sequence[Sequence[str]]) -> l
     ids = [id_ for one in items for id_ in one]
     events = select(event.c.sequence).where(event.c.message.in_(ids))
     bodies = select(message.c.body).where(message.c.id.in_(ids))
-    connection.execute(delete(webhook_delivery).where(webhook_delivery.c.event.in_(events)))
+    for told in (webhook_attempt.c.event, webhook_delivery.c.event):
+        connection.execute(delete(told.table).where(told.in_(events)))
     connection.execute(delete(chunk).where(chunk.c.body.in_(bodies)))
     for column in (event.c.message, bounce.c.message, attempt.c.message, recipient.c.message, message.c.id):
         connection.execute(delete(column.table).where(column.in_(ids)))
@@ -125,7 +140,7 @@ def forget_expired(connection: Connection, items: Sequence[float]) -> list[bool]
     now = max(items)
     cap_keys(connection, now)
     connection.execute(delete(command).where(command.c.done_at < now - ANSWERED_FOR))
-    forgetting = (forget_keys, forget_counts, forget_policies, forget_sites)
+    forgetting = (forget_keys, forget_counts, forget_policies, forget_sites, forget_days)
     gone = [forget(connection, now, STEP_EXPIRED) for forget in forgetting]
     return [STEP_EXPIRED in gone] * len(items)
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -45,6 +45,7 @@ class Remembered(Generic[T]):
     counted_at: float | None = field(default=None, init=False)
     _good_until: float = field(default=float("-inf"), init=False)
     _running: bool = field(default=False, init=False)
+    _renewal: Deferred[None] | None = field(default=None, init=False)
     _waiters: list[Deferred[None]] = field(factory=list, init=False)
 
     async def latest(self) -> T | None:
@@ -53,10 +54,17 @@ class Remembered(Generic[T]):
         """
         if not self._running and self._reactor.seconds() >= self._good_until:
             self._running = True
-            self._tasks.start(self._renew())
+            self._renewal = self._tasks.start(self._renew())
         if self._running:
             await self._wait()
         return self.value
+
+    def stop(self) -> None:
+        """
+        Count no further.
+        """
+        if self._running and self._renewal is not None:
+            self._renewal.cancel()
 
     async def _renew(self) -> None:
         began = self._reactor.seconds()
@@ -65,6 +73,9 @@ class Remembered(Generic[T]):
             self.counted_at = self._reactor.seconds()
         except StoreError as error:
             log.warn("the store cannot be counted", reason=str(error))
+        except CancelledError:
+            # It may take long, and the relay ends.
+            return
         finally:
             ended = self._reactor.seconds()
             self._good_until = ended + max(FRESH, SHARE * (ended - began))

@@ -81,6 +81,13 @@ class Metrics:
         self.waiting = Remembered(self._count_waiting, self._reactor, self._tasks)
         self.untold = Remembered(self._count_untold, self._reactor, self._tasks)
 
+    def stop(self) -> None:
+        """
+        Count nothing further.
+        """
+        self.waiting.stop()
+        self.untold.stop()
+
     async def _count_waiting(self) -> Sequence[Waiting]:
         oversight = self._sources.oversight()
         return () if oversight is None else await oversight.count_waiting()
@@ -93,7 +100,7 @@ class Metrics:
         """
         All metrics of now, and the content type: one that the C{Accept} field of a request takes.
         """
-        encode, content_type = choose_encoder(accepted)
+        encode, content_type = _choose(accepted)
         # One at a time: however many ask, it takes no more than its share of the processor.
         await self._turn.acquire()
         try:
@@ -138,6 +145,14 @@ class Metrics:
             now - (self.waiting.counted_at or now),
             untold,
         )
+
+
+def _choose(accepted: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
+    try:
+        return choose_encoder(accepted)
+    except (TypeError, ValueError):
+        # A version that is none.
+        return choose_encoder("")
 
 
 def run_apart(reactor: IReactorTime, work: Callable[[], T]) -> Deferred[T]:

@@ -110,6 +110,7 @@ class Web:
         """
         self._port.stop()
         self._count(False)
+        self._metrics.stop()
         return self._tasks.wait()
 
     def _count(self, wanted: bool) -> None:

@@ -177,3 +177,232 @@ def test_what_came_back() -> None:
         "  2026-11-21T11:59:30.000Z  came back: a bounce: 5.1.1 no such user (by mx.b.example)",
         "  2026-11-21T11:59:40.000Z  came back: nothing to go by: an auto-reply: Away",
     ]
+
+
+STEPS = [
+    {"step": "mx", "seconds": 0.0123, "text": "mx1.b.example,mx2.b.example;mx3.b.example"},
+    {"step": "addresses", "seconds": 0.003, "text": "mx1.b.example: 192.0.2.1, 2001:db8::1"},
+    {"step": "connect", "seconds": 30.0, "text": "mx1.b.example [192.0.2.1]: no answer in time"},
+    {"step": "passed", "seconds": None, "text": "cannot connect to mx1.b.example [2001:db8::1]: there is no route"},
+    {"step": "connect", "seconds": 0.0231, "text": "mx3.b.example [192.0.2.3] from 192.0.2.9"},
+    {"step": "greeting", "seconds": 0.011, "text": "220 mx3.b.example ESMTP"},
+    {"step": "ehlo", "seconds": 0.0105, "text": "250 mx3.b.example PIPELINING STARTTLS"},
+    {"step": "starttls", "seconds": 0.0107, "text": "220 2.0.0 ready"},
+    {"step": "handshake", "seconds": 0.0254, "text": "TLSv1.3 TLS_AES_256_GCM_SHA384"},
+    {"step": "ehlo", "seconds": 0.0105, "text": "250 mx3.b.example PIPELINING"},
+    {"step": "mail", "seconds": 0.0111, "text": "250 2.1.0 ok"},
+    {"step": "rcpt", "seconds": 0.0002, "text": "450 4.2.0 greylisted, come back"},
+    {"step": "left out", "seconds": None, "text": "12"},
+]
+
+STEPS_TOLD = """\
+                              12ms  MX             mx1.b.example or mx2.b.example, then mx3.b.example
+                             3.0ms  addresses      mx1.b.example: 192.0.2.1, 2001:db8::1
+                               30s  connecting     mx1.b.example [192.0.2.1]: no answer in time
+                                    passed over    cannot connect to mx1.b.example [2001:db8::1]: there is no route
+                              23ms  connecting     mx3.b.example [192.0.2.3] from 192.0.2.9
+                              11ms  greeting       220 mx3.b.example ESMTP
+                              10ms  EHLO           250 mx3.b.example PIPELINING STARTTLS
+                              11ms  STARTTLS       220 2.0.0 ready
+                              25ms  TLS handshake  TLSv1.3 TLS_AES_256_GCM_SHA384
+                              10ms  EHLO           250 mx3.b.example PIPELINING
+                              11ms  MAIL FROM      250 2.1.0 ok
+                             0.2ms  RCPT TO        450 4.2.0 greylisted, come back
+                                    (left out)     12 steps"""
+
+KEPT = [
+    {"step": "mx", "seconds": None, "text": "mx1.b.example"},
+    {"step": "kept", "seconds": None, "text": "7"},
+    {"step": "rset", "seconds": 0.01, "text": "250"},
+    {"step": "chunk", "seconds": 0.04, "text": "250"},
+    {"step": "content", "seconds": 0.00004, "text": ""},
+    {"step": "something new", "seconds": 1.0, "text": "said"},
+]
+
+KEPT_TOLD = """\
+                                    MX             mx1.b.example, known from before
+                                    connection     kept open from mail before, this is message 7 on it
+                              10ms  RSET           250
+                              40ms  BDAT           250
+                             0.0ms  content        sent
+                              1.0s  something new  said"""
+
+
+@pytest.mark.parametrize(("steps", "lines"), [(STEPS, STEPS_TOLD), (KEPT, KEPT_TOLD)])
+def test_steps(steps: list[dict[str, Any]], lines: str) -> None:
+    """
+    Behind an attempt's outcome stands what was done and said, step by step, each with the time it took.
+    """
+    attempt = {**GREYLISTED, "steps": steps}
+    recipient = {**STORY["recipients"][0], "attempts": [attempt]}
+    told = "\n".join(tell({**STORY, "recipients": [recipient]}, NOON))
+    assert f"delayed: 450 4.2.0 greylisted, come back\n{lines}\n  now: goes on" in told
+
+
+def test_the_servers_words_once() -> None:
+    """
+    What is said of a reply does not repeat it.
+    """
+    text = "the server said 450 4.2.0 greylisted, come back in reply to RCPT TO"
+    recipient = {**STORY["recipients"][0], "attempts": [{**GREYLISTED, "text": text}]}
+    lines = list(tell({**STORY, "recipients": [recipient]}, NOON))
+    assert f"  {'':24}    delayed: 450 4.2.0 greylisted, come back (in reply to RCPT TO)" in lines
+
+
+def test_who_submitted() -> None:
+    """
+    The token by its name, the client's software, and what the message asks for.
+    """
+    more = {"token_name": "shop", "software": "shop 1.2", "sandbox": True, "redact": True, "require_tls": True}
+    lines = list(tell({**STORY, **more, "client": {"helo": "app.example", "address": "192.0.2.9"}}, NOON))
+    for line in (
+        '  token      "shop" (abcDEF012345)',
+        "  client     EHLO app.example, address 192.0.2.9",
+        "  software   shop 1.2",
+        "  note       sandbox: nothing of it leaves, its route keeps subject and addresses out of logs and events, "
+        "its sender requires TLS (REQUIRETLS)",
+    ):
+        assert line in lines
+
+
+SITE = {
+    "site": "mx1.b.example",
+    "connections": 2,
+    "lowered_at": "2026-11-21T11:50:00.000Z",
+    "lowered_for": "421 slow down",
+    "rate": 5.0,
+}
+DUE = {"state": "deferred", "next_attempt": "2026-11-21T11:59:00.000Z"}
+LATER = {"state": "deferred", "next_attempt": "2026-11-21T12:04:00.000Z"}
+LOWERED = (
+    "its site, mx1.b.example, asked for less at a time, and gets 2 connections since 2026-11-21T11:50:00.000Z "
+    "(10m ago): 421 slow down"
+)
+RATED = "its site, mx1.b.example, gets at most 5 messages a second, as configured"
+
+
+@pytest.mark.parametrize(
+    ("recipient", "workers", "lines"),
+    [
+        ({"state": "delivered", "site": SITE}, 1, []),
+        (
+            {**DUE, "lane": {"ahead": 12, "in_flight": 3}},
+            1,
+            [
+                "due since 2026-11-21T11:59:00.000Z (1m ago); waits for room: of the project's mail to b.example, "
+                "3 are with the daemon now and 12 are before it"
+            ],
+        ),
+        (
+            {**DUE, "lane": {"ahead": 0, "in_flight": 0}},
+            1,
+            ["due since 2026-11-21T11:59:00.000Z (1m ago); goes on as soon as a daemon runs and has room"],
+        ),
+        (
+            DUE,
+            0,
+            ["due since 2026-11-21T11:59:00.000Z (1m ago); no daemon is running, it goes on when one does"],
+        ),
+        (LATER, 0, ["goes on at 2026-11-21T12:04:00.000Z (in 4m)", "no daemon is running"]),
+        (
+            {"state": "held", "held": "2026-11-21T11:50:00.000Z", "site": SITE},
+            1,
+            ["held by the operator since 2026-11-21T11:50:00.000Z (10m ago); goes on with: lmrelay queue release 01"],
+        ),
+        (
+            {**LATER, "site": SITE},
+            1,
+            ["goes on at 2026-11-21T12:04:00.000Z (in 4m)", LOWERED, RATED],
+        ),
+        (
+            {**LATER, "site": {**SITE, "connections": None, "rate": None}, "expires": "2026-11-22T12:00:00.000Z"},
+            1,
+            [
+                "goes on at 2026-11-21T12:04:00.000Z (in 4m)",
+                "given up at 2026-11-22T12:00:00.000Z (in 1d) if nobody takes it until then",
+            ],
+        ),
+        (
+            {**LATER, "expires": "2026-11-21T11:00:00.000Z"},
+            1,
+            [
+                "goes on at 2026-11-21T12:04:00.000Z (in 4m)",
+                "given up at 2026-11-21T11:00:00.000Z (with its next attempt) if nobody takes it until then",
+            ],
+        ),
+    ],
+)
+def test_what_else_counts(recipient: dict[str, Any], workers: int, lines: list[str]) -> None:
+    """
+    Besides the time: those before it, the daemon that does not run, what its receiver asked for, its limit, its end.
+    """
+    one = {"attempts": [], "address": "b@b.example", **recipient}
+    story = {**STORY, "message": "01", "workers": workers, "recipients": [one]}
+    told = list(tell(story, NOON))
+    expected = [f"  {'now: ' if number == 0 else '     '}{line}" for number, line in enumerate(lines)]
+    assert expected == told[-len(expected) :] if lines else told[-1].startswith("Recipient b@b.example: delivered")
+
+
+def delivery(**fields: Any) -> dict[str, Any]:
+    return {
+        "endpoint": "shop",
+        "state": "waiting",
+        "next_attempt": None,
+        "in_flight": False,
+        "ended": None,
+        "attempts": 1,
+        "last": "",
+        "disabled": None,
+        "tries": [],
+        **fields,
+    }
+
+
+ONE = "2026-11-21T11:58:00.000Z"
+OFF = {"since": "2026-11-21T11:59:00.000Z", "reason": "it answered 410"}
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (delivery(state="delivered", ended=ONE), f"delivered at {ONE}, 1 attempt"),
+        (delivery(state="dead", ended=ONE, attempts=10, last="500"), f"given up at {ONE}, 10 attempts: 500"),
+        (delivery(in_flight=True, attempts=0), "being told now, 0 attempts"),
+        (delivery(next_attempt="2026-11-21T12:04:00.000Z"), "goes on at 2026-11-21T12:04:00.000Z (in 4m), 1 attempt"),
+        (delivery(next_attempt=ONE), f"due since {ONE} (2m ago), 1 attempt"),
+        (
+            delivery(disabled=OFF),
+            "waits, 1 attempt; the endpoint is told nothing since 2026-11-21T11:59:00.000Z: it answered 410",
+        ),
+        (delivery(state="delivered", disabled=OFF), "delivered, 1 attempt"),
+    ],
+)
+def test_webhooks(told: dict[str, Any], words: str) -> None:
+    """
+    Of each event that an endpoint is told of: how that stands.
+    """
+    event = {"sequence": 7, "event": "message.delivered", "at": ONE, "recipient": 1, "deliveries": [told]}
+    silent = {**event, "deliveries": []}
+    lines = list(tell({**STORY, "events": [silent, event]}, NOON))
+    assert ["", "Webhooks", f"  {ONE}  message.delivered (event 7, c@b.example) to shop: {words}"] == lines[-3:]
+
+
+def test_tries_to_tell() -> None:
+    """
+    Every try with its status, or why there was none, and what the endpoint said where it did not take the event.
+    """
+    made = {"started": ONE, "seconds": 0.03, "text": "", "body": ""}
+    tries = [
+        {**made, "number": 1, "status": None, "text": "the connection was refused"},
+        {**made, "number": 2, "status": 500, "body": "oh\n no" + "x" * 200},
+        {**made, "number": 3, "status": 200, "body": "thanks"},
+    ]
+    told = delivery(state="delivered", ended=ONE, attempts=3, tries=tries)
+    event = {"sequence": 7, "event": "message.created", "at": ONE, "recipient": None, "deliveries": [told]}
+    lines = list(tell({**STORY, "events": [event]}, NOON))[-4:]
+    assert lines[0] == f"  {ONE}  message.created (event 7) to shop: delivered at {ONE}, 3 attempts"
+    assert [line.strip() for line in lines[1:]] == [
+        f"{ONE}  attempt 1: the connection was refused, took 30ms",
+        f"{ONE}  attempt 2: 500: oh no{'x' * 115}…, took 30ms",
+        f"{ONE}  attempt 3: 200, took 30ms",
+    ]

@@ -23,11 +23,16 @@ from lmrelay.queue.schema import (
     FAILED,
     HELD,
     attempt,
+    bounce,
     chunk,
     command,
     event,
+    idempotency,
     message,
+    metadata,
     recipient,
+    suppression,
+    webhook_attempt,
     webhook_delivery,
 )
 from lmrelay.queue.store import find_url, make_engine, make_reading_engine, migrate
@@ -140,6 +145,55 @@ def test_webhooks_come_first(config: Config) -> None:
     keep_up(config)
     assert [ids[1]] == left(config, message.c.id)
     assert [sequences[ids[1]]] == left(config, webhook_delivery.c.event)
+
+
+HANGING = {recipient, attempt, event, bounce}
+OUTLIVING = {suppression, idempotency}
+
+
+def test_all_that_hangs_on_a_message(config: Config) -> None:
+    """
+    With a message go its rows in every table, with its events how endpoints were told; only what has an end of its own
+    outlives it.
+    """
+    assert HANGING | OUTLIVING == {table for table in metadata.tables.values() if "message" in table.c}
+    assert {webhook_delivery, webhook_attempt} == {table for table in metadata.tables.values() if "event" in table.c}
+    (gone,) = fill(config, make_rows(["a@a.example"], at=OLD))
+    end_all(config)
+    made = {"message": gone, "recipient": 0, "number": 1, "started_at": OLD, "ended_at": OLD, "outcome": "failed"}
+    with writing(config) as connection:
+        connection.execute(insert(attempt).values(**made, text="", tls_failure="", trace="[]"))
+        back = {"id": "b", "message": gone, "recipient": 0, "at": OLD, "kind": "bounce", "status": "", "text": ""}
+        connection.execute(insert(bounce).values(**back, by=""))
+        sequence = connection.execute(select(event.c.sequence)).scalar_one()
+        tell(connection, sequence, due=None)
+    keep_up(config)
+    for table in (*HANGING, message, chunk, webhook_delivery, webhook_attempt):
+        assert [] == left(config, next(iter(table.primary_key)))
+
+
+def tell(connection: Connection, sequence: int, due: float | None, tries: int = 2) -> None:
+    """
+    An endpoint that was told of an event in so many tries, or is to be told then.
+    """
+    state = "delivered" if due is None else "waiting"
+    of = {"event": sequence, "endpoint": "x"}
+    told = {**of, "project": "acme", "attempts": tries, "due": due, "last": "", "state": state}
+    connection.execute(insert(webhook_delivery), [told])
+    made = {**of, "started_at": OLD, "ended_at": OLD, "text": "", "body": "", "status": 500}
+    connection.execute(insert(webhook_attempt), [{**made, "number": number} for number in range(1, tries + 1)])
+
+
+def test_tries_count(config: Config) -> None:
+    """
+    Messages that endpoints were told of often go in smaller steps.
+    """
+    ids = fill(config, *(make_rows(["a@a.example"], at=OLD + number) for number in range(3)))
+    end_all(config)
+    with writing(config) as connection:
+        for sequence in connection.execute(select(event.c.sequence)).scalars().all():
+            tell(connection, sequence, None, STEP_RECIPIENTS // 2)
+    assert [ids[:2], ids[2:]] == [one for one in keep_up(config) if isinstance(one, list)]
 
 
 @pytest.mark.parametrize(("messages", "recipients"), [(2 * STEP + 1, 1), (5, STEP_RECIPIENTS // 2)])

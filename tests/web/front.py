@@ -11,8 +11,10 @@ from typing import Any
 
 from attrs import define, evolve, field
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionAborted
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.logger import LogPublisher
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from lmrelay.config.values import Config, Http, Project, Server
@@ -139,7 +141,12 @@ class Front:
         """
         factory = self.reactor.tcpServers[-1][1]
         protocol, transport = factory.buildProtocol(None), StringTransport()
-        transport.abortConnection = transport.loseConnection
+
+        def abort() -> None:
+            transport.loseConnection()
+            protocol.connectionLost(Failure(ConnectionAborted()))
+
+        transport.abortConnection = abort
         if protocol is not None:
             protocol.makeConnection(transport)
         return protocol, transport

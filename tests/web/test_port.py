@@ -135,6 +135,8 @@ class TestPages(SynchronousTestCase):
         """
         A client that prefers OpenMetrics gets it.
         """
+        wrong = self.front.ask("/metrics", "Accept: application/openmetrics-text; version=x")
+        self.assertEqual((200, "text/plain; version=0.0.4; charset=utf-8"), (wrong.code, wrong.headers["Content-Type"]))
         answer = self.front.ask("/metrics", "Accept: application/openmetrics-text; version=1.0.0")
         self.assertTrue(answer.headers["Content-Type"].startswith("application/openmetrics-text"))
         self.assertTrue(answer.body.endswith("# EOF\n"))
@@ -341,10 +343,12 @@ class TestPlace(SynchronousTestCase):
 
     def test_the_end(self) -> None:
         """
-        Who is connected is cut off, and nothing is counted any more.
+        Who is connected is cut off, and nothing is counted any more, however long that would take.
         """
         self.front.open()
-        _, transport = self.front.connect()
+        self.front.oversight.late = Deferred()
+        protocol, transport = self.front.connect()
+        protocol.dataReceived(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         self.successResultOf(self.front.web.stop())
         self.assertTrue(transport.disconnecting)
         self.front.publisher({"log_format": "login", "project": "acme"})
