@@ -65,6 +65,6 @@ def stack(title: str, series: Mapping[str, Sequence[float]], slots: int) -> Char
                 # Of what was there at all something is to be seen.
                 height = max(1.0, HEIGHT * value / most)
                 top -= height
-                bars.append(Bar(kind, round(place * width, 2), round(top, 2), round(width * 0.9, 2), round(height, 2)))
+                bars.append(Bar(kind, round(place * width, 2), round(top, 2), round(width, 2), round(height, 2)))
     totals = {kind: sum(values) for kind, values in series.items()}
     return Chart(title, tuple(bars), most, totals)

@@ -29,9 +29,9 @@ def test_stack() -> None:
     width, quarter = WIDTH / 4, HEIGHT / 2
     assert (10.0, {"a": 5.0, "b": 5.001}) == (chart.most, chart.totals)
     assert (
-        Bar("a", 2 * width, quarter, round(width * 0.9, 2), quarter),
-        Bar("b", 2 * width, 0.0, round(width * 0.9, 2), quarter),
-        Bar("b", 3 * width, HEIGHT - 1, round(width * 0.9, 2), 1.0),
+        Bar("a", 2 * width, quarter, width, quarter),
+        Bar("b", 2 * width, 0.0, width, quarter),
+        Bar("b", 3 * width, HEIGHT - 1, width, 1.0),
     ) == chart.bars
 
 
