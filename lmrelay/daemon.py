@@ -14,7 +14,7 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
+from twisted.logger import Logger, globalLogPublisher
 
 from lmrelay.config.load import load
 from lmrelay.config.values import Config
@@ -151,7 +151,14 @@ def build(path: Path, reactor: Any, *, logfile: str | None, daemon: bool, syslog
         observer.change(config.log)
 
     return Daemon(
-        Relay(config, GatheredWrites(reactor), entropy=Entropy(os.urandom), descriptors=raise_limit(), adopted=adopted),
+        Relay(
+            config,
+            GatheredWrites(reactor),
+            entropy=Entropy(os.urandom),
+            descriptors=raise_limit(),
+            adopted=adopted,
+            publisher=globalLogPublisher,
+        ),
         reactor,
         Supervisor.from_environment(os.environ, os.getpid()),
         observer,

@@ -7,10 +7,13 @@ forks in between.
 
 from __future__ import annotations
 
+import enum
+import importlib.metadata
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,8 +24,9 @@ from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
-from twisted.logger import Logger
+from twisted.logger import Logger, LogPublisher
 
+from lmrelay.archive import StoredArchive
 from lmrelay.config.certificates import check_certificate
 from lmrelay.config.load import TOKEN_KEY, ensure_token_key, load
 from lmrelay.config.values import Config
@@ -50,11 +54,23 @@ from lmrelay.queue.service import QueueService
 from lmrelay.reload import Reload, Settings
 from lmrelay.server_tls import make_context
 from lmrelay.shares import Shares
+from lmrelay.web.service import Web
+from lmrelay.web.sources import SiteLimit, Sources
 
 if TYPE_CHECKING:
     from lmrelay.interfaces import IQueue
 
 log = Logger()
+
+
+class State(enum.Enum):
+    """
+    How far it is.
+    """
+
+    STARTING = "starting"
+    READY = "ready"
+    STOPPING = "stopping"
 
 
 class Relay(Service):
@@ -64,6 +80,7 @@ class Relay(Service):
     C{resolver} stands in for the DNS, C{make_queue} for the queue's class. C{descriptors} is how many the process may
     have, of files and sockets. C{adopted} is told of each configuration that takes force, for what lies outside of
     the relay (the log). C{policy_port} is where the policy hosts of MTA-STS listen.
+    C{publisher} tells what is logged, for the metrics to count (None: nothing is counted).
     C{fit} makes of each that is read again what is to hold, where not the files alone say it (quickstart).
     """
 
@@ -81,12 +98,14 @@ class Relay(Service):
         policy_port: int = 443,
         fit: Callable[[Config], Config] = lambda config: config,
         make_queue: Callable[..., QueueService] = QueueService,
+        publisher: LogPublisher | None = None,
     ) -> None:
         self.settings = settings = Settings(config)
-        self.reactor, self._adopted, self._fit = reactor, adopted, fit
+        self.reactor, self._adopted, self._fit, self._wall = reactor, adopted, fit, wall
         random = random or SystemRandom()
         self._descriptors, self._room = descriptors, divide(descriptors)
         self._context: CertificateOptions | None = None
+        self._state = State.STARTING
         resolver = resolver or Resolver(reactor, settings, entropy)
         https = Https(reactor, reactor, settings, Router(resolver, random))
         policies = StsPolicies(
@@ -134,6 +153,8 @@ class Relay(Service):
                 most_connections=self._room.connections,
             ),
         )
+        self.web = Web(reactor, settings, self._find_sources(), _find_version(), wall, publisher, entropy)
+        self.queue.note_commit = self.web.facts.note_commit
         self._reload = Reload(settings, self._read, self._adopt)
 
     def bind(self) -> None:
@@ -145,8 +166,10 @@ class Relay(Service):
         config = self.settings.config
         problems = [*self._take_context(config)]
         problems += self._change_listeners(config)
+        problems += self._prepare_web(config)
         if problems:
             raise ConfigError(*problems)
+        self.web.keep()
         self.listeners.hold()
 
     def startService(self) -> Deferred[None]:
@@ -166,6 +189,7 @@ class Relay(Service):
         self._reports.start()
         self.teller.start(self.queue.hooks)
         self.listeners.release()
+        self._state = State.READY
         _tell_warnings(self.settings.config)
         self._tell_room(self.settings.config)
         log.info("ready", projects=len(self.settings.config.projects), queue=self.settings.config.queue.url)
@@ -185,7 +209,7 @@ class Relay(Service):
 
     async def _stop(self) -> None:
         self._reports.stop()
-        patience = self.settings.config.server.drain
+        patience, self._state = self.settings.config.server.drain, State.STOPPING
         closing = self.listeners.stop()
         log.info("stopping", patience=patience)
         drained = DeferredList([closing, self.courier.drain(), self.teller.drain()], consumeErrors=True)
@@ -194,6 +218,7 @@ class Relay(Service):
             self.listeners.abort()
             self.courier.stop()
             self.teller.stop()
+        await self.web.stop()
         await self.queue.stop()
         log.info("stopped")
 
@@ -217,10 +242,12 @@ class Relay(Service):
     def _adopt(self, config: Config) -> Deferred[None]:
         old = self.settings.config
         context = self._context
-        problems = self._take_context(config) or self._change_listeners(config)
+        problems = self._take_context(config) or self._prepare_web(config) or self._change_listeners(config)
         if problems:
             self._context = context
+            self.web.drop()
             raise ConfigError(*problems)
+        self.web.keep()
         # From here nothing can fail: one assignment, and every room goes by it.
         self.settings.config = config
         self._adopted(config)
@@ -253,6 +280,30 @@ class Relay(Service):
     def _change_listeners(self, config: Config) -> list[Problem]:
         return [Problem(str(config.path), "listeners", error) for error in self.listeners.change(config.listeners)]
 
+    def _prepare_web(self, config: Config) -> list[Problem]:
+        return [Problem(str(config.path), "http.listen", error) for error in self.web.prepare(config.http)]
+
+    def _find_sources(self) -> Sources:
+        dispatch = self.courier.dispatch
+        return Sources(
+            oversight=lambda: self.queue.oversight if self._state is State.READY else None,
+            troubles=self._find_troubles,
+            sessions=lambda: self.listeners.services.connections.total,
+            running=lambda: dispatch.running.used,
+            in_memory=lambda: dispatch.windows.used,
+            free=lambda: _find_free(self.settings.config.server.state_dir),
+            archive=StoredArchive(self.reactor, self.settings, self._wall),
+            sites=lambda: [
+                SiteLimit(queue.site.name, queue.budget.allowed, queue.suspended) for queue in dispatch.narrowed()
+            ],
+        )
+
+    def _find_troubles(self) -> Sequence[str]:
+        if self._state is not State.READY:
+            return [f"the relay is {self._state.value}"]
+        closed = len([one for one in self.settings.config.listeners if one.enabled]) - len(self.listeners.ports())
+        return [*self.queue.oversight.find_troubles(), *([f"{closed} listeners are closed"] if closed > 0 else [])]
+
 
 async def _read(old: Config) -> Config:
     """
@@ -278,6 +329,18 @@ async def _with_link_key(config: Config) -> Config:
         # Something has its name, and leads to no file.
         raise ConfigError(Problem(str(config.server.state_dir / TOKEN_KEY), "", "cannot be made: its name is taken"))
     return evolve(config, token_key=key, warnings=kept)
+
+
+def _find_free(folder: Path) -> int:
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
+
+
+def _find_version() -> str:
+    try:
+        return importlib.metadata.version("lmrelay")
+    except importlib.metadata.PackageNotFoundError:
+        return "source"
 
 
 def _tell_warnings(config: Config) -> None:

@@ -17,6 +17,7 @@ PACKAGE = Path(lmrelay.__file__).resolve().parent
 GROUND = {"smtp", "mail", "config", "interfaces", "errors", "ids", "shares", "tasks", "reach", "trust", "https"}
 ROOMS = {"projects", "inbound", "queue", "outbound", "events", "web", "dns"}
 ROOF = {
+    "archive",
     "tap",
     "service",
     "daemon",

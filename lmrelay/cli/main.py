@@ -44,6 +44,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "messages": ("lmrelay.cli.messages:messages", "Find any message that is kept, and tell its story."),
     "sites": ("lmrelay.cli.sites:sites", "See the sites that mail goes to, and suspend one."),
     "webhooks": ("lmrelay.cli.webhooks:webhooks", "Add and try endpoints, see how they took events, tell them again."),
+    "status": ("lmrelay.cli.status:status", "Set up the status page."),
     "explain": ("lmrelay.cli.explain:explain", "Tell the whole story of a message."),
 }
 """

@@ -284,8 +284,6 @@ def _warn_of_move(config: Config, used: Path) -> list[Problem]:
 
 def _warn(config: Config) -> list[Problem]:
     warnings = []
-    if config.http.listen:
-        warnings.append(Problem(str(config.path), "http.listen", "metrics and health are not served by this version"))
     for slug, project in config.projects.items():
         file = str(config.server.read_projects / f"{slug}.toml")
         if not project.domains:

@@ -174,6 +174,12 @@ class Dispatch:
         """
         return sum(queue.running for queue in self._sites.values() if queue.hosts == hosts)
 
+    def narrowed(self) -> list[SiteQueue]:
+        """
+        The sites that asked for less at a time, or are suspended.
+        """
+        return [queue for queue in self._sites.values() if queue.suspended or queue.budget.lowered is not None]
+
     def relimit(self, find: Callable[[Site], Limits]) -> None:
         """
         What sites take may be otherwise from now on: C{find} says what of each.

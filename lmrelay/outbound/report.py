@@ -53,7 +53,9 @@ def report(held: Iterable[Held], attempts: Mapping[int, Attempt], site: str) -> 
             offered=attempt.offered,
             reply=reply,
             status="" if isinstance(outcome, Delivered) else outcome.status,
+            fault="" if isinstance(outcome, Delivered) else outcome.fault.value,
             reason=reason,
             attempt=each.recipient.attempts + 1,
             seconds=round(attempt.ended_at - attempt.started_at, 3),
+            age=round(max(0.0, attempt.ended_at - leased.received_at), 3),
         )

@@ -55,6 +55,13 @@ def _read(engine: Engine, read: Callable[[Connection], T]) -> T:
         raise explain(error) from error
 
 
+def make_reader(engine: Engine, threads: IReactorFromThreads | None) -> IReader:
+    """
+    What reads from it: on threads of its own, or where there are none (tests, simulations) on the caller's.
+    """
+    return InlineReader(engine) if threads is None else ThreadedReader(engine, threads)
+
+
 @define(eq=False)
 class InlineReader:
     """

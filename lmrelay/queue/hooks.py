@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from zope.interface import implementer
 
-from lmrelay.interfaces import Endpoint, IHooks, Telling, Told, Waiting, Want
+from lmrelay.interfaces import Due, Endpoint, IHooks, Telling, Told, Want
 from lmrelay.queue.contents import IReader
 from lmrelay.queue.tellings import Claim, Record, claim, disable, find_due, find_waiting, give_up, is_due, write_told
 from lmrelay.queue.writer import IWriter
@@ -50,7 +50,7 @@ class Hooks:
         else:
             self._reactor.callFromThread(self._hint, endpoints)
 
-    def find_waiting(self, after: Endpoint | None) -> Deferred[Waiting]:
+    def find_waiting(self, after: Endpoint | None) -> Deferred[Due]:
         """
         See L{IHooks}.
         """

@@ -42,6 +42,13 @@ class Recorder:
     _ending: bool = field(default=False, init=False)
     _sleeping: dict[Deferred[None], IDelayedCall] = field(factory=dict, init=False)
 
+    @property
+    def is_behind(self) -> bool:
+        """
+        Is there an outcome that could not be written yet, for which no attempt begins?
+        """
+        return self._unwritten > 0
+
     def record(self, settle: Settle) -> Deferred[None]:
         """
         Fires when it is recorded; never fails.

@@ -39,11 +39,12 @@ from lmrelay.queue.ballast import FILE as BALLAST
 from lmrelay.queue.ballast import SIZE, Ballast
 from lmrelay.queue.bounces import Bounces
 from lmrelay.queue.commands import Obedience
-from lmrelay.queue.contents import Cache, Content, InlineReader, IReader, ThreadedReader
+from lmrelay.queue.contents import Cache, Content, IReader, make_reader
 from lmrelay.queue.disk import Disk
 from lmrelay.queue.hooks import Hooks
 from lmrelay.queue.leases import DOUBTED_AFTER, Lease, delete_orphans
 from lmrelay.queue.outbox import Outbox
+from lmrelay.queue.oversight import Oversight
 from lmrelay.queue.policies import PolicyStore
 from lmrelay.queue.privacy import make_folder
 from lmrelay.queue.recorder import Recorder
@@ -58,7 +59,7 @@ from lmrelay.queue.taker import Taker
 from lmrelay.queue.tls_counts import TlsCounts
 from lmrelay.queue.token_use import TokenUse
 from lmrelay.queue.upkeep import BREATH, Checkpoints, Upkeep, unless_out_of_order
-from lmrelay.queue.writer import InlineWriter, IWriter, ThreadedWriter
+from lmrelay.queue.writer import InlineWriter, IWriter, ThreadedWriter, ignore
 from lmrelay.tasks import Tasks
 
 POLL = 1.0
@@ -82,7 +83,8 @@ log = Logger()
 class QueueService:
     """
     The queue. Nothing is opened before L{start}, and C{returns} is there from then on. C{inline}, for tests and
-    simulations, does all on the caller's thread; C{make_writer} then makes what writes.
+    simulations, does all on the caller's thread; C{make_writer} then makes what writes. C{note_commit} is told of each
+    commit: its writes, and the seconds it took. C{oversight} is there once it has started.
     """
 
     _settings: ISettings
@@ -94,6 +96,7 @@ class QueueService:
     _inline: bool = False
     _free: Callable[[], int] | None = None
     _make_writer: Callable[[Engine, Callable[[], bool]], IWriter] = InlineWriter
+    note_commit: Callable[[int, float], None] = ignore
     worker: str = field(default="", init=False)
     returns: Bounces = field(init=False)
     _writer: IWriter = field(init=False)
@@ -116,6 +119,7 @@ class QueueService:
     _site_watch: SiteWatch = field(init=False)
     _checkpoints: Checkpoints = field(init=False)
     _disk: Disk = field(init=False)
+    oversight: Oversight = field(init=False)
     _cache: Cache = field(factory=Cache, init=False)
     _tasks: Tasks = field(factory=Tasks, init=False)
     _loops: list[LoopingCall] = field(factory=list, init=False)
@@ -142,6 +146,7 @@ class QueueService:
             raise StoreError(f"{error.filename or state_dir}: {error.strerror}") from error
         self._writer.start()
         self._reader.start()
+        self.oversight.start()
         try:
             self._touched_at = self._reactor.seconds()
             await self._writer.submit(self._lease.enter, None)
@@ -152,8 +157,8 @@ class QueueService:
             raise StoreError(f"{name_database(url)}: {error}") from error
         self._taker.start()
         for interval, work in (
-            (POLL, self._obey),
-            (POLL, self._watch_sites),
+            (POLL, lambda: self._try(self._obedience.obey())),
+            (POLL, lambda: self._try(self._site_watch.look())),
             (TOUCH, self._touch),
             (CHECKPOINT, self._checkpoint),
             (UPKEEP, lambda: self._try(self._keep_up())),
@@ -174,13 +179,13 @@ class QueueService:
     def _assemble(self, url: URL, state_dir: Path) -> None:
         self._disk = Disk(state_dir, self._reactor)
         self.worker = make_id(self._wall(), self._entropy)
-        writing, reading = make_engine(url), make_reading_engine(url)
         threads = None if self._inline else IReactorFromThreads(self._reactor)
         if threads is None:
-            self._writer, self._reader = self._make_writer(writing, self._has_room), InlineReader(reading)
+            self._writer = self._make_writer(make_engine(url), self._has_room)
         else:
-            self._writer = ThreadedWriter(writing, threads, self._has_room)
-            self._reader = ThreadedReader(reading, threads)
+            self._writer = ThreadedWriter(make_engine(url), threads, self._has_room, self.note_commit)
+        # Nobody's mail waits for people who look.
+        self._reader, looking = (make_reader(make_reading_engine(url), threads) for _ in range(2))
         self._checkpoints = Checkpoints(make_engine(url), threads)
         self._ballast = Ballast(state_dir / BALLAST)
         self._take_ballast()
@@ -224,6 +229,7 @@ class QueueService:
         self._site_watch = SiteWatch(*watched)
         self.policies = PolicyStore(self._writer, self._reader)
         self._token_use = TokenUse(self._writer, self._wall)
+        self.oversight = Oversight(looking, self._sleep, self._lives, self._acceptance, self._recorder)
         self.tls_counts = TlsCounts(self._writer, self._reader, self._wall, self._taker.wake)
         self.returns = Bounces(self._writer, self._reader, self._wall, self._entropy, outbox.write)
         self._upkeep = Upkeep(self._writer, self._reader, self._settings, self._wall, self._sleep, self._have_parted)
@@ -272,6 +278,7 @@ class QueueService:
         self._checkpoints.stop()
         await self._writer.stop()
         self._reader.stop()
+        self.oversight.stop()
         self._lease.end()
 
     def check_room(self, declared: int | None) -> None:
@@ -355,12 +362,6 @@ class QueueService:
         See L{IQueue}.
         """
         self._site_memory.note_domain(domain, hosts)
-
-    def _obey(self) -> Deferred[None]:
-        return self._try(self._obedience.obey())
-
-    def _watch_sites(self) -> Deferred[None]:
-        return self._try(self._site_watch.look())
 
     def _touch(self) -> Deferred[None]:
         return self._try(self._live())

@@ -13,7 +13,7 @@ from typing import Any
 from attrs import evolve, frozen
 from sqlalchemy import ColumnElement, Connection, Delete, and_, delete, select, tuple_, update
 
-from lmrelay.interfaces import Endpoint, Telling, Told, Waiting, Want
+from lmrelay.interfaces import Due, Endpoint, Telling, Told, Want
 from lmrelay.queue.documents import write_documents
 from lmrelay.queue.outbox import DEAD, DELIVERED, WAITING
 from lmrelay.queue.rows import Row
@@ -68,7 +68,7 @@ def is_due(endpoint: Endpoint) -> ColumnElement[bool]:
     return and_(_of(endpoint), _table.due.is_not(None))
 
 
-def find_waiting(connection: Connection, after: Endpoint | None) -> Waiting:
+def find_waiting(connection: Connection, after: Endpoint | None) -> Due:
     """
     The endpoints behind that one to which something is due some time: one step down the index each.
     """
@@ -80,7 +80,7 @@ def find_waiting(connection: Connection, after: Endpoint | None) -> Waiting:
             webhook_endpoint.c.disabled_at.is_not(None), webhook_endpoint.c.project.in_(projects)
         )
         disabled = {(row.project, row.endpoint) for row in connection.execute(query)}
-    return Waiting(dict(found), disabled, found[-1][0] if len(found) == ENDPOINTS else None)
+    return Due(dict(found), disabled, found[-1][0] if len(found) == ENDPOINTS else None)
 
 
 def find_endpoints(connection: Connection, after: Endpoint | None) -> Iterator[tuple[Endpoint, float]]:

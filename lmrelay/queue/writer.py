@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from threading import Condition, Thread
+from time import monotonic
 from typing import Any, Protocol, TypeVar
 
 from attrs import define, field
@@ -117,6 +118,12 @@ def _always() -> bool:
     return True
 
 
+def ignore(writes: int, seconds: float) -> None:
+    """
+    Nobody wants to know of the commit.
+    """
+
+
 def _fire(batch: Sequence[_Waiting]) -> None:
     for one in batch:
         one.result.callback(one.answer)
@@ -165,12 +172,15 @@ class ThreadedWriter:
     What one turn of the reactor submits is handed over together at its end: else the first of it would wake the
     thread and be a commit of its own, with the rest waiting for that to reach the disk.
 
-    C{has_room}: is there room on the disk of the database?
+    C{has_room}: is there room on the disk of the database? C{note} is told of each batch, on the reactor thread: its
+    writes, and how many seconds of C{clock} they took to reach the disk.
     """
 
     _engine: Engine
     _reactor: IReactorFromThreads
     _has_room: Callable[[], bool] = _always
+    _note: Callable[[int, float], None] = ignore
+    _clock: Callable[[], float] = monotonic
     _submitted: list[_Waiting] = field(factory=list, init=False)
     _waiting: deque[_Waiting] = field(factory=deque, init=False)
     _wake: Condition = field(factory=Condition, init=False)
@@ -213,11 +223,16 @@ class ThreadedWriter:
 
     def _run(self) -> None:
         while batch := self._gather():
+            began = self._clock()
             run_batch(self._engine, batch, self._has_room)
-            self._reactor.callFromThread(_fire, batch)
+            self._reactor.callFromThread(self._end, batch, self._clock() - began)
         self._engine.dispose()
         if self._ended is not None:
             self._reactor.callFromThread(self._ended.callback, None)
+
+    def _end(self, batch: list[_Waiting], seconds: float) -> None:
+        self._note(len(batch), seconds)
+        _fire(batch)
 
     def _gather(self) -> list[_Waiting]:
         with self._wake:

@@ -29,6 +29,7 @@ from lmrelay.queue.changes import (
 )
 from lmrelay.queue.keys import Use, cap_keys, forget_keys
 from lmrelay.queue.orders import Search, Selector, Verb
+from lmrelay.queue.oversight import count_page, count_untold
 from lmrelay.queue.quotas import WHOLE, Limit, cap_counts, forget_counts
 from lmrelay.queue.schema import HELD, recipient
 from lmrelay.queue.search import end_of, find_messages, find_window
@@ -42,7 +43,7 @@ SHOP = ("acme", "shop")
 ORDER = Order("0" * 26, Verb.DELETE, Selector(), NOW, AFTER)
 WORK = ("INDEX ix_recipient_open", "INDEX ix_command_id", "INDEX ix_webhook_delivery_project")
 GIVEN = ("CONSTANT ROW", "CONSTANT ROWS")
-SMALL = ("worker", "alembic_version", "given", "counted")
+SMALL = ("worker", "webhook_endpoint", "alembic_version", "given", "counted")
 """
 Rows that a statement brings along, and tables that have a few rows however long the queue is.
 """
@@ -114,6 +115,8 @@ STATEMENTS: dict[str, Callable[[Connection], object]] = {
     "old sites": lambda connection: forget_sites(connection, NOW, 10),
     "domains of a site": lambda connection: list_domains(connection, "mx.b.example"),
     "suspensions": lambda connection: find_suspensions(connection, ["b.example"]),
+    "census": lambda connection: count_page(connection, AFTER, 1),
+    "untold": count_untold,
     "head": lambda connection: stories.read_head(connection, "0"),
     "undone": find_undone,
     "claim": lambda connection: claim_orders(connection, [("0", "w")]),

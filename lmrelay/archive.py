@@ -1,0 +1,106 @@
+"""
+The store as the status page looks things up in it: what the operator's command finds, off the reactor thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.interfaces import IReactorThreads
+from twisted.internet.threads import deferToThreadPool
+
+from lmrelay.cli.explain import with_settings
+from lmrelay.cli.queue import with_iso_times
+from lmrelay.cli.story import why_it_waits
+from lmrelay.cli.waiting import what_else_counts
+from lmrelay.interfaces import ISettings, Record
+from lmrelay.queue.operations import Desk, open_desk
+from lmrelay.queue.orders import Search
+from lmrelay.web.sources import Found
+
+AT_A_TIME = 2
+MOST = 200_000
+"""
+Looks at a time, and rows that a search looks at: some tenths of a second of the database's work.
+"""
+
+T = TypeVar("T")
+
+_NAMES = {
+    "project": "projects",
+    "route": "routes",
+    "tag": "tags",
+    "recipient": "recipients",
+    "sender": "senders",
+    "state": "states",
+}
+
+_TELLING = frozenset({"recipient", "sender", "subject"})
+"""
+Searches whose answer tells what a redacted route keeps to itself, even if the answer is only that there is one.
+"""
+
+
+@define(eq=False)
+class StoredArchive:
+    """
+    See L{lmrelay.web.sources.Archive}.
+    """
+
+    _reactor: Any
+    _settings: ISettings
+    _wall: Callable[[], float]
+    _turns: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(AT_A_TIME), init=False)
+
+    def _look(self, work: Callable[[Desk], T]) -> Deferred[T]:
+        def run() -> T:
+            with open_desk(self._settings.config, self._wall) as desk:
+                return work(desk)
+
+        threads = IReactorThreads(self._reactor)
+        looked: Deferred[T] = self._turns.run(deferToThreadPool, threads, threads.getThreadPool(), run)
+        return looked
+
+    def find(self, fields: Mapping[str, str], limit: int) -> Deferred[Found]:
+        """
+        See L{lmrelay.web.sources.Archive}.
+        """
+        several: dict[str, Any] = {_NAMES[name]: (value,) for name, value in fields.items() if name in _NAMES and value}
+        search = Search(**several, subject=fields.get("subject", ""))
+        telling = any(fields.get(name) for name in _TELLING)
+
+        def work(desk: Desk) -> Found:
+            found = desk.messages(search, limit, MOST)
+            records = [one for one in found.records if not (telling and one["redact"])]
+            return Found(records, found.more, found.looked_back_to)
+
+        return self._look(work)
+
+    def tell(self, message: str) -> Deferred[Record | None]:
+        """
+        See L{lmrelay.web.sources.Archive}.
+        """
+
+        def work(desk: Desk) -> Record | None:
+            ids = desk.find(message)
+            return self._explain(desk, ids[0]) if len(ids) == 1 else None
+
+        return self._look(work)
+
+    def _explain(self, desk: Desk, id_: str) -> Record:
+        story = with_settings(desk.story(id_), self._settings.config)
+        now, workers = self._wall(), story["workers"]
+        for recipient in story["recipients"]:
+            told = with_iso_times(recipient)
+            why = why_it_waits(told, now, id_, workers)
+            recipient["why"] = [why, *what_else_counts(told, now, workers)] if why else []
+        return story
+
+    def sites(self) -> Deferred[Sequence[Record]]:
+        """
+        See L{lmrelay.web.sources.Archive}.
+        """
+        return self._look(lambda desk: desk.sites())
