@@ -25,7 +25,7 @@ class Part(enum.Enum):
 _PARTS = {part.value: part for part in Part}
 
 
-def testing_domain(hostname: str) -> str:
+def parts_domain(hostname: str) -> str:
     """
     Where the test addresses of a server are, in A-labels as its name is.
     """

@@ -19,11 +19,13 @@ from zope.interface import implementer
 
 from lmrelay.interfaces import Awaited, IReturns
 from lmrelay.mail.reports import Kind, Report
+from lmrelay.mail.suppression import Suppression, Why, key_of, why_of_report
 from lmrelay.queue.contents import IReader
 from lmrelay.queue.outbox import WriteEvents, write_untold
 from lmrelay.queue.rows import Entropy, Row, dump, event_row, read_address
 from lmrelay.queue.schema import FAILED, bounce, message, recipient
 from lmrelay.queue.statements import insert_rows, update_rows
+from lmrelay.queue.suppressions import Suppressions
 from lmrelay.queue.writer import IWriter
 
 MOST = 20
@@ -37,13 +39,15 @@ _PLACE = (recipient.c.message, recipient.c.number)
 @frozen
 class Back:
     """
-    A report for a recipient of a message, as it came at that time.
+    A report for a recipient of a message, as it came at that time; C{played}: it never came, but a test address plays
+    its part.
     """
 
     message: str
     number: int
     report: Report
     at: float
+    played: bool = False
 
 
 @implementer(IReturns)
@@ -94,7 +98,7 @@ def write_returns(
     """
     Record those that are news.
     """
-    rows = _lock(connection, items)
+    rows = _lock(connection, items) if items else {}
     return [_write_one(connection, one, rows.get((one.message, one.number)), entropy, write_events) for one in items]
 
 
@@ -107,9 +111,11 @@ def _lock(connection: Connection, items: Sequence[Back]) -> dict[tuple[str, int]
             *_PLACE,
             recipient.c.state,
             recipient.c.attempts,
+            recipient.c.address,
             message.c.project,
             message.c.route,
             message.c.redact,
+            message.c.sandbox,
         )
         .join(message, message.c.id == recipient.c.message)
         .where(tuple_(*_PLACE).in_({(one.message, one.number) for one in items}))
@@ -138,7 +144,26 @@ def _write_one(connection: Connection, back: Back, row: Any, entropy: Entropy, w
     if type_ is not None and not told and not (report.kind is Kind.BOUNCE and row.state == FAILED):
         context, key = (row.project, row.route), (back.message, back.number)
         write_events(connection, [event_row(entropy, type_, back.at, context, key, _document(row, report))])
+    why = None if back.played or row.sandbox else why_of_report(report)
+    if why is not None and why not in {why_of_report(Report(Kind(one.kind), one.status)) for one in known}:
+        Suppressions(entropy, write_events).add(connection, [_make_suppression(row, back, why)], back.at)
     return True
+
+
+def _make_suppression(row: Any, back: Back, why: Why) -> Suppression:
+    # An address that was accepted can be read.
+    address = read_address(row.address)
+    key = "" if address is None else key_of(address)
+    return Suppression(
+        row.project,
+        key,
+        why,
+        back.at,
+        message=back.message,
+        number=back.number,
+        text=back.report.text,
+        redact=bool(row.redact),
+    )
 
 
 def _name(back: Back) -> str:

@@ -53,6 +53,7 @@ from lmrelay.queue.settle import Settle, Settler
 from lmrelay.queue.site_watch import SiteWatch
 from lmrelay.queue.sites import SiteMemory, read_states
 from lmrelay.queue.store import find_url, make_engine, make_private, make_reading_engine, migrate, name_database
+from lmrelay.queue.suppressions import Suppressions
 from lmrelay.queue.taker import Taker
 from lmrelay.queue.token_use import TokenUse
 from lmrelay.queue.upkeep import BREATH, Checkpoints, Upkeep, unless_out_of_order
@@ -181,10 +182,10 @@ class QueueService:
         self._take_ballast()
         self._lease = Lease(self.worker, state_dir, self._wall)
         self._drift = Drift(self._wall(), self._reactor.seconds())
-        self._taker = Taker(
-            self._writer, self._dispatch, self.worker, self._reactor, self._wall, self._tasks, self._lives
-        )
         outbox = Outbox(self._settings)
+        suppressions = Suppressions(self._entropy, outbox.write)
+        taking = self._writer, self._dispatch, self.worker, self._reactor, self._wall, self._tasks, self._lives
+        self._taker = Taker(*taking, suppressions)
         self._recorder = Recorder(
             self._writer,
             Settler(self.worker, self._settings, self._wall, self._entropy, self._random, outbox.write),
@@ -205,7 +206,7 @@ class QueueService:
             self._cache,
             self._taker.wake,
             self.release,
-            outbox.write,
+            suppressions,
         )
         self._releases = Releases(
             self._writer, self.worker, self._wall, self._taker.wake, lambda keys: self._obedience.strand(keys)
@@ -219,7 +220,8 @@ class QueueService:
         self.policies = PolicyStore(self._writer, self._reader)
         self._token_use = TokenUse(self._writer, self._wall)
         self.returns = Bounces(self._writer, self._reader, self._wall, self._entropy, outbox.write)
-        self._upkeep = Upkeep(self._writer, self._reader, self._settings, self._wall, self._sleep, self._have_parted)
+        keeping = self._writer, self._reader, self._settings, self._wall, self._sleep, self._have_parted
+        self._upkeep = Upkeep(*keeping, suppressions)
 
     def _free_octets(self) -> int:
         return self._disk.free() if self._free is None else self._free()

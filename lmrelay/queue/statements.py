@@ -206,7 +206,7 @@ def _pick(connection: Connection, how: _Text, rows: Sequence[Mapping[str, Any]])
     """
     given = list(map(how.pick, rows))
     if connection.get_execution_options().get(PLAIN):
-        return [tuple(map(_make_plain, one)) for one in given]
+        return [tuple(map(make_plain, one)) for one in given]
     return given
 
 
@@ -221,7 +221,7 @@ def _gather(given: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, tuple[Any, 
             start += size
 
 
-def _make_plain(value: Any) -> Any:
+def make_plain(value: Any) -> Any:
     """
     Text without what no database stores: halves of surrogate pairs, and in PostgreSQL NUL.
     """
@@ -293,13 +293,18 @@ def find_open(connection: Connection, keys: Sequence[RecipientKey]) -> dict[Reci
     """
     Those recipients that are not final.
     """
-    found = {}
+    return {(row.message, row.number): row for row in map(Open._make, find_rows(connection, _select_open, keys))}
+
+
+def find_rows(
+    connection: Connection, make: Callable[[int], Select[Any]], keys: Sequence[tuple[Any, ...]]
+) -> Iterator[Any]:
+    """
+    What is found for these keys; C{make} gives the select, always the same one, for so many of them at a time.
+    """
     for part in _parts(keys):
-        text = _compile(connection.dialect.name, _select_open(len(part))).text
-        given = tuple(chain.from_iterable(part))
-        for row in map(Open._make, connection.exec_driver_sql(text, given)):
-            found[row.message, row.number] = row
-    return found
+        text = _compile(connection.dialect.name, make(len(part))).text
+        yield from connection.exec_driver_sql(text, tuple(chain.from_iterable(part)))
 
 
 def find_over(connection: Connection, ids: Sequence[str]) -> set[str]:
