@@ -42,7 +42,7 @@ class Desk(Protocol):
         """
         A message with its recipients and all their attempts: C{message}, C{received}, C{project}, C{route}, C{kind},
         C{notification}, C{token}, C{client} (mapping), C{reverse_path} (None for C{<>}), C{sender}, C{to}, C{subject},
-        C{message_id}, C{size}, C{tags}, C{metadata}, C{recipients}.
+        C{message_id}, C{size}, C{tags}, C{metadata}, C{sandbox}, C{recipients}.
 
         A recipient: C{number}, C{address}, C{state}, C{next_attempt}, C{ended} (None while it is open), C{attempts},
         C{in_flight}: a living worker owns it, and C{suspended}: None, or that its site is (a mapping of C{site},
@@ -50,7 +50,7 @@ class Desk(Protocol):
         An attempt: C{started}, C{ended}, C{seconds}, C{outcome} (C{delivered}, C{delayed}, C{failed}), C{status},
         C{text}, C{fault}, C{reply} (as one text, or None), C{host}, C{address}, C{tls} (a mapping of version, cipher,
         verified, reason and policy, or None), C{tls_failure},
-        C{offered} (MAIL was sent).
+        C{offered} (MAIL was sent), C{played} (nothing was sent: a test address, or the sandbox).
         """
 
     def head(self, message: str) -> bytes:

@@ -23,7 +23,7 @@ from lmrelay.errors import SyntaxRefused
 from lmrelay.mail.address import ascii_domain
 from lmrelay.queue.orders import Change, Selector, Verb
 
-STATES = ("queued", "deferred", "held", "delivered", "failed", "deleted", "any")
+STATES = ("queued", "deferred", "held", "delivered", "failed", "deleted", "suppressed", "any")
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}

@@ -42,6 +42,7 @@ def _particulars(story: Story, now: float) -> Iterator[tuple[str, str]]:
     if story.get("notification"):
         yield "by", "lmrelay itself: a delivery status notification"
     yield "project", f"{story['project']}, route {story['route']} ({story['kind']})"
+    yield "sandbox", "nothing of this message leaves" if story.get("sandbox") else ""
     yield "token", story.get("token") or ""
     yield "client", _client(story.get("client") or {})
     yield "from", _sender(story)
@@ -71,6 +72,8 @@ def _tell_recipient(story: Story, recipient: Story, now: float) -> Iterator[str]
     for number, attempt in enumerate(attempts, 1):
         yield f"  {attempt['started']}  attempt {number}: {_attempt(attempt)}"
         yield f"  {'':{len(attempt['started'])}}    {_outcome(attempt)}"
+    if recipient["state"] == "suppressed":
+        yield f"  not sent, {recipient['last']}; see: lmrelay suppressions list --address {recipient['address']}"
     for returned in recipient.get("returned") or ():
         yield f"  {returned['received']}  came back: {_returned(returned)}"
     waiting = why_it_waits(recipient, now, story["message"])
@@ -84,6 +87,8 @@ def _attempt(attempt: Story) -> str:
 
 
 def _where(attempt: Story) -> str:
+    if attempt.get("played"):
+        return "played here, nothing was sent"
     if not attempt.get("host"):
         return "no host reached"
     where = f"{attempt['host']} [{attempt['address']}]" if attempt.get("address") else str(attempt["host"])

@@ -114,7 +114,7 @@ def tell(connection: Connection, id_: str, living: Collection[str]) -> Mapping[s
 
 _TOLD = (
     *("project", "route", "kind", "reverse_path", "notification", "subject", "message_id", "sender", "to"),
-    *("size", "eight_bit", "utf8_head", "smtputf8", "ret", "envid"),
+    *("size", "eight_bit", "utf8_head", "smtputf8", "ret", "envid", "sandbox"),
 )
 
 
@@ -164,5 +164,7 @@ def _tell_attempt(row: Row[Any]) -> Record:
         "started": row.started_at,
         "ended": row.ended_at,
         "seconds": row.ended_at - row.started_at,
+        # Whoever says something has an address, unless the relay played that part itself.
+        "played": row.reply is not None and row.address is None,
         "tls": None if row.tls is None else json.loads(row.tls),
     }

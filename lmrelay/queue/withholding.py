@@ -74,7 +74,7 @@ def in_words(one: Suppression) -> str:
     Why a recipient is not sent to, for people.
     """
     scope = f"route {one.route}" if one.route else f"project {one.project}"
-    return f"{one.why.value} of {format_time(one.added_at)}, for {scope}"
+    return f"suppressed: {one.why.value} of {format_time(one.added_at)}, for {scope}"
 
 
 def tell_withheld(
