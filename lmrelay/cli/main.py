@@ -42,6 +42,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "domain": ("lmrelay.cli.domain:domain", "Check what the DNS says of a sending domain, and what to add."),
     "queue": ("lmrelay.cli.queue:queue", "See and change what waits for delivery."),
     "sites": ("lmrelay.cli.sites:sites", "See the sites that mail goes to, and suspend one."),
+    "suppressions": ("lmrelay.cli.suppressions:suppressions", "See and change to whom mail is not sent."),
     "explain": ("lmrelay.cli.explain:explain", "Tell the whole story of a message."),
 }
 """

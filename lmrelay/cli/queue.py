@@ -33,11 +33,21 @@ def _age(_context: click.Context, _parameter: click.Parameter, text: str | None)
     """
     A time span on the command line (C{90}, C{5m}, C{2h}, C{3d}) in seconds.
     """
-    if text is None:
-        return None
+    try:
+        return None if text is None else read_age(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def read_age(text: str) -> float:
+    """
+    The seconds of a time span.
+
+    @raise ValueError: it is none; the message says how to write one
+    """
     match = _AGE.fullmatch(text.strip().lower())
     if match is None:
-        raise click.BadParameter(f"{text!r} is no age; write 90, 5m, 2h or 3d")
+        raise ValueError(f"{text!r} is no age; write 90, 5m, 2h or 3d")
     return float(match[1]) * _SECONDS[match[2]]
 
 

@@ -5,8 +5,9 @@ Whom a project's mail is not to be sent to, and which failures lead to that. Pur
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 
-from attrs import frozen
+from attrs import field, frozen
 
 from lmrelay.mail.address import Address
 from lmrelay.mail.outcome import Failed, Fault, Outcome
@@ -57,6 +58,27 @@ class Suppression:
         Of these there is one.
         """
         return self.project, self.route, self.address
+
+
+def _texts(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(values)
+
+
+def _whys(values: Iterable[Why]) -> tuple[Why, ...]:
+    return tuple(values)
+
+
+@frozen
+class Listed:
+    """
+    Which suppressions are meant: all that fit every field that is set; several values in one are alternatives. A route
+    is empty for what holds for whole projects. C{addresses} are keys of mailboxes.
+    """
+
+    projects: tuple[str, ...] = field(default=(), converter=_texts)
+    routes: tuple[str, ...] = field(default=(), converter=_texts)
+    addresses: tuple[str, ...] = field(default=(), converter=_texts)
+    reasons: tuple[Why, ...] = field(default=(), converter=_whys)
 
 
 def key_of(address: Address) -> str:
