@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from attrs import field, frozen
 
+from lmrelay.errors import SyntaxRefused
 from lmrelay.mail.address import Address
 from lmrelay.mail.outcome import Failed, Fault, Outcome
 from lmrelay.mail.reports import Kind, Report
@@ -86,7 +87,12 @@ def key_of(address: Address) -> str:
     What is equal for all spellings of a mailbox, upper and lower case included: no receiver is known that keeps
     mailboxes apart by case, and to write again to somebody who complained would be worse.
     """
-    return address.key.lower()
+    try:
+        return address.key.lower()
+    except SyntaxRefused:
+        # No address that is accepted is like that, and one that got into the store all the same must not keep others
+        # from being looked for.
+        return str(address).lower()
 
 
 def why_of_outcome(outcome: Outcome) -> Why | None:

@@ -63,20 +63,19 @@ def _select_rows(size: int) -> Select[Any]:
     return select(suppression).where(tuple_(*_KEY).in_(keys))
 
 
+def find_having(connection: Connection, projects: Iterable[str]) -> set[str]:
+    """
+    Those of these projects that have any: most have none, and for theirs all there is to do is this.
+    """
+    keys = [(one,) for one in sorted(set(projects))]
+    return {row[0] for row in find_rows(connection, _select_projects, keys)}
+
+
 def find_suppressed(connection: Connection, wanted: Iterable[Key], now: float) -> dict[Key, Suppression]:
     """
     What suppresses mail of these projects and routes to these addresses; of two what holds for the whole project.
-
-    Most projects have none: for theirs this costs a look at the index a commit.
     """
-    keys = set(wanted)
-    if not keys:
-        return {}
-    projects = sorted({project for project, _, _ in keys})
-    having = {row[0] for row in find_rows(connection, _select_projects, [(one,) for one in projects])}
-    if not having:
-        return {}
-    asked = [key for key in keys if key[0] in having]
+    asked = set(wanted)
     both = sorted({*asked, *((project, "", address) for project, _, address in asked)})
     rows = map(read_suppression, find_rows(connection, _select_rows, both))
     live = {one.key: one for one in rows if not has_expired(one, now)}
@@ -100,7 +99,12 @@ def read_suppression(row: Any) -> Suppression:
     The suppression of a row.
     """
     project, route, address, why, added_at, expires_at, message, text, redact = row
-    return Suppression(project, address, Why(why), added_at, route, expires_at, message, text=text, redact=bool(redact))
+    # A reason of a later version must not keep mail from being accepted.
+    known = _WHYS.get(why, Why.MANUAL)
+    return Suppression(project, address, known, added_at, route, expires_at, message, text=text, redact=bool(redact))
+
+
+_WHYS = {why.value: why for why in Why}
 
 
 def _make_row(one: Suppression) -> Row:

@@ -19,7 +19,7 @@ from lmrelay.queue.rows import Row, dump, event_row, format_time, read_address
 from lmrelay.queue.schema import SUPPRESSED, recipient
 from lmrelay.queue.settle import drop_bodies
 from lmrelay.queue.statements import update_rows
-from lmrelay.queue.suppressions import Key, Suppressions, describe, find_suppressed
+from lmrelay.queue.suppressions import Key, Suppressions, describe, find_having, find_suppressed
 
 Withheld = Mapping[int, Suppression]
 """
@@ -35,10 +35,13 @@ def find_withheld(
     """
     Of messages to be stored, each with its recipients: those that are suppressed, by the message's id.
     """
-    if not messages:
+    having = find_having(connection, (about["project"] for about, _ in messages))
+    if not having:
         return {}
     asked: dict[Key, list[tuple[str, int]]] = {}
     for about, recipients in messages:
+        if about["project"] not in having:
+            continue
         for row in recipients:
             address = read_address(row["address"])
             if address is not None:
@@ -114,13 +117,14 @@ def withhold(connection: Connection, suppressions: Suppressions, leased: Sequenc
     """
     Of mail that is about to be tried what may be; the rest ends here. The relay's own notifications are never withheld.
     """
+    having = find_having(connection, (one.lane.project for one in leased))
     wanted = {
         (one.message_id, member.number): (one.lane.project, one.route, key_of(member.recipient.address))
         for one in leased
-        if not one.notification
+        if not one.notification and one.lane.project in having
         for member in one.recipients
     }
-    found = find_suppressed(connection, wanted.values(), now)
+    found = find_suppressed(connection, wanted.values(), now) if wanted else {}
     if not found:
         return list(leased)
     states: list[Row] = []

@@ -89,6 +89,13 @@ def test_international_spellings() -> None:
     assert key_of(parse_address("a@bücher.example")) == key_of(parse_address("A@XN--bcher-kva.example"))
 
 
+def test_no_address() -> None:
+    """
+    What is no address has a key too, its own.
+    """
+    assert "a@b..example" == key_of(Address("A", "b..example"))
+
+
 @given(st.text("aAzZ09äÄßİ+.", min_size=1, max_size=20))
 def test_key_is_stable(local: str) -> None:
     """

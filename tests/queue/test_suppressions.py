@@ -12,7 +12,7 @@ import pytest
 from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 
 from lmrelay.config.values import Config
 from lmrelay.mail.outcome import Attempt, Failed, Fault, Outcome
@@ -395,6 +395,17 @@ def test_same_key_again(world: World) -> None:
     add(world.config, one())
     assert name(1) == result_of(world.accept(2, **more))
     assert [(1, 0, "queued")] == world.states()
+
+
+def test_reason_of_a_later_version(world: World) -> None:
+    """
+    A reason that is not known suppresses all the same.
+    """
+    add(world.config, one())
+    with writing(world.config) as connection:
+        connection.execute(update(suppression).values(reason="of another kind"))
+    result_of(world.accept(1))
+    assert [(1, 0, "suppressed")] == world.states()
 
 
 def test_nobody_is_suppressed(config: Config) -> None:
