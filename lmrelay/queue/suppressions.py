@@ -7,13 +7,14 @@ added before is missed, whoever added it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from itertools import groupby
 from typing import Any
 
 from attrs import frozen
 from sqlalchemy import (
-    BindParameter,
+    CTE,
     ColumnElement,
     Connection,
     Select,
@@ -24,7 +25,6 @@ from sqlalchemy import (
     delete,
     or_,
     select,
-    tuple_,
     values,
 )
 from twisted.logger import Logger
@@ -44,7 +44,7 @@ _KEY = (suppression.c.project, suppression.c.route, suppression.c.address)
 
 MANY = 200
 """
-Keys in one statement.
+Addresses in one statement.
 """
 
 log = Logger()
@@ -52,15 +52,26 @@ log = Logger()
 
 @cache
 def _select_projects(size: int) -> Select[Any]:
-    named: list[tuple[Any, ...]] = [(bindparam(f"project_{number}", type_=Text()),) for number in range(size)]
-    given = values(column("project", Text()), name="given").data(named).cte("given")
+    given = _name_given(("project",), size)
     return select(given.c.project).where(select(1).where(suppression.c.project == given.c.project).exists())
 
 
 @cache
 def _select_rows(size: int) -> Select[Any]:
-    keys: BindParameter[Any] = bindparam("key", [("", "", "")] * size, expanding=True)
-    return select(suppression).where(tuple_(*_KEY).in_(keys))
+    given = _name_given(("project", "route", "address"), size)
+    # Joined, for SQLite reads the whole table to find which of its rows are in a list of such keys.
+    same = and_(*(suppression.c[one.name] == one for one in given.c))
+    return select(suppression).select_from(given.join(suppression, same))
+
+
+def _name_given(names: tuple[str, ...], size: int) -> CTE:
+    """
+    So many rows that the statement brings along.
+    """
+    rows: list[tuple[Any, ...]] = [
+        tuple(bindparam(f"{name}_{number}", type_=Text()) for name in names) for number in range(size)
+    ]
+    return values(*(column(name, Text()) for name in names), name="given").data(rows).cte("given")
 
 
 def find_having(connection: Connection, projects: Iterable[str]) -> set[str]:
@@ -140,9 +151,8 @@ class Suppressions:
         wanted = {one.key: one for one in sorted(items, key=lambda one: one.key)}
         if not wanted:
             return []
-        keys = list(wanted)
-        for start in range(0, len(keys), MANY):
-            self._end(connection, tuple_(*_KEY).in_(keys[start : start + MANY]), now)
+        for these in _choose(wanted):
+            self._end(connection, these, now)
         insert = make_insert(connection.dialect.name, suppression)
         given = insert.excluded
         upsert = insert.on_conflict_do_update(
@@ -165,8 +175,7 @@ class Suppressions:
         Remove these; the answer is those that were in force.
         """
         removed: list[Suppression] = []
-        for start in range(0, len(keys), MANY):
-            these = tuple_(*_KEY).in_(keys[start : start + MANY])
+        for these in _choose(keys):
             self._end(connection, these, now)
             removed += self._delete(connection, these)
         self._tell(connection, "suppression.removed", removed, now, "removed")
@@ -179,11 +188,8 @@ class Suppressions:
         Remove those whose time is over, but no more than that; the answer is how many.
         """
         query = select(*_KEY).where(suppression.c.expires_at <= now).order_by(suppression.c.expires_at).limit(most)
-        keys = [tuple(row) for row in connection.execute(query)]
-        return sum(
-            self._end(connection, tuple_(*_KEY).in_(keys[start : start + MANY]), now)
-            for start in range(0, len(keys), MANY)
-        )
+        keys = [(row.project, row.route, row.address) for row in connection.execute(query)]
+        return sum(self._end(connection, these, now) for these in _choose(keys))
 
     def _end(self, connection: Connection, these: ColumnElement[bool], now: float) -> int:
         """
@@ -211,6 +217,18 @@ class Suppressions:
             document = dump({**describe(one), **({"cause": how} if how else {})})
             events.append(event_row(self.entropy, type_, now, (one.project, one.route), source, document))
         self.write_events(connection, events)
+
+
+def _choose(keys: Iterable[Key]) -> Iterator[ColumnElement[bool]]:
+    """
+    These, so many at a time, in order. Addresses of one project and route together: lists of whole keys SQLite compares
+    with each row there is.
+    """
+    for (project, route), some in groupby(sorted(keys), key=lambda key: key[:2]):
+        addresses = [key[2] for key in some]
+        for start in range(0, len(addresses), MANY):
+            named = suppression.c.address.in_(addresses[start : start + MANY])
+            yield and_(suppression.c.project == project, suppression.c.route == route, named)
 
 
 def describe(one: Suppression) -> Mapping[str, Any]:

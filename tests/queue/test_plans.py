@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from attrs import evolve
 from sqlalchemy import Connection, event
 
 from lmrelay.config.values import Config, Server
+from lmrelay.mail.suppression import Suppression, Why
 from lmrelay.queue import stories, upkeep
 from lmrelay.queue.acceptance import write_messages
 from lmrelay.queue.changes import (
@@ -28,11 +30,13 @@ from lmrelay.queue.changes import (
 )
 from lmrelay.queue.keys import Use, cap_keys, forget_keys
 from lmrelay.queue.orders import Selector, Verb
+from lmrelay.queue.outbox import write_untold
 from lmrelay.queue.quotas import WHOLE, Limit, cap_counts, forget_counts
 from lmrelay.queue.schema import HELD, recipient
 from lmrelay.queue.sites import find_suspended, find_suspensions, forget_sites, list_domains
 from lmrelay.queue.statements import update_rows
 from lmrelay.queue.store import find_url, make_engine, migrate
+from lmrelay.queue.suppressions import Suppressions, find_having, find_suppressed
 from tests.queue.filling import NOW, fill, make_rows
 
 AFTER = ("0" * 26, 1)
@@ -78,6 +82,9 @@ SELECTORS = [
     Selector(recipients=("a@b.example",), older_than=60.0, younger_than=86400.0),
 ]
 
+SUPPRESSIONS = Suppressions(Random(1).randbytes, write_untold)
+SUPPRESSED = Suppression("acme", "a@b.example", Why.MANUAL, NOW, expires_at=NOW + 60)
+
 STATEMENTS: dict[str, Callable[[Connection], object]] = {
     **{
         f"list {number}": lambda connection, one=one: stories.list_page(connection, one, NOW, AFTER, 100)  # type: ignore[misc]
@@ -121,6 +128,15 @@ STATEMENTS: dict[str, Callable[[Connection], object]] = {
         [{"message": "0" * 26, "number": number, "owner": None, "last": ""} for number in range(3)],
     ),
     "judge": lambda connection: write_messages(connection, [CHECKED], NOW),
+    "who has suppressions": lambda connection: find_having(connection, ["acme", "other"]),
+    "suppressed": lambda connection: find_suppressed(
+        connection, [("acme", "outgoing", f"{one}@b.example") for one in "abc"], NOW
+    ),
+    "suppress": lambda connection: SUPPRESSIONS.add(connection, [SUPPRESSED], NOW),
+    "remove suppressions": lambda connection: SUPPRESSIONS.remove(
+        connection, [("acme", "", f"{one}@b.example") for one in "abc"], NOW
+    ),
+    "expired suppressions": lambda connection: SUPPRESSIONS.expire(connection, NOW + 3600, 10),
     "forget": lambda connection: upkeep.forget_messages(connection, [["0", "1"]]),
 }
 
@@ -134,6 +150,7 @@ def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]
     engine = make_engine(find_url(config))
     with engine.connect() as connection:
         write_order(connection, ORDER)
+        SUPPRESSIONS.add(connection, [SUPPRESSED], NOW)
         yield connection
     engine.dispose()
 
