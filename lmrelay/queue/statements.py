@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from attrs import frozen
 from sqlalchemy import (
+    CTE,
     BindParameter,
     ClauseElement,
     Column,
@@ -24,12 +25,12 @@ from sqlalchemy import (
     Insert,
     Select,
     Table,
+    and_,
     bindparam,
     column,
     delete,
     insert,
     select,
-    tuple_,
     update,
     values,
 )
@@ -276,10 +277,23 @@ _OPEN = (
 
 
 @cache
+def name_given(size: int, *columns: Column[Any]) -> CTE:
+    """
+    So many rows that a statement brings along, named C{given}, with columns as these. To be joined with what is looked
+    for: of a list of keys that have several columns each SQLite compares every row of the table with all of them.
+    """
+    named = [column(one.name, one.type) for one in columns]
+    rows: list[tuple[Any, ...]] = [
+        tuple(bindparam(f"{one.name}_{number}", type_=one.type) for one in columns) for number in range(size)
+    ]
+    return values(*named, name="given").data(rows).cte("given")
+
+
+@cache
 def _select_open(size: int) -> Select[Any]:
-    keys: BindParameter[Any] = bindparam("key", [("", 0)] * size, expanding=True)
-    both = recipient.join(message, message.c.id == recipient.c.message)
-    return select(*_OPEN).select_from(both).where(tuple_(recipient.c.message, recipient.c.number).in_(keys), is_open)
+    given = name_given(size, recipient.c.message, recipient.c.number)
+    both = given.join(recipient, and_(recipient.c.message == given.c.message, recipient.c.number == given.c.number))
+    return select(*_OPEN).select_from(both.join(message, message.c.id == recipient.c.message)).where(is_open)
 
 
 @cache

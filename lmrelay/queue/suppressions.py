@@ -14,18 +14,13 @@ from typing import Any
 
 from attrs import frozen
 from sqlalchemy import (
-    CTE,
     ColumnElement,
     Connection,
     Select,
-    Text,
     and_,
-    bindparam,
-    column,
     delete,
     or_,
     select,
-    values,
 )
 from twisted.logger import Logger
 
@@ -33,7 +28,7 @@ from lmrelay.mail.suppression import Suppression, Why
 from lmrelay.queue.outbox import WriteEvents
 from lmrelay.queue.rows import Entropy, Row, dump, event_row, format_time
 from lmrelay.queue.schema import suppression
-from lmrelay.queue.statements import find_rows, make_insert, make_plain
+from lmrelay.queue.statements import find_rows, make_insert, make_plain, name_given
 
 Key = tuple[str, str, str]
 """
@@ -52,26 +47,15 @@ log = Logger()
 
 @cache
 def _select_projects(size: int) -> Select[Any]:
-    given = _name_given(("project",), size)
+    given = name_given(size, suppression.c.project)
     return select(given.c.project).where(select(1).where(suppression.c.project == given.c.project).exists())
 
 
 @cache
 def _select_rows(size: int) -> Select[Any]:
-    given = _name_given(("project", "route", "address"), size)
-    # Joined, for SQLite reads the whole table to find which of its rows are in a list of such keys.
+    given = name_given(size, *_KEY)
     same = and_(*(suppression.c[one.name] == one for one in given.c))
     return select(suppression).select_from(given.join(suppression, same))
-
-
-def _name_given(names: tuple[str, ...], size: int) -> CTE:
-    """
-    So many rows that the statement brings along.
-    """
-    rows: list[tuple[Any, ...]] = [
-        tuple(bindparam(f"{name}_{number}", type_=Text()) for name in names) for number in range(size)
-    ]
-    return values(*(column(name, Text()) for name in names), name="given").data(rows).cte("given")
 
 
 def find_having(connection: Connection, projects: Iterable[str]) -> set[str]:

@@ -34,7 +34,7 @@ from lmrelay.queue.outbox import write_untold
 from lmrelay.queue.quotas import WHOLE, Limit, cap_counts, forget_counts
 from lmrelay.queue.schema import HELD, recipient
 from lmrelay.queue.sites import find_suspended, find_suspensions, forget_sites, list_domains
-from lmrelay.queue.statements import update_rows
+from lmrelay.queue.statements import find_open, update_rows
 from lmrelay.queue.store import find_url, make_engine, migrate
 from lmrelay.queue.suppressions import Suppressions, find_having, find_suppressed
 from tests.queue.filling import NOW, fill, make_rows
@@ -137,6 +137,7 @@ STATEMENTS: dict[str, Callable[[Connection], object]] = {
         connection, [("acme", "", f"{one}@b.example") for one in "abc"], NOW
     ),
     "expired suppressions": lambda connection: SUPPRESSIONS.expire(connection, NOW + 3600, 10),
+    "open": lambda connection: find_open(connection, [("0" * 26, number) for number in range(9)]),
     "forget": lambda connection: upkeep.forget_messages(connection, [["0", "1"]]),
 }
 
@@ -166,6 +167,15 @@ def test_no_full_scan(connection: Connection, name: str) -> None:
     assert plans
     scans = [step for step in plans if step.startswith("SCAN ") and not step.endswith((*WORK, *GIVEN))]
     assert [] == [step for step in scans if step.split()[1] not in SMALL]
+
+
+def test_settling_reads_no_backlog(connection: Connection) -> None:
+    """
+    Recipients whose attempt is over are found by their keys, however many wait.
+    """
+    with connection.begin_nested(), explained(connection) as plans:
+        STATEMENTS["open"](connection)
+    assert [] == [step for step in plans if step.startswith("SCAN recipient")]
 
 
 @pytest.mark.parametrize("number", range(len(SELECTORS)))
