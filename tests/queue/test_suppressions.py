@@ -5,6 +5,7 @@ Suppressions, on both databases: who is put on the list in the commit that tells
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import Any
 
@@ -13,15 +14,17 @@ from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, select, update
+from twisted.logger import capturedLogs
 
 from lmrelay.config.values import Config
 from lmrelay.mail.outcome import Attempt, Failed, Fault, Outcome
 from lmrelay.mail.parts import Part
 from lmrelay.mail.reports import Kind, Report
-from lmrelay.mail.suppression import Suppression, Why
+from lmrelay.mail.suppression import Listed, Suppression, Why
 from lmrelay.queue.outbox import write_untold
 from lmrelay.queue.rows import event_row
 from lmrelay.queue.schema import event, recipient, suppression
+from lmrelay.queue.suppression_list import PAGE, open_list
 from lmrelay.queue.suppressions import MANY, Suppressions, find_suppressed, read_suppression
 from lmrelay.smtp.reply import reply
 from tests.queue.filling import writing
@@ -482,3 +485,68 @@ def test_event_without_a_message(config: Config) -> None:
         write_untold(connection, [row])
     world = World(config)
     assert [{}] == [one["data"] for one in world.told()]
+
+
+def test_log(world: World) -> None:
+    """
+    One line a fact, without an address where the route keeps it out of the log.
+    """
+    told = {"suppression added", "recipient suppressed", "suppression removed"}
+    for redact in (False, True):
+        with capturedLogs() as logged:
+            result_of(world.accept(1 + 2 * redact, redact=redact))
+            world.settle(1 + 2 * redact, NEVER)
+            result_of(world.accept(2 + 2 * redact, redact=redact))
+            with writing(world.config) as connection:
+                suppressions().remove(connection, [one().key], NOW)
+        lines = {line["log_format"]: line["recipient"] for line in logged if line["log_format"] in told}
+        assert dict.fromkeys(told, "" if redact else "a@b.example") == lines
+        assert told == {line["log_format"] for line in logged if line.get("reason") == "hard_bounce"}
+
+
+def test_pages(config: Config) -> None:
+    """
+    A list of any length is read to its end, each once, whatever order the database has for letters.
+    """
+    names = [f"{mark}{number}" for number in range(PAGE // 4 + 10) for mark in ("a", "ä", "z-", "_")]
+    items = [one(f"{name}@b.example", route=route) for name in names[: PAGE // 2] for route in ("", "news", "a-b")]
+    add(config, *items)
+    with open_list(config, lambda: NOW, lambda _: None) as opened:
+        found = [one.key for one in opened.stream(Listed())]
+        assert len(items) == len(found)
+        assert {one.key for one in items} == set(found)
+        assert len(items) // 3 == len(opened.remove(Listed(routes=("news",))))
+        assert 0 == opened.add([one(f"{names[0]}@b.example")])
+    assert len(items) * 2 // 3 == len(listed(config))
+
+
+def test_two_at_once(config: Config) -> None:
+    """
+    Of two workers that suppress the same addresses at the same time one tells of it.
+    """
+    items = [one(f"{number}@b.example") for number in range(50)]
+    with ThreadPoolExecutor(1) as threads:
+        with writing(config) as connection:
+            assert 50 == len(suppressions().add(connection, items, NOW))
+            waiting = threads.submit(add, config, *reversed(items))
+        assert [] == waiting.result(30)
+    with writing(config) as connection:
+        assert 50 == len(list(connection.execute(select(event.c.sequence))))
+
+
+def test_two_remove_at_once(config: Config) -> None:
+    """
+    And of two that remove them one.
+    """
+    items = [one(f"{number}@b.example") for number in range(50)]
+    add(config, *items)
+
+    def remove() -> int:
+        with writing(config) as connection:
+            return len(suppressions().remove(connection, [one.key for one in reversed(items)], NOW))
+
+    with ThreadPoolExecutor(1) as threads:
+        with writing(config) as connection:
+            assert 50 == len(suppressions().remove(connection, [one.key for one in items], NOW))
+            waiting = threads.submit(remove)
+        assert 0 == waiting.result(30)
