@@ -153,8 +153,8 @@ class QueueService:
             (TOUCH, self._touch),
             (CHECKPOINT, self._checkpoint),
             (UPKEEP, lambda: self._try(self._keep_up())),
-            (TOKEN_USE, self._write_token_use),
-            (SITES, self._write_sites),
+            (TOKEN_USE, lambda: self._try(self._token_use.write())),
+            (SITES, lambda: self._try(self._site_memory.write())),
         ):
             self._loop(interval, work)
         self._try(self._catch_up())
@@ -387,12 +387,6 @@ class QueueService:
     async def _keep_up(self) -> None:
         self._take_ballast()
         await self._upkeep.keep_up()
-
-    def _write_token_use(self) -> Deferred[None]:
-        return self._try(self._token_use.write())
-
-    def _write_sites(self) -> Deferred[None]:
-        return self._try(self._site_memory.write())
 
     def _sleep(self, seconds: float) -> Deferred[None]:
         return deferLater(self._reactor, seconds)
