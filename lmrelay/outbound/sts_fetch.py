@@ -1,49 +1,22 @@
 """
-Fetching a policy file from its domain's policy host (RFC 8461 §3.3), which anybody's domain may have us do.
-
-So it goes to public addresses only, over TLS that proves the host, to one fixed path, without following anywhere, and
-what it takes of time and memory is bounded.
+Fetching a policy file from its domain's policy host (RFC 8461 §3.3): from one fixed path, and not too much of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from ipaddress import ip_address
 from typing import Any
 
 import treq
-from attrs import define, field
-from OpenSSL import SSL
+from attrs import define
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
-from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
-from twisted.web.client import URI, Agent, ResponseFailed, ResponseNeverReceived
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IResponse
-from zope.interface import implementer
 
 from lmrelay.errors import FetchError
-from lmrelay.interfaces import ISettings
-from lmrelay.mail.outcome import Delayed
-from lmrelay.outbound.handshake import Contexts, StrictHandshake
-from lmrelay.outbound.route import Router
+from lmrelay.outbound.https import Https
 from lmrelay.outbound.sts import MAX_OCTETS
 
 PATH = "/.well-known/mta-sts.txt"
-
-TIMEOUT = 60.0
-CONNECT_TIMEOUT = 15.0
-"""
-Seconds for all of it (RFC 8461 §3.3), and for one address to answer.
-"""
-
-MAX_HEAD = 32 * 1024
-"""
-Octets of a response beyond the policy itself.
-"""
 
 
 @define(eq=False)
@@ -52,70 +25,31 @@ class PolicyHosts:
     The policy hosts of all domains, on C{port}.
     """
 
-    reactor: Any
-    clock: IReactorTime
-    settings: ISettings
-    router: Router
+    https: Https
     port: int = 443
-    _contexts: Contexts = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._contexts = Contexts(self.settings)
 
     async def fetch(self, domain: str, whose: Hashable = None) -> bytes:
         """
         The policy file of C{domain} (A-labels), at most 64 KiB.
 
         @param whose: for whom the DNS is asked, as L{IResolver.query} has it
-        @raise FetchError: it is not to be had
+        @raise FetchError: it is not to be had; L{UnprovedError}: for the host's certificate
         """
-        fetching: Deferred[bytes] = Deferred.fromCoroutine(self._fetch(f"mta-sts.{domain}", whose))
-        try:
-            return await fetching.addTimeout(TIMEOUT, self.clock)
-        except TimeoutError as error:
-            raise FetchError(f"it took longer than {TIMEOUT:.0f} s") from error
+        host = f"mta-sts.{domain}"
 
-    async def _fetch(self, host: str, whose: Hashable) -> bytes:
-        found = await self.router.find_addresses(host, self.settings.config.delivery.allow_networks, whose)
-        if isinstance(found, Delayed):
-            raise FetchError(found.text)
-        deadline = self.clock.seconds() + TIMEOUT
-        trouble = FetchError(f"{host} has no address" + (" that may be connected to" if found.barred else ""))
-        for address in found.addresses:
-            if self.clock.seconds() >= deadline:
-                break
-            try:
-                return await self._get(host, address)
-            except _Unreached as error:
-                trouble = error
-        raise trouble
-
-    async def _get(self, host: str, address: str) -> bytes:
-        try:
-            way = _Way(self.reactor, self.clock, address, self.port, StrictHandshake(host, self._contexts.get(True)))
-        except (OSError, SSL.Error) as error:
-            raise FetchError(f"the certificate authorities cannot be read: {error}") from error
-        agent = _Plain(Agent.usingEndpointFactory(self.reactor, way))
-        port = "" if self.port == 443 else f":{self.port}"
-        try:
-            response = await HTTPClient(agent).get(
-                f"https://{host}{port}{PATH}", allow_redirects=False, unbuffered=True, reactor=self.reactor
+        async def get(client: HTTPClient) -> bytes:
+            port = "" if self.port == 443 else f":{self.port}"
+            return await _read(
+                await client.get(
+                    f"https://{host}{port}{PATH}",
+                    headers=Headers({"Accept": ["text/plain"]}),
+                    allow_redirects=False,
+                    unbuffered=True,
+                    reactor=self.https.reactor,
+                )
             )
-            return await _read(response)
-        except (CancelledError, FetchError):
-            raise
-        except Exception as error:
-            kind = FetchError if way.is_connected else _Unreached
-            raise kind(f"{host} [{address}]: {way.handshake.reason or _tell(error)}") from error
-        finally:
-            # Whatever it still has to say, nobody listens.
-            way.abort()
 
-
-class _Unreached(FetchError):
-    """
-    There was no connection; another address may do.
-    """
+        return await self.https.ask(host, self.port, get, whose)
 
 
 async def _read(response: Any) -> bytes:
@@ -134,102 +68,3 @@ async def _read(response: Any) -> bytes:
 
     await treq.collect(response, gather)
     return bytes(gathered)
-
-
-def _tell(error: BaseException) -> str:
-    if isinstance(error, (ResponseFailed, ResponseNeverReceived)) and error.reasons:
-        return _tell(error.reasons[0].value)
-    return str(error) or type(error).__name__
-
-
-@implementer(IAgent)
-@define(eq=False)
-class _Plain:
-    """
-    Takes responses as they are: a few octets of compressed ones could become gigabytes.
-    """
-
-    _agent: Agent
-
-    def request(
-        self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
-    ) -> Deferred[IResponse]:
-        plain = Headers({b"Accept": [b"text/plain"], b"User-Agent": [b"lmrelay"]})
-        return Deferred.fromCoroutine(self._request(method, uri, plain))
-
-    async def _request(self, method: bytes, uri: bytes, headers: Headers) -> IResponse:
-        response = await self._agent.request(method, uri, headers)
-        if response.headers.hasHeader(b"content-encoding"):
-            raise FetchError("it is compressed, which was not asked for")
-        return response
-
-
-@implementer(IAgentEndpointFactory, IStreamClientEndpoint)
-@define(eq=False)
-class _Way:
-    """
-    The one connection of a request: to an address that was looked up, whatever the URL's host.
-    """
-
-    reactor: Any
-    clock: IReactorTime
-    address: str
-    port: int
-    handshake: StrictHandshake
-    _tls: TLSMemoryBIOProtocol | None = field(default=None, init=False)
-
-    @property
-    def is_connected(self) -> bool:
-        """
-        Was there a connection?
-        """
-        return self._tls is not None
-
-    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
-        """
-        Always this.
-        """
-        return self
-
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """
-        With TLS.
-        """
-        return Deferred.fromCoroutine(self._connect(protocolFactory))
-
-    async def _connect(self, factory: Any) -> IProtocol:
-        kind = TCP4ClientEndpoint if ip_address(self.address).version == 4 else TCP6ClientEndpoint
-        endpoint = kind(self.reactor, self.address, self.port, timeout=CONNECT_TIMEOUT)
-        bounded = _Bounds(factory)  # type: ignore[no-untyped-call]
-        tls: Any = await endpoint.connect(TLSMemoryBIOFactory(self.handshake, True, bounded, clock=self.clock))
-        self._tls = tls
-        http: IProtocol = tls.wrappedProtocol.wrappedProtocol
-        return http
-
-    def abort(self) -> None:
-        """
-        Drop it.
-        """
-        if self._tls is not None:
-            self._tls.abortConnection()
-
-
-class _Bounded(ProtocolWrapper):
-    """
-    Ends a connection that brings more than any good response has.
-    """
-
-    transport: Any
-    _left = MAX_OCTETS + MAX_HEAD
-
-    def dataReceived(self, data: bytes) -> None:
-        self._left -= len(data)
-        if self._left < 0:
-            self.transport.abortConnection()
-        else:
-            ProtocolWrapper.dataReceived(self, data)
-
-
-class _Bounds(WrappingFactory[_Bounded]):
-    noisy = False
-    protocol = _Bounded

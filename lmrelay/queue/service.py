@@ -55,6 +55,7 @@ from lmrelay.queue.sites import SiteMemory, read_states
 from lmrelay.queue.store import find_url, make_engine, make_private, make_reading_engine, migrate, name_database
 from lmrelay.queue.suppressions import Suppressions
 from lmrelay.queue.taker import Taker
+from lmrelay.queue.tls_counts import TlsCounts
 from lmrelay.queue.token_use import TokenUse
 from lmrelay.queue.upkeep import BREATH, Checkpoints, Upkeep, unless_out_of_order
 from lmrelay.queue.writer import InlineWriter, IWriter, ThreadedWriter
@@ -65,6 +66,7 @@ TOUCH = 15.0
 CHECKPOINT = 1.0
 UPKEEP = 60.0
 TOKEN_USE = 10.0
+TLS_COUNTS = 10.0
 SITES = 5.0
 
 LITTLE = 4 * MIB
@@ -107,6 +109,7 @@ class QueueService:
     _upkeep: Upkeep = field(init=False)
     _releases: Releases = field(init=False)
     _token_use: TokenUse = field(init=False)
+    tls_counts: TlsCounts = field(init=False)
     policies: PolicyStore = field(init=False)
     _site_memory: SiteMemory = field(init=False)
     _site_watch: SiteWatch = field(init=False)
@@ -154,6 +157,7 @@ class QueueService:
             (CHECKPOINT, self._checkpoint),
             (UPKEEP, lambda: self._try(self._keep_up())),
             (TOKEN_USE, lambda: self._try(self._token_use.write())),
+            (TLS_COUNTS, lambda: self._try(self.tls_counts.write())),
             (SITES, lambda: self._try(self._site_memory.write())),
         ):
             self._loop(interval, work)
@@ -170,22 +174,21 @@ class QueueService:
         self._disk = Disk(state_dir, self._reactor)
         self.worker = make_id(self._wall(), self._entropy)
         writing, reading = make_engine(url), make_reading_engine(url)
-        if self._inline:
+        threads = None if self._inline else IReactorFromThreads(self._reactor)
+        if threads is None:
             self._writer, self._reader = self._make_writer(writing, self._has_room), InlineReader(reading)
-            self._checkpoints = Checkpoints(make_engine(url), None)
         else:
-            threads = IReactorFromThreads(self._reactor)
             self._writer = ThreadedWriter(writing, threads, self._has_room)
             self._reader = ThreadedReader(reading, threads)
-            self._checkpoints = Checkpoints(make_engine(url), threads)
+        self._checkpoints = Checkpoints(make_engine(url), threads)
         self._ballast = Ballast(state_dir / BALLAST)
         self._take_ballast()
         self._lease = Lease(self.worker, state_dir, self._wall)
         self._drift = Drift(self._wall(), self._reactor.seconds())
         outbox = Outbox(self._settings)
         suppressions = Suppressions(self._entropy, outbox.write)
-        taking = self._writer, self._dispatch, self.worker, self._reactor, self._wall, self._tasks, self._lives
-        self._taker = Taker(*taking, suppressions)
+        timing = self._reactor, self._wall, self._tasks, self._lives
+        self._taker = Taker(self._writer, self._dispatch, self.worker, *timing, suppressions)
         self._recorder = Recorder(
             self._writer,
             Settler(self.worker, self._settings, self._wall, self._entropy, self._random, outbox.write),
@@ -211,17 +214,16 @@ class QueueService:
         self._releases = Releases(
             self._writer, self.worker, self._wall, self._taker.wake, lambda keys: self._obedience.strand(keys)
         )
-        self._obedience = Obedience(
-            self._writer, self._reader, self._dispatch, self.worker, self._wall, self._taker.wake, self._releases.free
-        )
-        self._site_memory = SiteMemory(self._writer, self._wall)
         watched = self._writer, self._reader, self._dispatch, self.worker, self._wall, self._taker.wake
+        self._obedience = Obedience(*watched, self._releases.free)
+        self._site_memory = SiteMemory(self._writer, self._wall)
         self._site_watch = SiteWatch(*watched)
         self.policies = PolicyStore(self._writer, self._reader)
         self._token_use = TokenUse(self._writer, self._wall)
         self.returns = Bounces(self._writer, self._reader, self._wall, self._entropy, outbox.write)
         keeping = self._writer, self._reader, self._settings, self._wall, self._sleep, self._have_parted
         self._upkeep = Upkeep(*keeping, suppressions)
+        self.tls_counts = TlsCounts(self._writer, self._reader, self._wall, self._taker.wake)
 
     def _free_octets(self) -> int:
         return self._disk.free() if self._free is None else self._free()
@@ -255,7 +257,7 @@ class QueueService:
         self._upkeep.stop()
         self._recorder.end()
         await self._tasks.wait()
-        for noted in (self._token_use, self._site_memory):
+        for noted in (self._token_use, self._site_memory, self.tls_counts):
             await unless_out_of_order(noted.write())
         try:
             await self._writer.submit(self._lease.leave, None)
