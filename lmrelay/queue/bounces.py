@@ -100,7 +100,25 @@ def write_returns(
     Record those that are news.
     """
     rows = _lock(connection, items) if items else {}
-    return [_write_one(connection, one, rows.get((one.message, one.number)), entropy, write_events) for one in items]
+    refusing: list[Suppression] = []
+    news = []
+    for one in items:
+        row = rows.get((one.message, one.number))
+        known = _find_known(connection, one)
+        news.append(row is not None and _write_one(connection, one, row, known, entropy, write_events))
+        if news[-1] and (why := _why_suppressed(one, row, known)) is not None:
+            refusing.append(_make_suppression(row, one, why))
+    if refusing:
+        Suppressions(entropy, write_events).add(connection, refusing, max(one.added_at for one in refusing))
+    return news
+
+
+def _find_known(connection: Connection, back: Back) -> Sequence[Any]:
+    """
+    What came back for the recipient before.
+    """
+    mine = (bounce.c.message == back.message, bounce.c.recipient == back.number)
+    return connection.execute(select(bounce.c.id, bounce.c.kind, bounce.c.status).where(*mine)).all()
 
 
 def _lock(connection: Connection, items: Sequence[Back]) -> dict[tuple[str, int], Any]:
@@ -127,12 +145,15 @@ def _lock(connection: Connection, items: Sequence[Back]) -> dict[tuple[str, int]
     return {(row.message, row.number): row for row in connection.execute(query)}
 
 
-def _write_one(connection: Connection, back: Back, row: Any, entropy: Entropy, write_events: WriteEvents) -> bool:
-    if row is None:
-        return False
+def _write_one(
+    connection: Connection,
+    back: Back,
+    row: Any,
+    known: Sequence[Any],
+    entropy: Entropy,
+    write_events: WriteEvents,
+) -> bool:
     report, id_ = back.report, _name(back)
-    mine = (bounce.c.message == back.message, bounce.c.recipient == back.number)
-    known = connection.execute(select(bounce.c.id, bounce.c.kind, bounce.c.status).where(*mine)).all()
     type_ = _event_type(report.kind, report.status)
     # The next report of the same is no other fact; nor is that mail bounced which delivery gave up.
     told = any(_event_type(Kind(one.kind), one.status) == type_ for one in known)
@@ -146,10 +167,15 @@ def _write_one(connection: Connection, back: Back, row: Any, entropy: Entropy, w
     if type_ is not None and not told and not (report.kind is Kind.BOUNCE and row.state == FAILED):
         context, key = (row.project, row.route), (back.message, back.number)
         write_events(connection, [event_row(entropy, type_, back.at, context, key, _document(row, report))])
-    why = None if back.played or row.sandbox else why_of_report(report)
-    if why is not None and why not in {why_of_report(Report(Kind(one.kind), one.status)) for one in known}:
-        Suppressions(entropy, write_events).add(connection, [_make_suppression(row, back, why)], back.at)
     return True
+
+
+def _why_suppressed(back: Back, row: Any, known: Sequence[Any]) -> Why | None:
+    """
+    Why the recipient is to be suppressed; not again for what was known: by then somebody may have removed it.
+    """
+    why = None if back.played or row.sandbox else why_of_report(back.report)
+    return None if why in {why_of_report(Report(Kind(one.kind), one.status)) for one in known} else why
 
 
 def _make_suppression(row: Any, back: Back, why: Why) -> Suppression:

@@ -199,9 +199,10 @@ def _add_consequences(row: Open, made: Attempt, rows: _Rows) -> None:
         report = Report(Kind.COMPLAINT, "", "abuse", made.host or "")
         rows.returned.append(Back(row.message, row.number, report, made.ended_at, played=True))
     why = None if made.part is not None else why_of_outcome(made.outcome)
-    address = read_address(row.address)
-    if why is not None and address is not None:
-        one = Suppression(
+    if why is None or (address := read_address(row.address)) is None:
+        return
+    rows.refusing.append(
+        Suppression(
             row.project,
             key_of(address),
             why,
@@ -211,7 +212,7 @@ def _add_consequences(row: Open, made: Attempt, rows: _Rows) -> None:
             text=_words(made.outcome),
             redact=bool(row.redact),
         )
-        rows.refusing.append(one)
+    )
 
 
 def _event_type(outcome: Outcome, expired: bool) -> str:
