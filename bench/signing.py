@@ -103,7 +103,7 @@ def _services(keys: Mapping[str, tuple[DkimKey, ...]]) -> Services:
 
 def _accept(services: Services) -> None:
     submitter = Submitter()
-    transaction = begin(Mail(Address("shop", "acme.example")), submitter.project(), services.config.limits)
+    transaction = begin(Mail(Address("shop", "acme.example")), submitter.project(), services.config)
     transaction.add(Recipient(Address("bob", "b.example")))
     content = open_content(services, transaction, submitter, DataReader())
     content.feed(CONTENT)

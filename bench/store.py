@@ -19,10 +19,12 @@ from lmrelay.mail.envelope import Envelope, Recipient
 from lmrelay.mail.outcome import Attempt, Delivered
 from lmrelay.queue.acceptance import Accept, write_messages
 from lmrelay.queue.keys import Use
+from lmrelay.queue.outbox import write_untold
 from lmrelay.queue.quotas import WHOLE, Limit
 from lmrelay.queue.rows import event_row, message_row, recipient_rows
 from lmrelay.queue.settle import Settle, Settler
 from lmrelay.queue.store import find_url, make_engine, migrate
+from lmrelay.queue.suppressions import Suppressions
 from lmrelay.smtp.reply import reply
 
 BATCH, BATCHES = 50, 40
@@ -75,6 +77,7 @@ def main(folder: str) -> None:
     migrate(find_url(config))
     engine = make_engine(find_url(config))
     settler = Settler("w", _Settings(config), time.time, os.urandom, Random(1))  # type: ignore[arg-type]
+    suppressions = Suppressions(os.urandom, write_untold)
     made = Attempt(time.time(), time.time(), Delivered(reply(250, "2.0.0", "ok")), "mx.b.example")
     accepted, settled = dict.fromkeys(KINDS, 0.0), 0.0
     for _ in range(BATCHES):
@@ -82,7 +85,7 @@ def main(folder: str) -> None:
             start = time.process_time()
             batch = [_accept(*of) for _ in range(BATCH)]
             with engine.begin() as connection:
-                write_messages(connection, batch, time.time())
+                write_messages(connection, batch, time.time(), write_untold, suppressions)
             middle = time.process_time()
             with engine.begin() as connection:
                 settler.write(connection, [Settle(one.message["id"], {0: made}) for one in batch])

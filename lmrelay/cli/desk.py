@@ -63,7 +63,8 @@ class Desk(Protocol):
         nothing to tell.
         An attempt: C{started}, C{ended}, C{seconds}, C{outcome} (C{delivered}, C{delayed}, C{failed}), C{status},
         C{text}, C{fault}, C{reply} (as one text, or None), C{host}, C{address}, C{tls} (a mapping of version, cipher,
-        verified, reason and policy, or None), C{tls_failure}, C{offered} (MAIL was sent), and C{steps}: C{step} (its
+        verified, reason and policy, or None), C{tls_failure}, C{offered} (MAIL was sent), C{played} (nothing was
+        sent: a test address, or the sandbox), and C{steps}: C{step} (its
         name), C{seconds} (None: not timed), C{text}.
         """
 

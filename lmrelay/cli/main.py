@@ -45,6 +45,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "sites": ("lmrelay.cli.sites:sites", "See the sites that mail goes to, and suspend one."),
     "webhooks": ("lmrelay.cli.webhooks:webhooks", "Add and try endpoints, see how they took events, tell them again."),
     "status": ("lmrelay.cli.status:status", "Set up the status page."),
+    "suppressions": ("lmrelay.cli.suppressions:suppressions", "See and change to whom mail is not sent."),
     "explain": ("lmrelay.cli.explain:explain", "Tell the whole story of a message."),
 }
 """

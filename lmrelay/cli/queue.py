@@ -23,7 +23,7 @@ from lmrelay.errors import SyntaxRefused
 from lmrelay.mail.address import ascii_domain
 from lmrelay.queue.orders import Change, Selector, Verb
 
-STATES = ("queued", "deferred", "held", "delivered", "failed", "deleted", "any")
+STATES = ("queued", "deferred", "held", "delivered", "failed", "deleted", "suppressed", "any")
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -42,9 +42,21 @@ def parse_age(text: str) -> float:
 
     @raise click.BadParameter: it is none
     """
+    try:
+        return read_age(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def read_age(text: str) -> float:
+    """
+    The seconds of a time span.
+
+    @raise ValueError: it is none; the message says how to write one
+    """
     match = _AGE.fullmatch(text.strip().lower())
     if match is None:
-        raise click.BadParameter(f"{text!r} is no age; write 90, 5m, 2h or 3d")
+        raise ValueError(f"{text!r} is no age; write 90, 5m, 2h or 3d")
     return float(match[1]) * _SECONDS[match[2]]
 
 

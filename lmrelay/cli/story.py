@@ -102,6 +102,8 @@ def _tell_recipient(story: Story, recipient: Story, now: float) -> Iterator[str]
         yield f"  {'':{len(attempt['started'])}}    {_outcome(attempt)}"
         for line in tell_steps(attempt.get("steps") or ()):
             yield f"{'':{INDENT}}{line}"
+    if recipient["state"] == "suppressed":
+        yield f"  not sent, {recipient['last']}; see: lmrelay suppressions list --address {recipient['address']}"
     for returned in recipient.get("returned") or ():
         yield f"  {returned['received']}  came back: {_returned(returned)}"
     workers = story.get("workers", 1)
@@ -116,6 +118,8 @@ def _attempt(attempt: Story) -> str:
 
 
 def _where(attempt: Story) -> str:
+    if attempt.get("played"):
+        return "played here, nothing was sent"
     if not attempt.get("host"):
         return "no host reached"
     where = f"{attempt['host']} [{attempt['address']}]" if attempt.get("address") else str(attempt["host"])

@@ -238,12 +238,6 @@ def _is_host(text: str) -> bool:
     return True
 
 
-def _mode(mode: v.Mode) -> v.Mode:
-    if mode is not v.Mode.LIVE:
-        raise ValueError(f'"{mode.value}" is not carried out by this version: its mail would go to real recipients')
-    return mode
-
-
 def _mx_pattern(text: str) -> str:
     try:
         return "*." * text.startswith("*.") + _hostname(text.removeprefix("*."))
@@ -326,7 +320,6 @@ CHECKS: Mapping[tuple[type, str], Check] = {
     (v.Token, "sha256"): Check(_pattern(r"[0-9a-f]{64}", "64 lower-case hexadecimal digits")),
     (v.Token, "cram"): Check(_pattern(r"[A-Za-z0-9+/=]*", "base64")),
     (v.Project, "domains[]"): Check(_sending_domain),
-    (v.Project, "mode"): Check(_mode),
     (v.Project, "default_route"): Check(check_slug),
     (v.Project, "max_messages_per_hour"): _MESSAGES,
     (v.Project, "max_messages_per_day"): _MESSAGES,

@@ -275,7 +275,7 @@ class Session:
             return replies.SENDER_OK
         self.visit.end()
         project = self.submitter.project()
-        transaction = begin(mail, project, self.services.config.limits)
+        transaction = begin(mail, project, self.services.config)
         if mail.reverse_path is not None:
             self.submitter.check_sender(mail.reverse_path.domain)
         self.services.acceptance.check_quota(project.slug)

@@ -10,7 +10,7 @@ from hashlib import sha256
 from attrs import define
 from twisted.logger import Logger
 
-from lmrelay.config.values import Kind, Project, Route
+from lmrelay.config.values import Kind, Mode, Project, Route
 from lmrelay.errors import Refused
 from lmrelay.ids import make_id
 from lmrelay.inbound.content import Content
@@ -197,6 +197,7 @@ def make_submission(
         body_hash=body_hash,
         # What is itself an answer must stay one, else two relays could answer each other for ever (RFC 5321 §4.5.5).
         return_path="" if envelope.reverse_path is None else route.return_path,
+        sandbox=project.mode is Mode.SANDBOX,
         # Who says REQUIRETLS too means that (RFC 8689 §4.1).
         tls_optional=prepared.tls_optional and not envelope.require_tls,
     )

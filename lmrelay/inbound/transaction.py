@@ -10,11 +10,12 @@ from typing import Any
 
 from attrs import define, field
 
-from lmrelay.config.values import Limits, Project, Route
+from lmrelay.config.values import Config, Limits, Project, Route
 from lmrelay.errors import Refused
 from lmrelay.inbound.content import EXCESS, Content, SizeLimit
 from lmrelay.inbound.controls import NOTHING, Controls
 from lmrelay.mail.envelope import Envelope, Recipient
+from lmrelay.mail.parts import Part, find_part, parts_domain
 from lmrelay.smtp import replies
 from lmrelay.smtp.commands import Mail
 from lmrelay.smtp.reply import Reply
@@ -33,32 +34,34 @@ def size_limit(limits: Limits, project: Project | None) -> SizeLimit:
     return SizeLimit(project.max_size, replies.too_large_for(project.slug, project.max_size), borne)
 
 
-def begin(mail: Mail, project: Project, limits: Limits) -> Transaction:
+def begin(mail: Mail, project: Project, config: Config) -> Transaction:
     """
     The transaction that MAIL begins, by the smaller of the server's limits and the project's.
 
     @raise Refused: the message is too large as declared (552 5.3.4)
     """
+    limits = config.limits
     size = size_limit(limits, project)
     if mail.size is not None and mail.size > size.octets:
         raise Refused(size.refusal)
     recipients = limits.recipients
     if project.max_recipients is not None:
         recipients = min(recipients, project.max_recipients)
-    return Transaction(mail, project, recipients, size)
+    return Transaction(mail, project, recipients, size, parts_domain(config.server.hostname))
 
 
 @define(eq=False)
 class Transaction:
     """
-    C{project} and its limits are as they were configured at MAIL. C{chunked}: its content comes by BDAT. C{controls}
-    and C{route} are what its head said, once that was read.
+    C{project} and its limits are as they were configured at MAIL, C{testing} is the domain of test addresses.
+    C{chunked}: its content comes by BDAT. C{controls} and C{route} are what its head said, once that was read.
     """
 
     mail: Mail
     project: Project
     recipient_limit: int
     size_limit: SizeLimit
+    testing: str
     recipients: dict[str, Recipient] = field(factory=dict)
     content: Content | None = None
     chunked: bool = False
@@ -71,8 +74,10 @@ class Transaction:
         """
         Add a recipient. A mailbox named twice gets the message once, as it was named first.
 
-        @raise Refused: there are too many (452 4.5.3)
+        @raise Refused: there are too many (452 4.5.3), or it is a test address that plays no part (550 5.1.1)
         """
+        if recipient.address.ascii_domain == self.testing and find_part(recipient.address) is None:
+            raise Refused(replies.unknown_part([part.value for part in Part]))
         key = recipient.address.key
         if key not in self.recipients:
             if len(self.recipients) >= self.recipient_limit:

@@ -11,6 +11,7 @@ from typing import Union
 
 from attrs import frozen
 
+from lmrelay.mail.parts import Part
 from lmrelay.smtp.reply import Reply
 
 
@@ -90,7 +91,7 @@ class Attempt:
     C{host} and C{address} are the MX host and its IP address, None where the try
     ended before there was one. C{offered}: MAIL was sent there. C{tls} is None for plaintext. C{tls_failure} is why
     TLS that was offered was not used. C{source} is the address of ours that was chosen (empty: the system chose).
-    C{trace} is what was said, as JSON (empty: nothing is told).
+    C{trace} is what was said, as JSON (empty: nothing is told). C{part}: it was played, nothing left the relay.
     """
 
     started_at: float
@@ -103,3 +104,4 @@ class Attempt:
     offered: bool = False
     source: str = ""
     trace: str = ""
+    part: Part | None = None

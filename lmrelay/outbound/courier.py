@@ -7,7 +7,7 @@ gives every outcome to the queue. Whatever breaks on the way delays mail, and lo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from random import Random
 
 from attrs import define, field
@@ -28,6 +28,7 @@ from lmrelay.outbound.route import Router, Site
 from lmrelay.outbound.routing import FindPolicy, Routing, no_policy
 from lmrelay.outbound.rules import Rules
 from lmrelay.outbound.sites import Held, SiteQueue, Work
+from lmrelay.outbound.stage import Stage
 from lmrelay.outbound.sts import StsPolicy
 from lmrelay.outbound.suspension import Suspension
 from lmrelay.outbound.terms import find_terms
@@ -65,6 +66,7 @@ class Courier:
     count_session: CountSession = lambda domain, policy, result: None
     pool: Pool = field(init=False)
     routing: Routing = field(init=False)
+    _stage: Stage = field(init=False)
     _tasks: Tasks = field(factory=Tasks, init=False)
     _carrier: Carrier = field(init=False)
     _rules: Rules = field(init=False)
@@ -75,6 +77,7 @@ class Courier:
     def __attrs_post_init__(self) -> None:
         self.pool = Pool(self.reactor)
         self._rules = Rules(self.settings)
+        self._stage = Stage(self.settings)
         self._suspension = Suspension(self.reactor)
         router = Router(self.resolver, self.random)
         self.routing = Routing(self.reactor, router, self.settings, self._route, self.find_policy)
@@ -97,7 +100,7 @@ class Courier:
             self._release(self.dispatch.waiting())
             return
         domains: dict[str, list[Held]] = {}
-        for held in admitted:
+        for held in self._stage.admit(admitted):
             domains.setdefault(held.leased.lane.domain, []).append(held)
         # All of a message finds its site before anything begins, so that it goes as one.
         pumping, self._pumping = self._pumping, True
@@ -222,11 +225,33 @@ class Courier:
         self._pumping = True
         try:
             self._watch_settings()
+            self._play()
             while not self._carrier.draining and (due := self.dispatch.begin(self.reactor.seconds())) is not None:
                 self._tasks.start(self._carry(*due))
         finally:
             self._pumping = False
         self._set_alarm()
+
+    def _play(self) -> None:
+        """
+        Begin every part that may be played.
+        """
+        while not (self._carrier.draining or self.dispatch.paused) and (turn := self._stage.begin()) is not None:
+            party, recipients = turn
+            playing = [held for held in recipients if self.dispatch.is_waiting(held)]
+            for held in playing:
+                self.dispatch.start(held)
+            self._tasks.start(self._perform(party, playing))
+
+    async def _perform(self, party: Hashable, held: list[Held]) -> None:
+        try:
+            if held:
+                attempts = self._stage.play(held, self.wall())
+                report(held, attempts, "")
+                await self._record(held, attempts)
+        finally:
+            self._stage.end(party)
+            self._pump()
 
     def _watch_settings(self) -> None:
         if self._rules.have_changed():

@@ -24,7 +24,9 @@ from lmrelay.queue.outbox import WriteEvents, write_untold
 from lmrelay.queue.quotas import Count, KnownOver, Limit, Over, find_limits
 from lmrelay.queue.rows import Entropy, Row, event_row, make_leased, message_row, recipient_rows
 from lmrelay.queue.schema import CHUNK, chunk, message, recipient, upload
-from lmrelay.queue.statements import insert_rows
+from lmrelay.queue.statements import delete_rows, insert_rows
+from lmrelay.queue.suppressions import Suppressions
+from lmrelay.queue.withholding import Withheld, end_row, find_withheld, read_withheld, tell_withheld
 from lmrelay.queue.writer import IWriter
 from lmrelay.smtp import replies
 
@@ -40,7 +42,8 @@ log = Logger()
 class Accept:
     """
     The rows of one message; C{uploaded} is number and size of the chunks that went ahead. C{use} is its idempotency
-    key, if it has one, C{limits} are those that it counts for.
+    key, if it has one, C{limits} are those that it counts for. C{more} are events after the first; C{is_over}: nobody
+    gets it.
     """
 
     message: Row
@@ -50,23 +53,68 @@ class Accept:
     uploaded: tuple[int, int] | None = None
     use: Use | None = None
     limits: Sequence[Limit] = ()
+    more: Sequence[Row] = ()
+    is_over: bool = False
 
 
-Verdict = Union[Use, Over, None]
+@frozen
+class Stored:
+    """
+    A message is stored, but these of its recipients are suppressed.
+    """
+
+    withheld: frozenset[int]
+
+
+Verdict = Union[Use, Over, Stored, None]
 """
-Why a message is not stored: its key is that of another, or a limit is reached. None: it is.
+Why a message is not stored: its key is that of another, or a limit is reached. None: it is, for all.
 """
 
 
 def write_messages(
-    connection: Connection, items: Sequence[Accept], now: float, write_events: WriteEvents = write_untold
+    connection: Connection,
+    items: Sequence[Accept],
+    now: float,
+    write_events: WriteEvents = write_untold,
+    suppressions: Suppressions | None = None,
 ) -> list[Verdict]:
     """
-    Store those messages that may be.
+    Store those messages that may be, with none sent to whom C{suppressions} tells of; None: nobody is suppressed.
     """
     verdicts = _judge(connection, items, now)
-    _insert(connection, [one for one, verdict in zip(items, verdicts, strict=True) if verdict is None], write_events)
+    stored = [one for one, verdict in zip(items, verdicts, strict=True) if verdict is None]
+    if suppressions is not None:
+        found = find_withheld(connection, [(one.message, one.recipients) for one in stored], now)
+        stored = [_withhold(suppressions, one, found.get(one.message["id"]), now) for one in stored]
+        verdicts = [
+            _tell(connection, one.message["id"], verdict, found) for one, verdict in zip(items, verdicts, strict=True)
+        ]
+    _insert(connection, stored, write_events)
     return verdicts
+
+
+def _tell(connection: Connection, id_: str, verdict: Verdict, found: Mapping[str, Withheld]) -> Verdict:
+    """
+    What holds for a message, with who of its recipients is suppressed.
+    """
+    if isinstance(verdict, Use) and verdict.message == id_:
+        # Its own: a commit that seemed to fail had reached the disk, and the key tells so when it is tried again.
+        return Stored(read_withheld(connection, id_))
+    return Stored(frozenset(found[id_])) if verdict is None and id_ in found else verdict
+
+
+def _withhold(suppressions: Suppressions, one: Accept, withheld: Withheld | None, now: float) -> Accept:
+    """
+    The same with the end of those recipients, and without a body if that is all of them. A batch may be written
+    again, with other ones suppressed, so the rows stay as they are.
+    """
+    if withheld is None:
+        return one
+    over = len(withheld) == len(one.recipients)
+    rows = [end_row(row, withheld[row["number"]], now) if row["number"] in withheld else row for row in one.recipients]
+    events = tell_withheld(suppressions, one.message, rows, withheld, now)
+    return evolve(one, recipients=rows, more=events, chunks=[] if over else one.chunks, is_over=over)
 
 
 def _judge(connection: Connection, items: Sequence[Accept], now: float) -> list[Verdict]:
@@ -106,7 +154,8 @@ def _insert(connection: Connection, items: Sequence[Accept], write_events: Write
     insert_rows(connection, message, [one.message for one in items])
     insert_rows(connection, chunk, [row for one in items for row in one.chunks])
     insert_rows(connection, recipient, [row for one in items for row in one.recipients])
-    write_events(connection, [one.event for one in items])
+    write_events(connection, [row for one in items for row in (one.event, *one.more)])
+    delete_rows(connection, chunk.c.body, [one.message["body"] for one in items if one.is_over and one.uploaded])
 
 
 def _take_over(connection: Connection, body: str, expected: tuple[int, int]) -> None:
@@ -144,7 +193,7 @@ class Acceptance:
     _cache: Cache
     _left_over: Callable[[], None]
     _release: Callable[[list[RecipientKey]], object]
-    _write_events: WriteEvents
+    _suppressions: Suppressions
     _budget: Budget = field(factory=Budget)
     _storing: set[Key] = field(factory=set, init=False)
     _known_over: KnownOver = field(init=False)
@@ -213,25 +262,26 @@ class Acceptance:
             if isinstance(verdict, Over):
                 self._known_over.learn(verdict)
                 raise verdict.refusal()
-            if verdict is not None and verdict.fingerprint != submission.fingerprint:
+            if isinstance(verdict, Use) and verdict.fingerprint != submission.fingerprint:
                 raise Refused(replies.key_reused(verdict.message))
         except BaseException:
             self._turn_away(body, reserved)
             raise
-        # Its own: a commit that seemed to fail had reached the disk, and the key tells so when it is tried again.
-        if verdict is not None and verdict.message != submission.id:
+        if isinstance(verdict, Use):
             self._turn_away(body, reserved)
             return verdict.message
+        withheld = frozenset() if verdict is None else verdict.withheld
         # Committed: the message is the relay's, and the client is to hear so, whatever breaks from here on.
         try:
-            self._hand_over(submission, body, rest, reserved, tls)
+            self._hand_over(submission, body, rest, reserved, tls, withheld)
         except Exception:  # noqa: BLE001 - a fault of ours must not strand the mail
             log.failure("fresh mail could not be handed to delivery", message=submission.id)
             self._release([(submission.id, number) for number in range(len(submission.envelope.recipients))])
         return submission.id
 
     def _write(self, connection: Connection, items: Sequence[Accept]) -> list[Verdict]:
-        return write_messages(connection, items, self._wall(), self._write_events)
+        suppressions = self._suppressions
+        return write_messages(connection, items, self._wall(), suppressions.write_events, suppressions)
 
     def _turn_away(self, body: Body, reserved: Mapping[Lane, int]) -> None:
         for lane, number in reserved.items():
@@ -239,15 +289,26 @@ class Acceptance:
         body.reject()
 
     def _hand_over(
-        self, submission: Submission, body: Body, rest: bytes, reserved: dict[Lane, int], tls: TlsPolicy | None
+        self,
+        submission: Submission,
+        body: Body,
+        rest: bytes,
+        reserved: dict[Lane, int],
+        tls: TlsPolicy | None,
+        withheld: frozenset[int],
     ) -> None:
-        size = len(submission.head) + body.size
-        if not body.name:
+        size, to = len(submission.head) + body.size, submission.envelope.recipients
+        if not body.name and len(withheld) < len(to):
             self._cache.put(submission.id, submission.head, rest)
         body.forget()
+        for number in withheld:
+            lane = Lane(submission.project, submission.kind, to[number].address.ascii_domain)
+            if lane in reserved:
+                self._dispatch.cancel(lane, 1)
         if reserved:
-            self._dispatch.take(make_leased(submission, size, [lane.domain for lane in reserved], tls))
-        if sum(reserved.values()) < len(submission.envelope.recipients):
+            domains = [lane.domain for lane in reserved]
+            self._dispatch.take(make_leased(submission, size, domains, tls, withheld))
+        if sum(reserved.values()) < len(to):
             self._left_over()
 
     def _reserve(self, submission: Submission) -> dict[Lane, int]:

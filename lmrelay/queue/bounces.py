@@ -19,11 +19,13 @@ from zope.interface import implementer
 
 from lmrelay.interfaces import Awaited, IReturns
 from lmrelay.mail.reports import Kind, Report
+from lmrelay.mail.suppression import Suppression, Why, key_of, why_of_report
 from lmrelay.queue.contents import IReader
 from lmrelay.queue.outbox import WriteEvents, write_untold
 from lmrelay.queue.rows import Entropy, Row, dump, event_row, read_address
 from lmrelay.queue.schema import FAILED, bounce, message, recipient
 from lmrelay.queue.statements import insert_rows, update_rows
+from lmrelay.queue.suppressions import Suppressions
 from lmrelay.queue.writer import IWriter
 
 MOST = 20
@@ -38,13 +40,15 @@ _PLACE = (recipient.c.message, recipient.c.number)
 @frozen
 class Back:
     """
-    A report for a recipient of a message, as it came at that time.
+    A report for a recipient of a message, as it came at that time; C{played}: it never came, but a test address plays
+    its part.
     """
 
     message: str
     number: int
     report: Report
     at: float
+    played: bool = False
 
 
 @implementer(IReturns)
@@ -95,8 +99,26 @@ def write_returns(
     """
     Record those that are news.
     """
-    rows = _lock(connection, items)
-    return [_write_one(connection, one, rows.get((one.message, one.number)), entropy, write_events) for one in items]
+    rows = _lock(connection, items) if items else {}
+    refusing: list[Suppression] = []
+    news = []
+    for one in items:
+        row = rows.get((one.message, one.number))
+        known = _find_known(connection, one)
+        news.append(row is not None and _write_one(connection, one, row, known, entropy, write_events))
+        if news[-1] and (why := _why_suppressed(one, row, known)) is not None:
+            refusing.append(_make_suppression(row, one, why))
+    if refusing:
+        Suppressions(entropy, write_events).add(connection, refusing, max(one.added_at for one in refusing))
+    return news
+
+
+def _find_known(connection: Connection, back: Back) -> Sequence[Any]:
+    """
+    What came back for the recipient before.
+    """
+    mine = (bounce.c.message == back.message, bounce.c.recipient == back.number)
+    return connection.execute(select(bounce.c.id, bounce.c.kind, bounce.c.status).where(*mine)).all()
 
 
 def _lock(connection: Connection, items: Sequence[Back]) -> dict[tuple[str, int], Any]:
@@ -108,9 +130,11 @@ def _lock(connection: Connection, items: Sequence[Back]) -> dict[tuple[str, int]
             *_PLACE,
             recipient.c.state,
             recipient.c.attempts,
+            recipient.c.address,
             message.c.project,
             message.c.route,
             message.c.redact,
+            message.c.sandbox,
         )
         .join(message, message.c.id == recipient.c.message)
         .where(tuple_(*_PLACE).in_({(one.message, one.number) for one in items}))
@@ -121,12 +145,15 @@ def _lock(connection: Connection, items: Sequence[Back]) -> dict[tuple[str, int]
     return {(row.message, row.number): row for row in connection.execute(query)}
 
 
-def _write_one(connection: Connection, back: Back, row: Any, entropy: Entropy, write_events: WriteEvents) -> bool:
-    if row is None:
-        return False
+def _write_one(
+    connection: Connection,
+    back: Back,
+    row: Any,
+    known: Sequence[Any],
+    entropy: Entropy,
+    write_events: WriteEvents,
+) -> bool:
     report, id_ = back.report, _name(back)
-    mine = (bounce.c.message == back.message, bounce.c.recipient == back.number)
-    known = connection.execute(select(bounce.c.id, bounce.c.kind, bounce.c.status).where(*mine)).all()
     type_ = _event_type(report.kind, report.status)
     # The next report of the same is no other fact; nor is that mail bounced which delivery gave up.
     told = any(_event_type(Kind(one.kind), one.status) == type_ for one in known)
@@ -141,6 +168,30 @@ def _write_one(connection: Connection, back: Back, row: Any, entropy: Entropy, w
         context, key = (row.project, row.route), (back.message, back.number)
         write_events(connection, [event_row(entropy, type_, back.at, context, key, _document(row, report))])
     return True
+
+
+def _why_suppressed(back: Back, row: Any, known: Sequence[Any]) -> Why | None:
+    """
+    Why the recipient is to be suppressed; not again for what was known: by then somebody may have removed it.
+    """
+    why = None if back.played or row.sandbox else why_of_report(back.report)
+    return None if why in {why_of_report(Report(Kind(one.kind), one.status)) for one in known} else why
+
+
+def _make_suppression(row: Any, back: Back, why: Why) -> Suppression:
+    # An address that was accepted can be read.
+    address = read_address(row.address)
+    key = "" if address is None else key_of(address)
+    return Suppression(
+        row.project,
+        key,
+        why,
+        back.at,
+        message=back.message,
+        number=back.number,
+        text=back.report.text,
+        redact=bool(row.redact),
+    )
 
 
 def _name(back: Back) -> str:

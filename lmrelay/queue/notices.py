@@ -131,6 +131,8 @@ class Notices:
             subject=action.value,
             to=str(sender),
             redact=bool(about.redact),
+            # Nothing of what is in the sandbox leaves, nor what is said of it.
+            sandbox=bool(about.sandbox),
         )
         return submission, text
 

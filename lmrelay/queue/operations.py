@@ -52,6 +52,17 @@ def open_desk(config: Config, wall: Callable[[], float], sleep: Callable[[float]
 
     @raise StoreError: there is none yet, or it is of another version, or it cannot be reached
     """
+    with open_store(config) as (engine, url):
+        yield Desk(engine, url, config.server.state_dir, wall, sleep)
+
+
+@contextmanager
+def open_store(config: Config) -> Iterator[tuple[Engine, URL]]:
+    """
+    The same, for reading: what reads it, and where it is.
+
+    @raise StoreError: as L{open_desk}, and for whatever goes wrong with the database while it is open
+    """
     url = find_url(config)
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
         raise StoreError(f"{url.database}: there is no queue yet; it is made when the daemon first starts")
@@ -59,7 +70,7 @@ def open_desk(config: Config, wall: Callable[[], float], sleep: Callable[[float]
     try:
         with engine.begin() as connection:
             check_version(connection, current=True)
-        yield Desk(engine, url, config.server.state_dir, wall, sleep)
+        yield engine, url
     except SQLAlchemyError as error:
         raise StoreError(" ".join(str(explain(error)).split())) from error
     finally:

@@ -5,7 +5,7 @@ Values to rows and back, for messages, recipients and events. Pure but for the r
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from json.encoder import encode_basestring
 from typing import Any
@@ -169,16 +169,20 @@ def read_tls(text: str | None) -> TlsPolicy | None:
 
 
 def make_leased(
-    submission: Submission, size: int, domains: Iterable[str], tls: TlsPolicy | None = None
+    submission: Submission,
+    size: int,
+    domains: Iterable[str],
+    tls: TlsPolicy | None = None,
+    withheld: Collection[int] = (),
 ) -> list[Leased]:
     """
-    The same of a message that was just accepted, without a read.
+    The same of a message that was just accepted, without a read, and without the recipients C{withheld}.
     """
     wanted = set(domains)
     lanes: dict[str, list[LeasedRecipient]] = {}
     for number, one in enumerate(submission.envelope.recipients):
         domain = one.address.ascii_domain
-        if domain in wanted:
+        if domain in wanted and number not in withheld:
             lanes.setdefault(domain, []).append(LeasedRecipient(number, one))
     envelope = submission.envelope
     return [
@@ -219,8 +223,8 @@ def event_row(
     document: str = "{}",
 ) -> Row:
     """
-    An event; C{context} is project and route, C{key} message and recipient number; C{document} is, as JSON, what
-    is new with it.
+    An event; C{context} is project and route, C{key} message and recipient number, if it is about some; C{document} is,
+    as JSON, what is new with it.
     """
     digits = entropy(16).hex()
     return {

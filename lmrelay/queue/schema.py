@@ -248,11 +248,13 @@ suppression = Table(
     Column("expires_at", Double),
     Column("message", String(26)),
     Column("text", Text, nullable=False, server_default=""),
+    Column("redact", Boolean, nullable=False, server_default=false()),
 )
 Index("ix_suppression_expires_at", suppression.c.expires_at)
 """
 Addresses (in the form that all spellings have in common) that a project's mail is not sent to; C{route} is empty where
 that holds for all of its routes. C{message}: whose failure it came from, and in C{text} the receiver's words.
+C{redact}: the address may not stand in logs and events.
 """
 
 idempotency = Table(

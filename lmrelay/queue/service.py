@@ -55,6 +55,7 @@ from lmrelay.queue.settle import Settle, Settler
 from lmrelay.queue.site_watch import SiteWatch
 from lmrelay.queue.sites import SiteMemory, read_states
 from lmrelay.queue.store import find_url, make_engine, make_private, make_reading_engine, migrate, name_database
+from lmrelay.queue.suppressions import Suppressions
 from lmrelay.queue.taker import Taker
 from lmrelay.queue.tls_counts import TlsCounts
 from lmrelay.queue.token_use import TokenUse
@@ -191,11 +192,11 @@ class QueueService:
         self._take_ballast()
         self._lease = Lease(self.worker, state_dir, self._wall)
         self._drift = Drift(self._wall(), self._reactor.seconds())
-        self._taker = Taker(
-            self._writer, self._dispatch, self.worker, self._reactor, self._wall, self._tasks, self._lives
-        )
         self.hooks = Hooks(self._writer, self._reader, self.worker, self._wall, threads)
         outbox = Outbox(self._settings, self.hooks.note)
+        suppressions = Suppressions(self._entropy, outbox.write)
+        timing = self._reactor, self._wall, self._tasks, self._lives
+        self._taker = Taker(self._writer, self._dispatch, self.worker, *timing, suppressions)
         self._recorder = Recorder(
             self._writer,
             Settler(self.worker, self._settings, self._wall, self._entropy, self._random, outbox.write),
@@ -216,23 +217,22 @@ class QueueService:
             self._cache,
             self._taker.wake,
             self.release,
-            outbox.write,
+            suppressions,
         )
         self._releases = Releases(
             self._writer, self.worker, self._wall, self._taker.wake, lambda keys: self._obedience.strand(keys)
         )
-        self._obedience = Obedience(
-            self._writer, self._reader, self._dispatch, self.worker, self._wall, self._taker.wake, self._releases.free
-        )
-        self._site_memory = SiteMemory(self._writer, self._wall)
         watched = self._writer, self._reader, self._dispatch, self.worker, self._wall, self._taker.wake
+        self._obedience = Obedience(*watched, self._releases.free)
+        self._site_memory = SiteMemory(self._writer, self._wall)
         self._site_watch = SiteWatch(*watched)
         self.policies = PolicyStore(self._writer, self._reader)
         self._token_use = TokenUse(self._writer, self._wall)
         self.oversight = Oversight(looking, self._sleep, self._lives, self._acceptance, self._recorder)
-        self.tls_counts = TlsCounts(self._writer, self._reader, self._wall, self._taker.wake)
         self.returns = Bounces(self._writer, self._reader, self._wall, self._entropy, outbox.write)
-        self._upkeep = Upkeep(self._writer, self._reader, self._settings, self._wall, self._sleep, self._have_parted)
+        keeping = self._writer, self._reader, self._settings, self._wall, self._sleep, self._have_parted
+        self._upkeep = Upkeep(*keeping, suppressions)
+        self.tls_counts = TlsCounts(self._writer, self._reader, self._wall, self._taker.wake)
 
     def _free_octets(self) -> int:
         return self._disk.free() if self._free is None else self._free()

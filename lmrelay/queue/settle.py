@@ -14,7 +14,11 @@ from twisted.logger import Logger
 from lmrelay.interfaces import ISettings
 from lmrelay.mail.dsn import Action, Subject
 from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Failed, Fault, Outcome, Tls
+from lmrelay.mail.parts import Part
 from lmrelay.mail.redact import redact
+from lmrelay.mail.reports import Kind, Report
+from lmrelay.mail.suppression import Suppression, key_of, why_of_outcome
+from lmrelay.queue.bounces import Back, write_returns
 from lmrelay.queue.notices import WANTS, Notices, due_notice
 from lmrelay.queue.outbox import WriteEvents, write_untold
 from lmrelay.queue.rows import (
@@ -30,8 +34,14 @@ from lmrelay.queue.rows import (
 from lmrelay.queue.schedule import delay_after, event_at_expiry, has_expired, may_expire
 from lmrelay.queue.schema import DEFERRED, DELIVERED, FAILED, attempt, chunk, is_open, message, recipient
 from lmrelay.queue.statements import Open, delete_rows, find_open, find_over, insert_rows, update_rows
+from lmrelay.queue.suppressions import Suppressions
 
 log = Logger()
+
+PLAYED_AGAIN = 5.0
+"""
+Seconds until a test address that is delayed is tried again.
+"""
 
 _NAMES = {Delivered: "delivered", Delayed: "delayed", Failed: "failed"}
 
@@ -51,6 +61,7 @@ class Settle:
 class _Rows:
     """
     What is to be written; C{final} are the bodies of messages that may be over, C{told} is for the senders.
+    C{refusing} are no longer to be sent to, C{returned} is what comes back at once, by those who play that part.
     """
 
     attempts: list[Row] = field(factory=list)
@@ -58,6 +69,8 @@ class _Rows:
     events: list[Row] = field(factory=list)
     final: dict[str, str] = field(factory=dict)
     told: dict[tuple[str, Action], list[Subject]] = field(factory=dict)
+    refusing: list[Suppression] = field(factory=list)
+    returned: list[Back] = field(factory=list)
 
 
 @define(eq=False)
@@ -73,6 +86,11 @@ class Settler:
     _random: Random
     _write_events: WriteEvents = write_untold
     _notices: Notices = field(init=False)
+    _suppressions: Suppressions = field(init=False)
+
+    @_suppressions.default
+    def _make_suppressions(self) -> Suppressions:
+        return Suppressions(self._entropy, self._write_events)
 
     @_notices.default
     def _make_notices(self) -> Notices:
@@ -95,6 +113,8 @@ class Settler:
         insert_rows(connection, attempt, rows.attempts)
         update_rows(connection, recipient, rows.states)
         self._write_events(connection, rows.events)
+        self._suppressions.add(connection, rows.refusing, self._wall())
+        write_returns(connection, rows.returned, self._entropy, self._write_events)
         for (id_, action), subjects in rows.told.items():
             self._notices.write(connection, id_, action, subjects)
         over = find_over(connection, list(rows.final)) if rows.final else set()
@@ -103,17 +123,11 @@ class Settler:
 
     def _record(self, row: Open, made: Attempt, parted: bool, rows: _Rows) -> None:
         outcome, count = made.outcome, row.attempts + 1
-        delivery = self._settings.config.delivery
-        expired = waits = False
-        if isinstance(outcome, Delayed):
-            expired = not parted and has_expired(row.received_at + row.extended, made.ended_at, delivery.expire)
-            if expired and not may_expire(outcome):
-                log.error("a message is kept beyond its time, for the trouble is the relay's own", message=row.message)
-                expired = False
-            waits = not expired
+        expired = self._has_expired(row, made, parted)
+        waits = isinstance(outcome, Delayed) and not expired
         if not waits:
             rows.final[row.message] = row.body
-        next_attempt = made.ended_at + delay_after(count, delivery.retry, self._random) if waits else None
+        next_attempt = made.ended_at + self._delay_after(count, made) if waits else None
         action = due_notice(outcome, waits, made.ended_at - row.received_at, row.delay_told)
         if action is not None:
             self._tell(row, made, action, rows)
@@ -135,6 +149,29 @@ class Settler:
         )
         if not row.notification:
             self._add_events(row, made, _event_type(outcome, expired), next_attempt, rows)
+            _add_consequences(row, made, rows)
+
+    def _has_expired(self, row: Open, made: Attempt, parted: bool) -> bool:
+        """
+        Was that its last attempt, though it may only be delayed?
+        """
+        if not isinstance(made.outcome, Delayed):
+            return False
+        if made.part is not None:
+            # Played, so that whoever tests need not wait for two days.
+            return row.attempts > 0
+        expire = self._settings.config.delivery.expire
+        if parted or not has_expired(row.received_at + row.extended, made.ended_at, expire):
+            return False
+        if not may_expire(made.outcome):
+            log.error("a message is kept beyond its time, for the trouble is the relay's own", message=row.message)
+            return False
+        return True
+
+    def _delay_after(self, count: int, made: Attempt) -> float:
+        if made.part is not None:
+            return PLAYED_AGAIN
+        return delay_after(count, self._settings.config.delivery.retry, self._random)
 
     def _tell(self, row: Open, made: Attempt, action: Action, rows: _Rows) -> None:
         about = read_recipient(row)
@@ -152,6 +189,30 @@ class Settler:
         if next_attempt is not None:
             said += f',"next_attempt":"{format_time(next_attempt)}"'
         rows.events.append(event_row(self._entropy, type_, made.ended_at, context, key, f"{{{said}}}"))
+
+
+def _add_consequences(row: Open, made: Attempt, rows: _Rows) -> None:
+    """
+    Of what was played none is left: whoever tests can do so again.
+    """
+    if made.part is Part.SPAM_COMPLAINT and isinstance(made.outcome, Delivered):
+        report = Report(Kind.COMPLAINT, "", "abuse", made.host or "")
+        rows.returned.append(Back(row.message, row.number, report, made.ended_at, played=True))
+    why = None if made.part is not None else why_of_outcome(made.outcome)
+    if why is None or (address := read_address(row.address)) is None:
+        return
+    rows.refusing.append(
+        Suppression(
+            row.project,
+            key_of(address),
+            why,
+            made.ended_at,
+            message=row.message,
+            number=row.number,
+            text=_words(made.outcome),
+            redact=bool(row.redact),
+        )
+    )
 
 
 def _event_type(outcome: Outcome, expired: bool) -> str:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from attrs import frozen
 from sqlalchemy import (
+    CTE,
     BindParameter,
     ClauseElement,
     Column,
@@ -24,12 +25,12 @@ from sqlalchemy import (
     Insert,
     Select,
     Table,
+    and_,
     bindparam,
     column,
     delete,
     insert,
     select,
-    tuple_,
     update,
     values,
 )
@@ -206,7 +207,7 @@ def _pick(connection: Connection, how: _Text, rows: Sequence[Mapping[str, Any]])
     """
     given = list(map(how.pick, rows))
     if connection.get_execution_options().get(PLAIN):
-        return [tuple(map(_make_plain, one)) for one in given]
+        return [tuple(map(make_plain, one)) for one in given]
     return given
 
 
@@ -221,7 +222,7 @@ def _gather(given: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, tuple[Any, 
             start += size
 
 
-def _make_plain(value: Any) -> Any:
+def make_plain(value: Any) -> Any:
     """
     Text without what no database stores: halves of surrogate pairs, and in PostgreSQL NUL.
     """
@@ -276,10 +277,23 @@ _OPEN = (
 
 
 @cache
+def name_given(size: int, *columns: Column[Any]) -> CTE:
+    """
+    So many rows that a statement brings along, named C{given}, with columns as these. To be joined with what is looked
+    for: of a list of keys that have several columns each SQLite compares every row of the table with all of them.
+    """
+    named = [column(one.name, one.type) for one in columns]
+    rows: list[tuple[Any, ...]] = [
+        tuple(bindparam(f"{one.name}_{number}", type_=one.type) for one in columns) for number in range(size)
+    ]
+    return values(*named, name="given").data(rows).cte("given")
+
+
+@cache
 def _select_open(size: int) -> Select[Any]:
-    keys: BindParameter[Any] = bindparam("key", [("", 0)] * size, expanding=True)
-    both = recipient.join(message, message.c.id == recipient.c.message)
-    return select(*_OPEN).select_from(both).where(tuple_(recipient.c.message, recipient.c.number).in_(keys), is_open)
+    given = name_given(size, recipient.c.message, recipient.c.number)
+    both = given.join(recipient, and_(recipient.c.message == given.c.message, recipient.c.number == given.c.number))
+    return select(*_OPEN).select_from(both.join(message, message.c.id == recipient.c.message)).where(is_open)
 
 
 @cache
@@ -293,13 +307,18 @@ def find_open(connection: Connection, keys: Sequence[RecipientKey]) -> dict[Reci
     """
     Those recipients that are not final.
     """
-    found = {}
+    return {(row.message, row.number): row for row in map(Open._make, find_rows(connection, _select_open, keys))}
+
+
+def find_rows(
+    connection: Connection, make: Callable[[int], Select[Any]], keys: Sequence[tuple[Any, ...]]
+) -> Iterator[Any]:
+    """
+    What is found for these keys; C{make} gives the select, always the same one, for so many of them at a time.
+    """
     for part in _parts(keys):
-        text = _compile(connection.dialect.name, _select_open(len(part))).text
-        given = tuple(chain.from_iterable(part))
-        for row in map(Open._make, connection.exec_driver_sql(text, given)):
-            found[row.message, row.number] = row
-    return found
+        text = _compile(connection.dialect.name, make(len(part))).text
+        yield from connection.exec_driver_sql(text, tuple(chain.from_iterable(part)))
 
 
 def find_over(connection: Connection, ids: Sequence[str]) -> set[str]:

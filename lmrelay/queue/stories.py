@@ -211,6 +211,8 @@ def _tell_attempt(row: Row[Any]) -> Record:
         "started": row.started_at,
         "ended": row.ended_at,
         "seconds": row.ended_at - row.started_at,
+        # Whoever says something has an address, unless the relay played that part itself.
+        "played": row.reply is not None and row.address is None,
         "tls": None if row.tls is None else json.loads(row.tls),
         "steps": [_tell_step(*one) for one in json.loads(row.trace or "[]")],
     }

@@ -22,6 +22,8 @@ from lmrelay.errors import StoreError
 from lmrelay.interfaces import IDispatch, Lane, Leased, LeasedRecipient, RecipientKey
 from lmrelay.queue.rows import read_kind, read_leased, read_recipient
 from lmrelay.queue.schema import HELD, message, recipient
+from lmrelay.queue.suppressions import Suppressions
+from lmrelay.queue.withholding import withhold
 from lmrelay.queue.writer import IWriter
 from lmrelay.tasks import Tasks
 
@@ -180,6 +182,7 @@ class Taker:
     _wall: Callable[[], float]
     _tasks: Tasks
     _lives: Callable[[], bool]
+    _suppressions: Suppressions
     _round: Round = field(factory=Round, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
     _running: bool = field(default=False, init=False)
@@ -307,6 +310,7 @@ class Taker:
         if not rows:
             return []
         found, unreadable = _read(connection, lane, rows)
+        found = withhold(connection, self._suppressions, found, now)
         _set_each(connection, [(one.message_id, of.number) for one in found for of in one.recipients], self._worker)
         if unreadable:
             log.error("recipients that cannot be read are held", recipients=unreadable)

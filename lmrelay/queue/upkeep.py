@@ -36,6 +36,7 @@ from lmrelay.queue.schema import (
 )
 from lmrelay.queue.sites import forget_sites
 from lmrelay.queue.store import explain
+from lmrelay.queue.suppressions import Suppressions
 from lmrelay.queue.tellings import cap_hooks, forget_events, forget_told
 from lmrelay.queue.tls_counts import forget_days
 from lmrelay.queue.writer import IWriter
@@ -50,6 +51,11 @@ Messages forgotten in one transaction, at most.
 STEP_RECIPIENTS = 2000
 """
 Recipients, and tries to tell endpoints, forgotten in one transaction, but for the last message's.
+"""
+
+STEP_SUPPRESSIONS = 500
+"""
+Suppressions that end in one transaction, at most: each makes an event.
 """
 
 STEP_EXPIRED = 2000
@@ -208,6 +214,7 @@ class Upkeep:
     _wall: Callable[[], float]
     _sleep: Callable[[float], Deferred[None]]
     _have_parted: Callable[[], bool]
+    _suppressions: Suppressions
     _stopped: bool = field(default=False, init=False)
 
     def stop(self) -> None:
@@ -227,6 +234,8 @@ class Upkeep:
         await self._forget()
         while self._may_forget() and await self._writer.submit(forget_expired, self._wall()):
             await self._sleep(BREATH)
+        while self._may_forget() and await self._writer.submit(self._expire, self._wall()):
+            await self._sleep(BREATH)
         while not self._stopped and await self._reader.run(has_slack):
             await self._writer.submit(give_back, None)
             await self._sleep(BREATH)
@@ -243,6 +252,13 @@ class Upkeep:
 
     def _may_forget(self) -> bool:
         return not self._stopped and not self._have_parted()
+
+    def _expire(self, connection: Connection, items: Sequence[float]) -> list[bool]:
+        """
+        Let suppressions end whose time is over. Are there more?
+        """
+        ended = self._suppressions.expire(connection, max(items), STEP_SUPPRESSIONS)
+        return [ended == STEP_SUPPRESSIONS] * len(items)
 
     async def _forget(self) -> None:
         before = self._wall() - self._settings.config.queue.retention

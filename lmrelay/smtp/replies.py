@@ -128,6 +128,14 @@ UNKNOWN_RECIPIENT = reply(550, "5.1.1", "Nothing is awaited at this address")
 TOO_MUCH_RETURNED = reply(452, "4.7.0", "Too many messages come back, try again later")
 
 
+def unknown_part(names: Sequence[str]) -> Reply:
+    """
+    A recipient at the domain of test addresses that is none of these.
+    """
+    known = f"{', '.join(names[:-1])} and {names[-1]}"
+    return reply(550, "5.1.1", f"No such test address: there are {known}, each with +anything")
+
+
 def bad_sender(reason: str) -> Reply:
     """
     The path of MAIL is no address.

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 
 from lmrelay.cli.desk import Desk
 from lmrelay.cli.main import Invocation, cli
+from lmrelay.cli.queue import STATES
 from lmrelay.config.values import Config, Server
 from lmrelay.queue.orders import Change, Selector, Verb
 
@@ -184,7 +185,8 @@ def test_nothing_there(run: Callable[..., Result], desk: MemoryDesk, arguments: 
         (["--older-than", "2h", "--younger-than", "1.5d"], Selector(older_than=7200.0, younger_than=129600.0)),
         (["--id", FIRST, SECOND], Selector(messages=(SECOND, FIRST))),
         (["--state", "held"], Selector(states=("held",))),
-        (["--state", "any"], Selector(states=("queued", "deferred", "held", "delivered", "failed", "deleted"))),
+        (["--state", "suppressed"], Selector(states=("suppressed",))),
+        (["--state", "any"], Selector(states=STATES[:-1])),
     ],
 )
 def test_selectors(run: Callable[..., Result], desk: MemoryDesk, arguments: list[str], selector: Selector) -> None:

@@ -406,3 +406,34 @@ def test_tries_to_tell() -> None:
         f"{ONE}  attempt 2: 500: oh no{'x' * 115}…, took 30ms",
         f"{ONE}  attempt 3: 200, took 30ms",
     ]
+
+
+def test_suppressed() -> None:
+    """
+    Why a recipient was not sent to, and where to look.
+    """
+    told = "suppressed: hard_bounce of 2026-11-21T11:00:00.000Z, for project demo"
+    recipient = {"number": 0, "address": "b@b.example", "state": "suppressed", "attempts": [], "last": told}
+    lines = list(tell({**STORY, "recipients": [recipient]}, NOON))
+    assert [
+        "Recipient b@b.example: suppressed, 0 attempts",
+        f"  not sent, {told}; see: lmrelay suppressions list --address b@b.example",
+    ] == lines[-2:]
+
+
+def test_played() -> None:
+    """
+    Of what was played the story says that nothing left.
+    """
+    attempt = {
+        **GREYLISTED,
+        "host": "testing.relay.example",
+        "address": None,
+        "tls": None,
+        "played": True,
+        "seconds": 0.0,
+    }
+    recipient = {"number": 0, "address": "b@b.example", "state": "delivered", "attempts": [attempt]}
+    lines = list(tell({**STORY, "sandbox": True, "recipients": [recipient]}, NOON))
+    assert "  note       sandbox: nothing of it leaves" in lines
+    assert "  2026-11-21T11:58:00.000Z  attempt 1: played here, nothing was sent, took 0ms" in lines

@@ -157,11 +157,11 @@ def test_out_and_back(world: World, own: Relay) -> None:
 
 def test_complaint(world: World, own: Relay) -> None:
     """
-    A complaint, which has a sender, is an event too.
+    A complaint, which has a sender, is an event too, and suppresses.
     """
     identity, (taken,) = deliver(world, own)
     bring(own, COMPLAINT, taken.reverse_path.upper(), "feedback@b.example")
-    assert "message.spam_complaint" == events(own, identity)[-1][0]
+    assert ["message.spam_complaint", "suppression.added"] == [type_ for type_, _, _ in events(own, identity)[-2:]]
 
 
 def test_refused(world: World, own: Relay) -> None:
@@ -222,4 +222,4 @@ def test_our_failure_is_told_as_before(world: World, own: Relay) -> None:
     await_states(own, identity, {f"gone@{domain}": "failed"})
     notices = query(own, 'SELECT "to", subject FROM message WHERE notification')
     assert [(SENDER, "failed")] == notices
-    assert "message.hard_bounced" == events(own, identity)[-1][0]
+    assert ["message.hard_bounced", "suppression.added"] == [type_ for type_, _, _ in events(own, identity)[-2:]]

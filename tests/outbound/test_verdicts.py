@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 
 from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault
+from lmrelay.mail.suppression import REFUSING, Why, why_of_outcome
 from lmrelay.outbound.steps import ENDS, Step
 from lmrelay.outbound.verdicts import Cause, Reach, Trouble, judge, judge_trouble
 from lmrelay.smtp.reply import reply
@@ -22,6 +23,21 @@ def test_5xx_in_a_transaction_is_final_for_the_recipient(step: Step) -> None:
     """
     verdict = judge(step, reply(550, "5.1.1", "No such user"))
     assert (Failed, "5.1.1", Reach.RECIPIENT) == (type(verdict.outcome), verdict.outcome.status, verdict.reach)
+
+
+@pytest.mark.parametrize("status", sorted(REFUSING))
+@pytest.mark.parametrize("step", [*IN_SESSION, *IN_MESSAGE])
+def test_only_rcpt_suppresses(step: Step, status: str) -> None:
+    """
+    The same words in reply to anything else say nothing of the mailbox, whatever they are; nor does a temporary reply.
+    """
+    expected = Why.HARD_BOUNCE if step is Step.RCPT else None
+    for code in (550, 551, 553, 554):
+        assert expected is why_of_outcome(judge(step, reply(code, status, "No such user")).outcome)
+    for code in (421, 450, 552):
+        assert None is why_of_outcome(judge(Step.RCPT, reply(code, f"4{status[1:]}", "No such user")).outcome)
+    assert None is why_of_outcome(judge(Step.RCPT, reply(550, "5.7.1", "No such user, says Spamhaus")).outcome)
+    assert None is why_of_outcome(judge(Step.RCPT, reply(550, None, "No such user")).outcome)
 
 
 @pytest.mark.parametrize("step", IN_SESSION)

@@ -44,7 +44,7 @@ def test_accepted_survives(world: World) -> None:
     What was accepted is leased again exactly once after a crash, with its content; what was settled is not.
     """
     for number in range(1, 5):
-        result_of(world.accept(number, ["a@b.example", "c@d.example"]))
+        result_of(world.accept(number, ["a@b.example", f"c{number}@d.example"]))
     world.settle(1, OK)
     world.settle(2, NEVER, (1,))
     world.settle(3, LATER)
@@ -412,11 +412,12 @@ def test_failed_with_body(world: World) -> None:
     """
     RET=FULL returns the message whole where it is small, and its head where it is not (RFC 3461 §4.3).
     """
-    result_of(world.accept(1, ret=FULL))
-    result_of(world.accept(2, ret=FULL, body=b"\r\nhello\r\n" + b"x" * 256 * 1024))
+    result_of(world.accept(1, ret=FULL, sender="small@acme.example"))
+    result_of(world.accept(2, ret=FULL, sender="large@acme.example", body=b"\r\nhello\r\n" + b"x" * 256 * 1024))
     for number in (1, 2):
         world.settle(number, NEVER)
-    assert [True, False] == [b"\r\nhello\r\n" in content for _, _, content in world.notices()]
+    expected = {"small@acme.example": True, "large@acme.example": False}
+    assert expected == {to: b"\r\nhello\r\n" in content for to, _, content in world.notices()}
 
 
 def test_failed_under_require_tls(world: World) -> None:

@@ -102,7 +102,7 @@ def test_killed_at_a_commit(world: World, commit: int, after: bool) -> None:
     died = kill_at(world, commit, after)
     try:
         for number, body in ((1, b"\r\nhello"), (2, bytes(600_000))):
-            done = world.accept(number, body=body)
+            done = world.accept(number, [f"a{number}@b.example"], body=body)
             if getattr(done, "result", None) == name(number):
                 accepted.add(number)
             else:

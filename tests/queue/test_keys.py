@@ -6,18 +6,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from random import Random
 from typing import Any
 
 import pytest
+from attrs import evolve
 from sqlalchemy import Connection, select
 from twisted.internet.defer import Deferred
 
 from lmrelay.config.values import Config
 from lmrelay.errors import Refused, StoreError
+from lmrelay.mail.suppression import Suppression, Why
 from lmrelay.queue.acceptance import Accept, Verdict, write_messages
 from lmrelay.queue.keys import LIFETIME, Keys, Use
+from lmrelay.queue.outbox import write_untold
 from lmrelay.queue.schedule import SETTLED_AFTER
 from lmrelay.queue.schema import idempotency
+from lmrelay.queue.suppressions import Suppressions
 from lmrelay.queue.upkeep import STEP_EXPIRED, forget_expired
 from lmrelay.smtp import replies
 from tests.queue.filling import NOW, make_rows, writing
@@ -287,6 +292,27 @@ def test_commit_that_seemed_to_fail(world: World, held: HeldWriter) -> None:
     assert name(1) == result_of(done)
     assert [(name(1), 0)] == world.dispatch.handed()
     assert b"Subject: Hi\r\n" + body == world.read(name(1))
+
+
+def test_suppressed_in_that_commit(world: World, held: HeldWriter) -> None:
+    """
+    Who was suppressed when it reached the disk is not sent to, and who was not is, whatever the list says by now.
+    """
+    suppressed = Suppression("acme", "a@b.example", Why.MANUAL, NOW)
+    suppressions = Suppressions(Random(1).randbytes, write_untold)
+    with writing(world.config) as connection:
+        suppressions.add(connection, [suppressed], NOW)
+    done = accept(world, 1, to=["a@b.example", "c@b.example"])
+    ((write, item, _),) = held.held
+    with writing(world.config) as connection:
+        write(connection, [item])
+        suppressions.remove(connection, [suppressed.key], NOW)
+        suppressions.add(connection, [evolve(suppressed, address="c@b.example")], NOW)
+    held.let_go()
+    assert name(1) == result_of(done)
+    assert [(name(1), 1)] == world.dispatch.handed()
+    assert [(1, 0, "suppressed"), (1, 1, "queued")] == world.states()
+    assert ["message.created", "message.suppressed"] == [type_ for type_, _ in world.events()]
 
 
 def sweep(connection: Connection, now: float) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from sqlalchemy import Connection, event
 
 from lmrelay.config.values import Config, Server
 from lmrelay.interfaces import Telling, Told, Want
+from lmrelay.mail.suppression import Suppression, Why
 from lmrelay.queue import stories, tellings, upkeep
 from lmrelay.queue.acceptance import write_messages
 from lmrelay.queue.changes import (
@@ -29,13 +31,15 @@ from lmrelay.queue.changes import (
 )
 from lmrelay.queue.keys import Use, cap_keys, forget_keys
 from lmrelay.queue.orders import Search, Selector, Verb
+from lmrelay.queue.outbox import write_untold
 from lmrelay.queue.oversight import count_page, count_untold
 from lmrelay.queue.quotas import WHOLE, Limit, cap_counts, forget_counts
 from lmrelay.queue.schema import HELD, recipient
 from lmrelay.queue.search import end_of, find_messages, find_window
 from lmrelay.queue.sites import find_suspended, find_suspensions, forget_sites, list_domains
-from lmrelay.queue.statements import update_rows
+from lmrelay.queue.statements import find_open, update_rows
 from lmrelay.queue.store import find_url, make_engine, migrate
+from lmrelay.queue.suppressions import Suppressions, find_having, find_suppressed
 from tests.queue.filling import NOW, fill, make_rows
 
 AFTER = ("0" * 26, 1)
@@ -94,6 +98,10 @@ SEARCHES = [
 
 def search(connection: Connection, wanted: Search) -> object:
     return find_messages(connection, wanted, find_window(connection, wanted, end_of(wanted)), 100)
+
+
+SUPPRESSIONS = Suppressions(Random(1).randbytes, write_untold)
+SUPPRESSED = Suppression("acme", "a@b.example", Why.MANUAL, NOW, expires_at=NOW + 60)
 
 
 STATEMENTS: dict[str, Callable[[Connection], object]] = {
@@ -157,6 +165,16 @@ STATEMENTS: dict[str, Callable[[Connection], object]] = {
     "hooks of the dead": lambda connection: tellings.free_owned(connection, ["w"], NOW),
     "early hooks": lambda connection: tellings.cap_hooks(connection, NOW),
     "old events": lambda connection: tellings.forget_events(connection, NOW, 10),
+    "who has suppressions": lambda connection: find_having(connection, ["acme", "other"]),
+    "suppressed": lambda connection: find_suppressed(
+        connection, [("acme", "outgoing", f"{one}@b.example") for one in "abc"], NOW
+    ),
+    "suppress": lambda connection: SUPPRESSIONS.add(connection, [SUPPRESSED], NOW),
+    "remove suppressions": lambda connection: SUPPRESSIONS.remove(
+        connection, [("acme", "", f"{one}@b.example") for one in "abc"], NOW
+    ),
+    "expired suppressions": lambda connection: SUPPRESSIONS.expire(connection, NOW + 3600, 10),
+    "open": lambda connection: find_open(connection, [("0" * 26, number) for number in range(9)]),
     "forget": lambda connection: upkeep.forget_messages(connection, [["0", "1"]]),
 }
 
@@ -170,6 +188,7 @@ def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]
     engine = make_engine(find_url(config))
     with engine.connect() as connection:
         write_order(connection, ORDER)
+        SUPPRESSIONS.add(connection, [SUPPRESSED], NOW)
         yield connection
     engine.dispose()
 
@@ -185,6 +204,15 @@ def test_no_full_scan(connection: Connection, name: str) -> None:
     assert plans
     scans = [step for step in plans if step.startswith("SCAN ") and not step.endswith((*WORK, *GIVEN))]
     assert [] == [step for step in scans if step.split()[1] not in SMALL]
+
+
+def test_settling_reads_no_backlog(connection: Connection) -> None:
+    """
+    Recipients whose attempt is over are found by their keys, however many wait.
+    """
+    with connection.begin_nested(), explained(connection) as plans:
+        STATEMENTS["open"](connection)
+    assert [] == [step for step in plans if step.startswith("SCAN recipient")]
 
 
 PAGES = [f"list {number}" for number in range(len(SELECTORS))] + [f"search {n}" for n in range(len(SEARCHES))]

@@ -273,11 +273,11 @@ def test_no_order_waits_for_another(world: World) -> None:
     with writing(world.config) as connection:
         for order in orders:
             write_order(connection, order)
-    result_of(world.queue._watch_sites())
+    result_of(world.queue._try(world.queue._site_watch.look()))
     with writing(world.config) as connection:
         assert [Verb.HOLD] == [order.verb for order in find_undone(connection)]
         write_order(connection, evolve(orders[1], id="2" * 26))
-    result_of(world.queue._obey())
+    result_of(world.queue._try(world.queue._obedience.obey()))
     with writing(world.config) as connection:
         assert [SiteVerb.SUSPEND] == [order.verb for order in find_undone(connection)]
 
@@ -291,7 +291,7 @@ def test_order_that_another_has(world: World) -> None:
         write_order(connection, order)
         connection.execute(worker.insert(), {"id": "o" * 26, "seen_at": NOW + 3600})
         connection.execute(command.update().values(worker="o" * 26))
-    result_of(world.queue._watch_sites())
+    result_of(world.queue._try(world.queue._site_watch.look()))
     with writing(world.config) as connection:
         assert [order.id] == [one.id for one in find_undone(connection)]
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from twisted.python.failure import Failure
 from lmrelay.config.values import DAY, Config
 from lmrelay.queue.contents import InlineReader
 from lmrelay.queue.orders import Verb
+from lmrelay.queue.outbox import write_untold
 from lmrelay.queue.schema import (
     DELETED,
     DELIVERED,
@@ -36,6 +38,7 @@ from lmrelay.queue.schema import (
     webhook_delivery,
 )
 from lmrelay.queue.store import find_url, make_engine, make_reading_engine, migrate
+from lmrelay.queue.suppressions import Suppressions
 from lmrelay.queue.upkeep import ANSWERED_FOR, STEP, STEP_RECIPIENTS, VACUUM_SLACK, Checkpoints, Upkeep, checkpoint
 from lmrelay.queue.writer import InlineWriter
 from tests.queue.conftest import make_config
@@ -43,6 +46,7 @@ from tests.queue.filling import NOW, alter, fill, make_rows, rows, writing
 
 OLD = NOW - 40 * DAY
 RETENTION = 28 * DAY
+SUPPRESSIONS = Suppressions(Random(1).randbytes, write_untold)
 
 
 @define(eq=False)
@@ -77,7 +81,7 @@ def keep_up(config: Config, sleep: Callable[[float], Deferred[None]] = lambda _:
     url = find_url(config)
     writer, reader = CountingWriter(InlineWriter(make_engine(url))), InlineReader(make_reading_engine(url))
     results: list[object] = []
-    upkeep = Upkeep(writer, reader, Settings(config), lambda: NOW, sleep, lambda: False)
+    upkeep = Upkeep(writer, reader, Settings(config), lambda: NOW, sleep, lambda: False, SUPPRESSIONS)
     Deferred.fromCoroutine(upkeep.keep_up()).addBoth(results.append)
     writer.stop()
     reader.stop()
@@ -230,7 +234,7 @@ def test_stop(config: Config) -> None:
         upkeep.stop()
         return succeed(None)
 
-    upkeep = Upkeep(writer, reader, Settings(config), lambda: NOW, sleep, lambda: False)
+    upkeep = Upkeep(writer, reader, Settings(config), lambda: NOW, sleep, lambda: False, SUPPRESSIONS)
     Deferred.fromCoroutine(upkeep.keep_up())
     writer.stop()
     reader.stop()

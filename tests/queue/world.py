@@ -161,9 +161,9 @@ class World:
 
     def events(self) -> list[tuple[str, dict[str, Any]]]:
         """
-        Type and document of all events, in order of their sequence.
+        Type and document of all events of messages, in order of their sequence.
         """
-        return [(one["event"], one["data"]) for one in self.told()]
+        return [(one["event"], one["data"]) for one in self.told() if one["event"].startswith("message.")]
 
     def told(self) -> list[dict[str, Any]]:
         """

@@ -14,6 +14,7 @@ from typing import Any
 from attrs import define, field
 from sqlalchemy import Connection, select
 
+from lmrelay.mail.suppression import REFUSING
 from lmrelay.outbound.steps import Step
 from lmrelay.queue.schema import DEFERRED, DELIVERED, FAILED, OPEN, attempt, chunk, event, message, recipient
 from tests.simulation.applications import Application, Letter, To
@@ -225,7 +226,17 @@ def _fits(events: list[str], attempts: list[Any], state: str) -> bool:
     if events[: len(expected)] != expected:
         return False
     rest = events[len(expected) :]
-    return not rest if not final else len(rest) == 1 and rest[0] in FINAL[attempts[-1].outcome]
+    if not final:
+        return not rest
+    suppressed = ["suppression.added"] if _refuses_for_good(attempts[-1]) else []
+    return bool(rest) and rest[0] in FINAL[attempts[-1].outcome] and rest[1:] == suppressed
+
+
+def _refuses_for_good(last: Any) -> bool:
+    """
+    Did the receiver say of the mailbox itself that it takes no mail? No two letters are for the same one.
+    """
+    return bool(last.outcome == "failed" and last.fault == "recipient" and last.reply and last.status in REFUSING)
 
 
 def _count(arrivals: Iterable[Arrival]) -> Counter[Key]:

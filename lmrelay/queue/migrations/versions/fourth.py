@@ -22,6 +22,7 @@ def upgrade() -> None:
     op.add_column("attempt", sa.Column("trace", sa.Text(), nullable=True))
     op.add_column("suppression", sa.Column("message", sa.String(length=26), nullable=True))
     op.add_column("suppression", sa.Column("text", sa.Text(), server_default="", nullable=False))
+    op.add_column("suppression", sa.Column("redact", sa.Boolean(), server_default=sa.false(), nullable=False))
     op.create_index("ix_suppression_expires_at", "suppression", ["expires_at"])
     op.add_column("webhook_delivery", sa.Column("project", sa.Text(), server_default="", nullable=False))
     op.add_column("webhook_delivery", sa.Column("state", sa.Text(), server_default="waiting", nullable=False))
