@@ -9,7 +9,6 @@ from typing import Any
 from attrs import define, field
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from lmrelay.web.door import Door, Root
@@ -67,7 +66,7 @@ class HttpPort:
         if self._place is not None and number and number == self._place[1]:
             # A socket that is closed is only free later, and until then there would be none to go back to.
             return (f"this relay has the port on {self._place[0]}; to move it to another interface takes a restart",)
-        door = Door(self._root, IReactorTime(self._reactor))
+        door = Door(self._root, self._reactor)
         try:
             port = self._reactor.listenTCP(number, door, backlog=BACKLOG, interface=host)
         except CannotListenError as error:
