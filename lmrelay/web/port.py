@@ -11,6 +11,7 @@ from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
+from lmrelay.config.checks import split_port
 from lmrelay.web.door import Door, Root
 
 BACKLOG = 64
@@ -24,14 +25,6 @@ Place = tuple[str, int]
 class _Open:
     door: Door
     port: Any
-
-
-def split_place(listen: str) -> Place:
-    """
-    Interface and port of C{[http] listen}, which the configuration has checked: C{127.0.0.1:9100}, C{[::1]:9100}.
-    """
-    host, _, port = listen.rpartition(":")
-    return host.strip("[]"), int(port)
 
 
 @define(eq=False)
@@ -59,7 +52,7 @@ class HttpPort:
         Open the socket of that configuration next to the one in use; L{keep} or L{drop} follows. The answer is what
         went wrong; then nothing was opened.
         """
-        self._next = None if listen is None else split_place(listen)
+        self._next = None if listen is None else split_port(listen, 0, "")
         if self._next is None or self._next == self._place:
             return ()
         host, number = self._next
