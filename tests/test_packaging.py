@@ -71,7 +71,8 @@ def test_plugin_is_found() -> None:
 
 def test_wheel_has_the_rules(tmp_path: Path) -> None:
     """
-    What setuptools puts into a wheel has the rules for receivers beside the code that reads them, as they are in etc.
+    What setuptools puts into a wheel has the rules for receivers beside the code that reads them, as they are in etc,
+    and the status page with its stylesheet.
     """
     source, built = tmp_path / "source", tmp_path / "built"
     for folder in ("lmrelay", "twisted"):
@@ -82,5 +83,13 @@ def test_wheel_has_the_rules(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import setuptools; setuptools.setup()", "-q", "build_py", "-d", str(built)]
     subprocess.run(command, capture_output=True, timeout=120, check=True, cwd=source)
     assert (ROOT / "etc" / "receivers.toml").read_bytes() == (built / "lmrelay/config/receivers.toml").read_bytes()
-    for name in ("lmrelay/config/receivers.py", "lmrelay/py.typed", "twisted/plugins/lmrelay_plugin.py"):
+    for page in (ROOT / "lmrelay/web/style.css", *(ROOT / "lmrelay/web/templates").iterdir()):
+        assert page.read_bytes() == (built / page.relative_to(ROOT)).read_bytes()
+    for name in (
+        "lmrelay/web/style.css",
+        "lmrelay/web/templates/base.html",
+        "lmrelay/config/receivers.py",
+        "lmrelay/py.typed",
+        "twisted/plugins/lmrelay_plugin.py",
+    ):
         assert (built / name).is_file()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -130,12 +130,10 @@ def _look_at_ports(config: Config, report: Report) -> None:
     from lmrelay.queue.leases import any_lives
 
     runs = any_lives(config.server.state_dir)
-    for place, listener in enumerate(config.listeners):
-        if not listener.enabled or not listener.port:
-            continue
-        where = f"port {listener.port} on {listener.interface}"
+    for key, interface, port in _list_places(config):
+        where = f"port {port} on {interface}"
         try:
-            may_listen(listener.interface, listener.port)
+            may_listen(interface, port)
         except PermissionError:
             report.warnings.append(f"{where}: cannot be tried by this user; run the check as root")
         except OSError as error:
@@ -143,9 +141,22 @@ def _look_at_ports(config: Config, report: Report) -> None:
                 report.passed.append(f"{where}: in use, and the daemon runs")
                 continue
             reason = f"{where} cannot be had: {error.strerror}"
-            report.problems.append(Problem(str(config.path), f"listeners[{place}]", reason))
+            report.problems.append(Problem(str(config.path), key, reason))
         else:
             report.passed.append(f"{where} is free")
+
+
+def _list_places(config: Config) -> Iterator[tuple[str, str, int]]:
+    """
+    Each port that is to be listened on: the key it stands under, interface and port.
+    """
+    for place, listener in enumerate(config.listeners):
+        if listener.enabled and listener.port:
+            yield f"listeners[{place}]", listener.interface, listener.port
+    if config.http.listen is not None:
+        from lmrelay.config.checks import split_port
+
+        yield "http.listen", *split_port(config.http.listen, 0, "")
 
 
 def _look_at_sources(config: Config, report: Report) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 from attrs import define, field
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from lmrelay.config.checks import split_port
 from lmrelay.web.door import Door, Root
 
 BACKLOG = 64
@@ -25,14 +25,6 @@ Place = tuple[str, int]
 class _Open:
     door: Door
     port: Any
-
-
-def split_place(listen: str) -> Place:
-    """
-    Interface and port of C{[http] listen}, which the configuration has checked: C{127.0.0.1:9100}, C{[::1]:9100}.
-    """
-    host, _, port = listen.rpartition(":")
-    return host.strip("[]"), int(port)
 
 
 @define(eq=False)
@@ -60,14 +52,14 @@ class HttpPort:
         Open the socket of that configuration next to the one in use; L{keep} or L{drop} follows. The answer is what
         went wrong; then nothing was opened.
         """
-        self._next = None if listen is None else split_place(listen)
+        self._next = None if listen is None else split_port(listen, 0, "")
         if self._next is None or self._next == self._place:
             return ()
         host, number = self._next
         if self._place is not None and number and number == self._place[1]:
             # A socket that is closed is only free later, and until then there would be none to go back to.
             return (f"this relay has the port on {self._place[0]}; to move it to another interface takes a restart",)
-        door = Door(self._root, IReactorTime(self._reactor))
+        door = Door(self._root, self._reactor)
         try:
             port = self._reactor.listenTCP(number, door, backlog=BACKLOG, interface=host)
         except CannotListenError as error:

@@ -54,7 +54,7 @@ class Web:
     _sampling: LoopingCall = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        clock = IReactorTime(self._reactor)
+        clock: IReactorTime = self._reactor
         self._metrics = Metrics(self._sources, self.facts, clock, self._wall, self._version, self._tasks)
         guard = Guard(clock, self._settings, self._entropy)
         self._status = Status(clock, self._settings, self._sources, self.facts, self._metrics, guard, self._wall)

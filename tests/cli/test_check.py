@@ -124,6 +124,29 @@ def test_all_problems_at_once(home: Path) -> None:
     assert len(result.stderr.splitlines()) == 3
 
 
+def test_the_port_for_people(home: Path) -> None:
+    """
+    It is tried like those of mail, and told by its key.
+    """
+    with name_server(0) as dns, socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen(1)
+        configure(home, dns, delivery=f'[http]\nlisten = "127.0.0.1:{taken.getsockname()[1]}"')
+        problems = json.loads(check(home, "--json").stdout)["problems"]
+    with name_server(0) as dns:
+        configure(home, dns, delivery=f'[http]\nlisten = "127.0.0.1:{taken_port(problems)}"')
+        report = json.loads(check(home, "--json").stdout)
+    assert ["http.listen"] == [one["key"] for one in problems]
+    assert f"port {taken_port(problems)} on 127.0.0.1 is free" in report["passed"]
+
+
+def taken_port(problems: list[dict[str, str]]) -> int:
+    """
+    The one that a problem names.
+    """
+    return int(problems[0]["reason"].split()[1])
+
+
 def test_source_addresses(home: Path) -> None:
     """
     Those of this machine are good; any other is told with its file and key, for mail would wait.

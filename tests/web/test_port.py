@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import errno
 
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
@@ -17,7 +16,6 @@ from lmrelay.errors import StoreError
 from lmrelay.interfaces import Untold, Waiting
 from lmrelay.web.census import FRESH, PATIENCE
 from lmrelay.web.door import MAX_BODY, MAX_CONNECTIONS
-from lmrelay.web.port import split_place
 from lmrelay.web.sources import SiteLimit
 from tests.web.front import NOW, Front
 
@@ -353,11 +351,3 @@ class TestPlace(SynchronousTestCase):
         self.assertTrue(transport.disconnecting)
         self.front.publisher({"log_format": "login", "project": "acme"})
         self.assertEqual([], [key for one in self.front.web.facts.tallies if one.labels for key in one.copy()])
-
-
-@pytest.mark.parametrize(("listen", "expected"), [("127.0.0.1:9100", ("127.0.0.1", 9100)), ("[::1]:80", ("::1", 80))])
-def test_split_place(listen: str, expected: tuple[str, int]) -> None:
-    """
-    Brackets are no part of the address.
-    """
-    assert expected == split_place(listen)
