@@ -185,7 +185,7 @@ class QueueService:
         self._taker = Taker(
             self._writer, self._dispatch, self.worker, self._reactor, self._wall, self._tasks, self._lives
         )
-        self.hooks = Hooks(self._writer, self._reader, self.worker, self._wall, threads)
+        self.hooks = Hooks(self._writer, self._reader, self.worker, self._wall, threads, self._lives)
         outbox = Outbox(self._settings, self.hooks.note)
         self._recorder = Recorder(
             self._writer,
