@@ -62,6 +62,12 @@ class FetchError(LmrelayError):
     """
 
 
+class UnprovedError(FetchError):
+    """
+    A web server's certificate is not good for its name.
+    """
+
+
 class SyntaxRefused(LmrelayError):
     """
     Octets that the grammar does not allow; the message says which rule.

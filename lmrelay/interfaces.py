@@ -20,6 +20,7 @@ from lmrelay.mail.address import Address
 from lmrelay.mail.envelope import Envelope, Recipient, Ret
 from lmrelay.mail.outcome import Attempt
 from lmrelay.mail.reports import Report
+from lmrelay.mail.tlsrpt import TlsCount
 
 # --- configuration: the roof offers it, every room reads it --------------------------------
 
@@ -443,6 +444,42 @@ class IPolicyStore(Interface):
     def keep_policy(policy: StsRecord) -> Deferred[None]:
         """
         Remember it until it expires, in place of an earlier one.
+
+        It fails with L{lmrelay.errors.StoreError}.
+        """
+
+
+class ITlsCounts(Interface):
+    """
+    Counts sessions by day (UTC, C{YYYY-MM-DD}) and recipient domain, for reports (RFC 8460). The queue offers it,
+    delivery uses it.
+    """
+
+    def count(domain: str, policy: str, result: str) -> None:
+        """
+        A session for mail to that domain was opened, or was not, with that result; see L{TlsCount}. Immediate: it
+        reaches the store some seconds later.
+        """
+
+    def find_due(before: str, after: tuple[str, str]) -> Deferred[Sequence[tuple[str, str]]]:
+        """
+        The next few days and domains with counts that are not closed, in order, of days before that one and behind
+        C{after}.
+
+        It fails with L{lmrelay.errors.StoreError}.
+        """
+
+    def read(day: str, domain: str) -> Deferred[Sequence[TlsCount]]:
+        """
+        What was counted, as far as a report has room for it.
+
+        It fails with L{lmrelay.errors.StoreError}.
+        """
+
+    def close(day: str, domain: str, report: Submission | None = None, text: bytes = b"") -> Deferred[bool]:
+        """
+        End the domain's day, and accept C{report} (with the body C{text}) as a message of the relay's own, in one
+        commit. False: it was ended before, so somebody else sent it, and nothing is accepted.
 
         It fails with L{lmrelay.errors.StoreError}.
         """

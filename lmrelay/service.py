@@ -28,7 +28,7 @@ from lmrelay.config.load import TOKEN_KEY, ensure_token_key, load
 from lmrelay.config.values import Config
 from lmrelay.descriptors import divide, needed
 from lmrelay.dns.resolver import Resolver
-from lmrelay.errors import ConfigError, Problem
+from lmrelay.errors import ConfigError, FetchError, Problem, SyntaxRefused
 from lmrelay.events.post import Post
 from lmrelay.events.teller import Teller
 from lmrelay.inbound.listeners import Listeners
@@ -37,9 +37,12 @@ from lmrelay.interfaces import IResolver
 from lmrelay.outbound.connect import Connector
 from lmrelay.outbound.courier import Courier
 from lmrelay.outbound.dispatch import LEAST_RUNNING, Dispatch
+from lmrelay.outbound.https import Https
 from lmrelay.outbound.route import Router
 from lmrelay.outbound.sts_fetch import PolicyHosts
 from lmrelay.outbound.sts_policies import StsPolicies
+from lmrelay.outbound.tls_reports import ReportHosts, TlsReports
+from lmrelay.outbound.tls_sessions import judge_fetch
 from lmrelay.projects.checkers import cram_is_offered
 from lmrelay.projects.directory import Directories
 from lmrelay.projects.portal import make_portal
@@ -85,8 +88,16 @@ class Relay(Service):
         self._descriptors, self._room = descriptors, divide(descriptors)
         self._context: CertificateOptions | None = None
         resolver = resolver or Resolver(reactor, settings, entropy)
-        fetch = PolicyHosts(reactor, reactor, settings, Router(resolver, random), policy_port).fetch
-        policies = StsPolicies(reactor, settings, resolver, fetch, wall, lambda: self.queue.policies)
+        https = Https(reactor, reactor, settings, Router(resolver, random))
+        policies = StsPolicies(
+            reactor,
+            settings,
+            resolver,
+            PolicyHosts(https, policy_port).fetch,
+            wall,
+            lambda: self.queue.policies,
+            failed=self._count_failed_policy,
+        )
         self.courier = Courier(
             reactor,
             settings,
@@ -98,6 +109,10 @@ class Relay(Service):
             queue=cast("IQueue", None),
             dispatch=Dispatch(running=Shares(self._room.deliveries, LEAST_RUNNING)),
             find_policy=policies.find,
+            count_session=lambda *session: self.queue.tls_counts.count(*session),
+        )
+        self._reports = TlsReports(
+            reactor, settings, resolver, ReportHosts(https).post, wall, entropy, random, lambda: self.queue.tls_counts
         )
         directories = Directories(settings)
         self.queue = make_queue(settings, reactor, wall, entropy, random, self.courier)
@@ -149,6 +164,7 @@ class Relay(Service):
             self.bind()
         await self.queue.start()
         self.teller.start(self.queue.hooks)
+        self._reports.start()
         self.listeners.release()
         _tell_warnings(self.settings.config)
         self._tell_room(self.settings.config)
@@ -168,6 +184,7 @@ class Relay(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        self._reports.stop()
         patience = self.settings.config.server.drain
         closing = self.listeners.stop()
         log.info("stopping", patience=patience)
@@ -189,6 +206,10 @@ class Relay(Service):
         if first == 0:
             late.cancel()
         return first == 0
+
+    def _count_failed_policy(self, domain: str, error: FetchError | SyntaxRefused) -> None:
+        if self.settings.config.delivery.tls_reports:
+            self.queue.tls_counts.count(*judge_fetch(domain, error))
 
     def _read(self) -> Deferred[Config]:
         return Deferred.fromCoroutine(_read(self.settings.config)).addCallback(self._fit)

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from twisted.internet import tcp
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import ClientFactory, Factory, Protocol
@@ -39,7 +40,9 @@ class Peer(Protocol):
 def reactor() -> Iterator[GatheredWrites]:
     real = EPollReactor()
     yield GatheredWrites(real)
-    real.removeAll()
+    for left in real.removeAll():
+        if isinstance(left, tcp.Connection):
+            left.socket.close()
     real._poller.close()
 
 

@@ -51,7 +51,7 @@ def create(invocation: Invocation, domain: str, selector: str | None, algorithm:
     except SyntaxRefused as error:
         raise click.ClickException(f"--selector {selector}: {error}") from error
     keys = config.dkim.get(domain, ())
-    if any(key.selector == selector for key in keys):
+    if any(key.selector.lower() == selector.lower() for key in keys):
         raise click.ClickException(f"{domain} has a key {selector} already; choose another name with --selector")
     if activate:
         _check_number(domain, keys, algorithm)

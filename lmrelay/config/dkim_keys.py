@@ -141,9 +141,10 @@ def _read_domain(folder: Path, problems: list[Problem]) -> tuple[DkimKey, ...]:
         except ConfigError as error:
             problems += error.problems
             continue
-        if key.selector in keys:
+        # In the DNS upper and lower case are one name, so both would have the same record.
+        if key.selector.lower() in keys:
             problems.append(Problem(str(path), "", f"there are two keys of selector {key.selector}: remove one"))
-        keys[key.selector] = key
+        keys[key.selector.lower()] = key
     for algorithm in (RSA, ED25519):
         if count_active(keys.values(), algorithm) > MOST_ACTIVE:
             reason = f"more than {MOST_ACTIVE} {algorithm} keys are active: every message would be signed with each"

@@ -152,6 +152,8 @@ class SubmissionProtocol(ESMTP):
         }
         if session.client.is_secure:
             offered[b"AUTH"] = [mechanism.encode("ascii") for mechanism in session.login.mechanisms()]
+        if session.client.tls_version:
+            offered[b"REQUIRETLS"] = None
         if session.offers_tls:
             offered[b"STARTTLS"] = None
         return offered

@@ -267,6 +267,9 @@ class Session:
     def _mail(self, mail: commands.Mail) -> Step:
         if self.transaction is not None:
             return replies.NESTED_MAIL
+        if mail.require_tls and not self.client.tls_version:
+            # What came in clear is not secret any more, whatever follows (RFC 8689 §2).
+            return replies.bad_parameter("REQUIRETLS")
         if self.submitter is None:
             self.transaction = self.visit.begin(mail)
             return replies.SENDER_OK

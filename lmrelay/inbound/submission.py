@@ -197,6 +197,8 @@ def make_submission(
         body_hash=body_hash,
         # What is itself an answer must stay one, else two relays could answer each other for ever (RFC 5321 §4.5.5).
         return_path="" if envelope.reverse_path is None else route.return_path,
+        # Who says REQUIRETLS too means that (RFC 8689 §4.1).
+        tls_optional=prepared.tls_optional and not envelope.require_tls,
     )
 
 

@@ -95,4 +95,5 @@ class Transaction:
             size=mail.size,
             ret=mail.ret,
             envid=mail.envid,
+            require_tls=mail.require_tls,
         )

@@ -133,7 +133,7 @@ TABLE = (
             """
             rate limit | rate-limit | ratelimit | throttl | too many messages | too many connections |
             too many concurrent | too much mail | sending quota exceeded | sending limit | unusual rate |
-            unexpected volume | too quickly | too fast | frequency limited
+            unexpected volume | receiving mail at a rate | too quickly | too fast | frequency limited
             """
         ),
     ),
@@ -153,8 +153,8 @@ TABLE = (
     ),
     Rule(
         Reason.INACTIVE,
-        # 2.1: mailbox disabled, not accepting messages; 1.6: it has moved, and left no address.
-        ("1.6", "2.1"),
+        # 1.6: it has moved, and left no address.
+        ("1.6",),
         _split(
             """
             account disabled | account is disabled | account has been disabled |
@@ -165,6 +165,8 @@ TABLE = (
             no longer works here | not accepting mail | not accepting messages | mailbox not accepting
             """
         ),
+        # 2.1: mailbox disabled, not accepting messages; but Gmail has it for one that gets too much at a time.
+        vague=("2.1",),
     ),
     Rule(
         Reason.UNKNOWN_USER,
@@ -177,7 +179,8 @@ TABLE = (
             no such person | no such account | no such local user | no mailbox here by that name |
             no mailbox by that name | no mailbox found | no account by that name | user not found | recipient not found
             | mailbox not found | address not found | account not found | wasn't found at | couldn't be found |
-            could not be found | recipnotfound | user doesn't exist | user does not exist | user not exist |
+            could not be found | recipnotfound | recipientnotfound |
+            user doesn't exist | user does not exist | user not exist |
             group you tried to contact | account does not exist | address does not exist | mailbox does not exist |
             recipient does not exist | this user doesn't have a | tried to reach does not exist | is not a valid mailbox
             | is not a valid user | not a valid recipient | not a known user | not listed in | not a registered |
@@ -192,8 +195,8 @@ TABLE = (
     ),
     Rule(
         Reason.BAD_DOMAIN,
-        # 1.2: bad destination system; 1.10: null MX (RFC 7505); 4.4: unable to route.
-        ("1.2", "1.10", "4.4"),
+        # 1.2: bad destination system; 4.4: unable to route.
+        ("1.2", "4.4"),
         _split(
             """
             domain not found | dns lookup failure | domain does not exist | no such domain | dns type 'mx' lookup |
@@ -202,6 +205,8 @@ TABLE = (
             relay is prohibited
             """
         ),
+        # 1.10: null MX (RFC 7505); but Exchange Online has it for whom the directory lacks.
+        vague=("1.10",),
     ),
     Rule(
         Reason.SENDER,
@@ -301,6 +306,7 @@ def classify(status: str, text: str) -> Reason:
 
 
 def _read_words(text: str) -> Reason:
-    # Lines are broken anywhere, and an apostrophe has two forms.
-    words = " ".join(text[:WORDS_LIMIT].lower().replace("\u2019", "'").split())
+    # Lines are broken anywhere, and an apostrophe has two forms. An address says nothing: anybody chooses its words.
+    said = text[:WORDS_LIMIT].lower().replace("\u2019", "'").split()
+    words = " ".join(word for word in said if "@" not in word)
     return next((rule.reason for rule in TABLE if any(one in words for one in rule.words)), Reason.UNKNOWN)

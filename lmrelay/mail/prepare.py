@@ -28,7 +28,8 @@ class Prepared:
     A head that may go on, less the Received field, with what others want to know of it.
 
     C{senders}: every address in the From and Sender fields, the first in From first, for the policy check.
-    C{subject}, C{sender}, C{to}: for people who look. C{message_id}: with its brackets.
+    C{subject}, C{sender}, C{to}: for people who look. C{message_id}: with its brackets. C{tls_optional}: it says
+    C{TLS-Required: No} (RFC 8689 §3).
     """
 
     head: Head
@@ -37,6 +38,7 @@ class Prepared:
     subject: str
     sender: str
     to: str
+    tls_optional: bool = False
 
     @property
     def domain(self) -> str:
@@ -73,7 +75,16 @@ def prepare(
         subject=_text(head, "Subject"),
         sender=_text(head, "From"),
         to=_text(head, "To"),
+        tls_optional=_makes_tls_optional(head),
     )
+
+
+def _makes_tls_optional(head: Head) -> bool:
+    """
+    Said once, or said alike: two that differ are no wish of anybody's.
+    """
+    values = {field.value.strip().lower() for field in head.all("TLS-Required")}
+    return values == {"no"}
 
 
 def _read_senders(head: Head) -> tuple[Address, ...]:

@@ -36,7 +36,7 @@ _NO_COMPLAINTS = frozenset({"not-spam", "auth-failure", "dmarc"})
 Feedback that is no complaint: RFC 6430, RFC 6591.
 """
 
-_CODE = re.compile(r"[ \t]*([245])\.([0-9]{1,3})\.([0-9]{1,3})(?![0-9])")
+_CODE = re.compile(r"(?<![0-9.])([245])\.([0-9]{1,3})\.([0-9]{1,3})(?![0-9])")
 _REPLY_AT_FIRST = re.compile(r"[ \t]*([45])[0-5][0-9][ -]")
 _COMPLAINT = re.compile(r"complaint about message from ", re.IGNORECASE)
 _COMMENT = re.compile(r"\(([^()]*)\)")
@@ -148,11 +148,10 @@ def _weigh(groups: Sequence[Mapping[str, str]], told: str, recipient: Address | 
     What the fields say; C{told} is what people read of it, for where they say little.
     """
     by = _say(_typed(next((group["reporting-mta"] for group in groups if "reporting-mta" in group), "")))
-    about = [group for group in groups if "action" in group or "final-recipient" in group]
-    chosen = _choose([group for group in about if _names(group, recipient)] or about)
-    if chosen is None:
+    chosen = _choose(_about(groups, recipient))
+    kind = None if chosen is None else _kind(chosen)
+    if chosen is None or kind is None:
         return None
-    kind = _kind(chosen)
     if kind is Kind.NONE:
         return Report(Kind.NONE, text=_say(f"a notice of success: {chosen.get('action', '')}"), by=by)
     text = _words(chosen)
@@ -193,20 +192,36 @@ def _names(group: Mapping[str, str], recipient: Address | None) -> bool:
     return any(one.strip("<> ").lower() == wanted for one in named)
 
 
-def _kind(group: Mapping[str, str]) -> Kind:
+def _about(groups: Sequence[Mapping[str, str]], recipient: Address | None) -> list[Mapping[str, str]]:
+    """
+    Those that say how it went: of the recipient where one names it, else of anybody.
+    """
+    telling = [group for group in groups if _kind(group) is not None]
+    if not any(_names(group, recipient) for group in groups):
+        return telling
+    # Some put a blank line between the name and what became of it.
+    of_nobody = [group for group in telling if "final-recipient" not in group]
+    return [group for group in telling if _names(group, recipient)] or of_nobody
+
+
+def _kind(group: Mapping[str, str]) -> Kind | None:
+    """
+    None where the fields do not say how it went, which is no success: other words of the report may.
+    """
     action = group.get("action", "").lower().split(" ")[0]
     if action in _KINDS:
         return _KINDS[action]
-    # Neither said nor known: the class of the status says it.
-    return {"5": Kind.BOUNCE, "4": Kind.DELAY}.get(group.get("status", "")[:1], Kind.NONE)
+    # Neither said nor known: the class of the status says it, or of the reply.
+    said = group.get("status", "") or _typed(group.get("diagnostic-code", ""))
+    return {"5": Kind.BOUNCE, "4": Kind.DELAY, "2": Kind.NONE}.get(said[:1])
 
 
 def _choose(groups: Sequence[Mapping[str, str]]) -> Mapping[str, str] | None:
-    return max(groups, key=lambda group: _WEIGHT.get(_kind(group), 0), default=None)
+    return max(groups, key=lambda group: _WEIGHT.get(_kind(group) or Kind.NONE, 0), default=None)
 
 
 def _status(group: Mapping[str, str], kind: Kind, text: str) -> str:
-    match = _CODE.match(group.get("status", ""))
+    match = _CODE.search(group.get("status", ""))
     status = f"{match[1]}.{int(match[2])}.{int(match[3])}" if match and match[1] != "2" else _STATUS[kind]
     # Many reports say 5.0.0, or even 4.0.0, where the reply that they quote says more.
     if status.endswith(".0") and (within := ENHANCED.search(text[:TEXT_LIMIT])):

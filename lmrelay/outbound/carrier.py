@@ -28,8 +28,9 @@ from lmrelay.outbound.personal import Own, render, sign_own
 from lmrelay.outbound.pool import Pool
 from lmrelay.outbound.route import Router, Site, nowhere
 from lmrelay.outbound.sites import SiteQueue, Work
-from lmrelay.outbound.terms import Egress, Load
+from lmrelay.outbound.terms import Load
 from lmrelay.outbound.tls import Demand
+from lmrelay.outbound.tls_sessions import CountSession, judge_session
 from lmrelay.outbound.verdicts import Cause, Trouble
 from lmrelay.outbound.walk import Walk
 from lmrelay.reach import Addresses
@@ -45,13 +46,9 @@ Seconds.
 """
 
 MAX_MISSES = 12
-"""
-Addresses tried in vain in one attempt.
-"""
-
 MAX_REASON = 500
 """
-Characters of a receiver's words that are kept.
+Addresses tried in vain in one attempt; characters of a receiver's words that are kept.
 """
 
 MAX_THROTTLED = 5
@@ -72,6 +69,7 @@ class Office(Protocol):
     settings: ISettings
     dispatch: Dispatch
     queue: IQueue
+    count_session: CountSession
 
     def settle(self, walk: Walk, attempts: Mapping[int, Attempt], site: str) -> None:
         """
@@ -100,7 +98,7 @@ class Trip:
         """
         Where to.
         """
-        return self.queue.site
+        return self.work.site
 
 
 @define(eq=False)
@@ -209,42 +207,46 @@ class Carrier:
         """
         What becomes of those that no host took.
         """
-        queue, work, walk = trip.queue, trip.work, trip.walk
-        age = self.wall() - work.leased.received_at
+        walk, age = trip.walk, self.wall() - trip.work.leased.received_at
         if self._is_over(trip):
             self.office.abandon(walk)
-        elif self._may_wait(trip) or (walk.was_refused and self.pool.works_at(queue.site)):
+        elif self._may_wait(trip) or (walk.was_refused and self.pool.works_at(trip.site)):
             # The site takes mail, only not over so many connections, or so fast: what ends makes way for this.
             self._wait(trip)
         elif walk.passed_for is not None and age < self.office.settings.config.delivery.expire:
             self.office.abandon(walk, walk.passed_for)
         else:
-            self.office.settle(walk, walk.give_up(self.wall(), nowhere(queue.site)), queue.site.name)
+            self.office.settle(walk, walk.give_up(self.wall(), nowhere(trip.site)), trip.site.name)
 
     async def _connect(self, host: str, trip: Trip) -> Connection | None:
         """
         A connection to the first address of C{host} that gives one.
         """
-        walk, egress = trip.walk, trip.work.terms.egress
+        egress = trip.work.terms.egress
         addresses, demand = await self._look_up(host, trip)
         for address in addresses:
-            if self._is_over(trip):
-                break
-            source = egress.choose_source(address, self.random)
-            target = Target(host, address, self.office.settings.config.delivery.port, source, egress.name)
-            dead = self.pool.find_dead(target, demand)
-            if dead is not None:
-                walk.pass_over(dead.failure, self.wall(), dead.seconds)
-                failure = dead.failure
-            else:
-                opened = await self._open(target, demand, trip)
-                if not isinstance(opened, HostFailure):
-                    return opened
-                walk.miss(opened, self.wall())
-                failure = opened
-            if failure.of_host:
-                break
+            for source in egress.order_sources(address, self.random):
+                if self._is_over(trip):
+                    return None
+                target = Target(host, address, self.office.settings.config.delivery.port, source, egress.name)
+                result = await self._try(target, demand, trip)
+                if not isinstance(result, HostFailure):
+                    return result
+                if result.of_host:
+                    return None
+                if not result.of_source:
+                    break
         return None
+
+    async def _try(self, target: Target, demand: Demand, trip: Trip) -> Connection | HostFailure | None:
+        dead = self.pool.find_dead(target, demand)
+        if dead is not None:
+            trip.walk.pass_over(dead.failure, self.wall(), dead.seconds)
+            return dead.failure
+        opened = await self._open(target, demand, trip)
+        if isinstance(opened, HostFailure):
+            trip.walk.miss(opened, self.wall())
+        return opened
 
     async def _look_up(self, host: str, trip: Trip) -> tuple[tuple[str, ...], Demand]:
         """
@@ -258,13 +260,15 @@ class Carrier:
         if demand.barred is None:
             ipv6_last = self.reactor.seconds() < self._ipv6_last_until
             found = await self.router.find_addresses(host, delivery.allow_networks, whose, ipv6_last=ipv6_last)
-            found = _reachable(found, trip.work.terms.egress)
+            found = trip.work.terms.egress.narrow(found)
             walk.look(found)
         addresses = found.addresses if isinstance(found, Addresses) else ()
-        if isinstance(found, Addresses) and addresses and demand.starttls:
+        if isinstance(found, Addresses) and addresses and demand.starttls and not trip.load.terms.tls_optional:
             demand = trip.load.demand_of(host, await self.dane.find(trip.site, host, found, delivery.port, whose))
         if demand.barred is not None:
-            walk.miss(HostFailure(Target(host, ""), demand.barred, of_host=True), self.wall())
+            failure = HostFailure(Target(host, ""), demand.barred, of_host=True)
+            self._count(trip, demand, failure)
+            walk.miss(failure, self.wall())
             return (), demand
         return addresses, demand
 
@@ -277,13 +281,15 @@ class Carrier:
         opening = Deferred.fromCoroutine(self.connector.connect(target, demand))
         self._openings.add(opening)
         try:
-            connection = await opening
+            with self.pool.opening(target):
+                connection = await opening
         except CancelledError:
             if not self.draining:
                 raise
             return None
         finally:
             self._openings.discard(opening)
+        self._count(trip, demand, connection)
         if not isinstance(connection, HostFailure):
             if self._is_over(trip):
                 connection.close()
@@ -297,10 +303,18 @@ class Carrier:
             self._ipv6_last_until = self.reactor.seconds() + IPV6_LAST
         if self.pool.is_refused_more(connection):
             connection = evolve(connection, slow_down=True)
-        if connection.slow_down:
+        if connection.slow_down and isinstance(connection.outcome, Delayed):
             self._slow_down(trip.queue, trip.work, connection.outcome)
         self.pool.mark_dead(connection)
         return connection
+
+    def _count(self, trip: Trip, demand: Demand, end: Connection | HostFailure) -> None:
+        sessions = judge_session(trip.load, demand, end) if self.office.settings.config.delivery.tls_reports else ()
+        try:
+            for session in sessions:
+                self.office.count_session(*session)
+        except Exception:  # noqa: BLE001 - our own fault, logged; what is only counted stops no mail
+            log.failure("a session could not be counted", site=trip.site.name)
 
     async def _deliver(self, connection: Connection, trip: Trip) -> bool:
         """
@@ -331,10 +345,11 @@ class Carrier:
         elif any(isinstance(verdict.outcome, Delivered) for verdict in verdicts.values()):
             self._succeed(trip.queue)
         ended = walk.score(verdicts, connection, self.wall())
-        if ended and self._may_wait(trip):
-            self._wait(trip)
-        else:
+        waits = bool(ended) and self._may_wait(trip)
+        if not waits:
             self.office.settle(walk, ended, trip.site.name)
+        if waits or (walk.was_cut and not self._is_over(trip)):
+            self._wait(trip)
         return False
 
     def _may_wait(self, trip: Trip) -> bool:
@@ -351,7 +366,7 @@ class Carrier:
         held = [trip.walk.left.pop(number) for number in list(trip.walk.left)]
         for each in held:
             each.throttled += trip.walk.was_throttled
-        self.office.dispatch.wait_again(trip.queue, held, trip.work.terms)
+        self.office.dispatch.wait_again(trip.queue, held, trip.work)
 
     def _make_room(self, queue: SiteQueue) -> None:
         """
@@ -380,16 +395,6 @@ class Carrier:
 
 
 def _load(work: Work) -> Load:
-    return Load(work.terms, frozenset(held.leased.lane.domain for held in work.held.values()))
-
-
-def _reachable(found: Addresses | Delayed, egress: Egress) -> Addresses | Delayed:
-    """
-    Without the addresses of a family that there is no source of.
-    """
-    if isinstance(found, Delayed):
-        return found
-    kept = tuple(address for address in found.addresses if egress.reaches(address))
-    if found.addresses and not kept:
-        return Delayed("4.3.5", "the hosts have no address of the family of source_address", Fault.OURS)
-    return evolve(found, addresses=kept)
+    # Without MX records the host is the domain that the sender wrote.
+    vouched = work.site.authenticated or work.site.implicit
+    return Load(work.terms, frozenset(held.leased.lane.domain for held in work.held.values()), vouched)

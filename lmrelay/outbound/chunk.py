@@ -38,8 +38,13 @@ class Whole:
 def takes_chunk(leased: Leased, extensions: Extensions) -> bool:
     """
     Is the message small, and does the server take it without waiting in between?
+
+    What was tried before goes by DATA: a server, or what stands before it, that offers BDAT and stumbles over it would
+    never get the message else.
     """
-    return leased.size <= MAX_CHUNK and {"CHUNKING", "PIPELINING"} <= extensions.keys()
+    if leased.size > MAX_CHUNK or any(recipient.attempts for recipient in leased.recipients):
+        return False
+    return {"CHUNKING", "PIPELINING"} <= extensions.keys()
 
 
 async def read_whole(content: IContent) -> bytes:

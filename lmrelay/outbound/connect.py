@@ -27,10 +27,11 @@ from twisted.logger import Logger
 
 from lmrelay.config.values import TlsPolicy
 from lmrelay.interfaces import ISettings
-from lmrelay.mail.outcome import Delayed, Fault
+from lmrelay.mail.outcome import Delayed, Failed, Fault
 from lmrelay.outbound.client import Connection
 from lmrelay.outbound.opening import Opening, TlsFailed
 from lmrelay.outbound.rules import find_words
+from lmrelay.outbound.terms import REQUIRETLS
 from lmrelay.outbound.tls import Demand, Level, configured
 from lmrelay.trust import Contexts
 
@@ -56,19 +57,23 @@ class Target:
 @frozen
 class HostFailure:
     """
-    Why there is no connection. Always temporary: another host or a later time may do.
+    Why there is no connection. Temporary, for another host or a later time may do, but where a sender asks for what the
+    host does not offer at all.
 
     C{of_host}: it is the host that speaks (its greeting, EHLO, TLS), so its other addresses
     need not be asked; else only this address did not answer. C{slow_down}: it asks for less at a time.
-    C{demand}: mail that asks for this failed here, and mail that asks for less may not.
+    C{demand}: mail that asks for this failed here, and mail that asks for less may not. C{failed} is why, then.
+    C{of_source}: this machine has not got the source, so another may do.
     """
 
     target: Target
-    outcome: Delayed
+    outcome: Delayed | Failed
     of_host: bool
     slow_down: bool = False
     tls_failure: str = ""
     demand: Demand | None = None
+    failed: TlsFailed | None = None
+    of_source: bool = False
 
 
 @define(eq=False)
@@ -81,6 +86,7 @@ class Connector:
     clock: IReactorTime
     settings: ISettings
     _contexts: Contexts = field(init=False)
+    _missing: set[str] = field(factory=set, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._contexts = Contexts(self.settings)
@@ -92,9 +98,8 @@ class Connector:
         """
         result = await self._connect(target, demand, "")
         if isinstance(result, TlsFailed) and demand.required > Level.NONE:
-            text = f"TLS is required ({result.policy}), but {result.reason}"
-            outcome = Delayed("4.7.5", text, Fault.POLICY)
-            return HostFailure(target, outcome, of_host=True, tls_failure=result.reason, demand=demand)
+            outcome = _judge(result)
+            return HostFailure(target, outcome, of_host=True, tls_failure=result.reason, demand=demand, failed=result)
         if isinstance(result, TlsFailed):
             result = await self._connect(target, _WITHOUT_TLS, result.reason)
         if isinstance(result, TlsFailed):
@@ -112,12 +117,12 @@ class Connector:
         connection.words = find_words(config, target.host)
         try:
             await self._endpoint(target).connect(_Once(connection))
+            self._missing.discard(target.source)
         except CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever kept us from connecting, this address is not to be had now
             if _is_ours(error):
-                text = f"cannot connect from {target.source}: {_reason(error)}" if target.source else _reason(error)
-                return HostFailure(target, Delayed("4.3.0", text, Fault.OURS), False, tls_failure=tls_failure)
+                return self._short(target, error, tls_failure)
             return _unreachable(target, _reason(error), tls_failure)
         opening = Opening(connection, demand, target.name or config.server.hostname, self._contexts.get)
         result = await opening.run()
@@ -128,11 +133,32 @@ class Connector:
             return result
         return HostFailure(target, result.outcome, True, result.slow_down, connection.tls_failure)
 
+    def _short(self, target: Target, error: Exception, tls_failure: str) -> HostFailure:
+        """
+        This machine had nothing to connect with.
+        """
+        text = f"cannot connect from {target.source}: {_reason(error)}" if target.source else _reason(error)
+        of_source = bool(target.source) and _is_foreign(error)
+        if of_source and target.source not in self._missing:
+            # Once: mail goes on from the others, and each attempt would say it again.
+            self._missing.add(target.source)
+            log.warn("source address is not one of this machine", source=target.source)
+        outcome = Delayed("4.3.0", text, Fault.OURS)
+        return HostFailure(target, outcome, False, tls_failure=tls_failure, of_source=of_source)
+
     def _endpoint(self, target: Target) -> IStreamClientEndpoint:
         timeout = self.settings.config.delivery.timeouts.connect
         endpoint = TCP4ClientEndpoint if ip_address(target.address).version == 4 else TCP6ClientEndpoint
         source = (target.source, 0) if target.source else None
         return endpoint(self.reactor, target.address, target.port, timeout=timeout, bindAddress=source)
+
+
+def _judge(failed: TlsFailed) -> Delayed | Failed:
+    text = f"TLS is required ({failed.policy}), but {failed.reason}"
+    if failed.policy == REQUIRETLS and failed.unoffered:
+        # Nobody promised that it would: the sender is to hear at once (RFC 8689 §4.2.1).
+        return Failed("5.7.10", text, Fault.POLICY)
+    return Delayed("4.7.5", text, Fault.POLICY)
 
 
 _WITHOUT_TLS = configured(TlsPolicy.NONE)
@@ -179,11 +205,18 @@ def _is_ours(error: Exception) -> bool:
     """
     number = getattr(error, "osError", None) or getattr(error, "errno", None)
     # A family that the kernel lacks is none of it: the address cannot be reached, and another may be.
-    return number in _SHORTAGES or (isinstance(error, ConnectBindError) and number == errno.EADDRNOTAVAIL)
+    return number in _SHORTAGES or _is_foreign(error)
+
+
+def _is_foreign(error: Exception) -> bool:
+    """
+    Is it that the source is no address of this machine?
+    """
+    return isinstance(error, ConnectBindError) and getattr(error, "osError", None) == errno.EADDRNOTAVAIL
 
 
 def _reason(error: Exception) -> str:
-    if getattr(error, "osError", None) == errno.EADDRNOTAVAIL and isinstance(error, ConnectBindError):
+    if _is_foreign(error):
         return "it is not an address of this machine"
     for kind, words in _REASONS:
         if isinstance(error, kind):

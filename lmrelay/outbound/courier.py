@@ -31,6 +31,7 @@ from lmrelay.outbound.sites import Held, SiteQueue, Work
 from lmrelay.outbound.sts import StsPolicy
 from lmrelay.outbound.suspension import Suspension
 from lmrelay.outbound.terms import find_terms
+from lmrelay.outbound.tls_sessions import CountSession
 from lmrelay.outbound.walk import Walk
 from lmrelay.tasks import Tasks
 
@@ -47,7 +48,8 @@ log = Logger()
 class Courier:
     """
     Delivery. C{wall()} is seconds since the epoch. Where the queue is made with this, set
-    C{queue} before the first L{take}. C{find_policy} tells what a recipient domain published by MTA-STS.
+    C{queue} before the first L{take}. C{find_policy} tells what a recipient domain published by MTA-STS,
+    C{count_session} takes what reports tell of sessions.
     """
 
     reactor: IReactorTime
@@ -59,6 +61,7 @@ class Courier:
     queue: IQueue
     dispatch: Dispatch = field(factory=Dispatch)
     find_policy: FindPolicy = no_policy
+    count_session: CountSession = lambda domain, policy, result: None
     pool: Pool = field(init=False)
     routing: Routing = field(init=False)
     _tasks: Tasks = field(factory=Tasks, init=False)

@@ -15,7 +15,7 @@ from heapq import heappop, heappush
 from attrs import define, field
 
 from lmrelay.interfaces import Lane, Leased, RecipientKey, SiteState
-from lmrelay.outbound.route import Site
+from lmrelay.outbound.route import Groups, Site
 from lmrelay.outbound.rules import Limits
 from lmrelay.outbound.sites import Held, Party, SiteQueue, Work
 from lmrelay.outbound.terms import Terms
@@ -88,7 +88,7 @@ class Dispatch:
     paused: bool = False
     _held: dict[RecipientKey, Held] = field(factory=dict, init=False)
     _routing: dict[RecipientKey, Held] = field(factory=dict, init=False)
-    _sites: OrderedDict[Site, SiteQueue] = field(factory=OrderedDict, init=False)
+    _sites: OrderedDict[Groups, SiteQueue] = field(factory=OrderedDict, init=False)
     _queues: dict[Work, SiteQueue] = field(factory=dict, init=False)
     _ready: OrderedDict[SiteQueue, None] = field(factory=OrderedDict, init=False)
     _barred: dict[tuple[Party, bool], OrderedDict[SiteQueue, None]] = field(factory=dict, init=False)
@@ -127,7 +127,7 @@ class Dispatch:
         if self._routing.pop(held.key, None) is None:
             return
         queue = self.find_queue(site, limits)
-        queue.add(held, terms)
+        queue.add(held, terms, site)
         if held.work is not None:
             self._queues[held.work] = queue
         self._mark(queue)
@@ -136,15 +136,16 @@ class Dispatch:
         """
         The site's, made where there is none yet: with what is remembered of it.
         """
-        queue = self._sites.get(site)
+        # One for all domains there, whether or not the DNS vouched for them: the hosts are the same.
+        queue = self._sites.get(site.groups)
         if queue is None:
-            queue = self._sites[site] = SiteQueue(site, limits)
+            queue = self._sites[site.groups] = SiteQueue(Site(site.groups), limits)
             queue.suspended = queue.hosts in self._suspended
             if queue.hosts in self._states:
                 queue.recall(self._states[queue.hosts])
             self._forget_sites()
         else:
-            self._sites.move_to_end(site)
+            self._sites.move_to_end(site.groups)
         return queue
 
     def remember(self, state: SiteState) -> None:
@@ -187,10 +188,10 @@ class Dispatch:
         for _ in range(2):
             if len(self._sites) <= self.max_sites:
                 return
-            site, oldest = self._sites.popitem(last=False)
+            groups, oldest = self._sites.popitem(last=False)
             if not oldest.is_quiet:
                 # Busy ones are bounded by the windows; it comes up again behind the others.
-                self._sites[site] = oldest
+                self._sites[groups] = oldest
 
     def _mark(self, queue: SiteQueue) -> None:
         if queue.is_ready and queue not in self._resting:
@@ -275,12 +276,12 @@ class Dispatch:
         """
         self._routing.pop(held.key, None)
 
-    def wait_again(self, queue: SiteQueue, held: Iterable[Held], terms: Terms) -> None:
+    def wait_again(self, queue: SiteQueue, held: Iterable[Held], work: Work) -> None:
         """
         Their transaction was not made after all: they wait at the site, behind what waits there.
         """
         for each in held:
-            queue.add(each, terms)
+            queue.add(each, work.terms, work.site)
             if each.work is not None:
                 self._queues[each.work] = queue
         self._mark(queue)

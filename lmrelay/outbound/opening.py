@@ -16,7 +16,7 @@ from lmrelay.mail.outcome import Delayed, Fault
 from lmrelay.outbound.client import Connection
 from lmrelay.outbound.handshake import Handshake
 from lmrelay.outbound.steps import Step
-from lmrelay.outbound.tls import Demand, Level
+from lmrelay.outbound.tls import Demand, Level, Shown
 from lmrelay.outbound.verdicts import Cause, Trouble, judge, judge_trouble
 from lmrelay.smtp.client_commands import build_ehlo
 from lmrelay.smtp.extensions import parse_extensions
@@ -26,11 +26,14 @@ from lmrelay.smtp.reply import Reply
 @frozen
 class TlsFailed:
     """
-    TLS did not come about, or not well enough for C{policy}. C{reason} in words.
+    TLS did not come about, or not well enough for C{policy}. C{reason} in words. C{unoffered}: the server does not know
+    STARTTLS. C{shown}: what it showed in a handshake that finished.
     """
 
     reason: str
     policy: str
+    unoffered: bool = False
+    shown: Shown | None = None
 
 
 @frozen
@@ -62,7 +65,8 @@ class Opening:
         if trouble or not self.demand.starttls:
             return trouble
         if "STARTTLS" not in self.connection.extensions:
-            return self._fail("the server does not offer STARTTLS") if self.demand.required > Level.NONE else None
+            required = self.demand.required > Level.NONE
+            return TlsFailed("the server does not offer STARTTLS", self.demand.policy, True) if required else None
         return await self._secure()
 
     def _fail(self, reason: str) -> TlsFailed:
@@ -106,7 +110,7 @@ class Opening:
             return self._fail(f"{trouble.text} while {Step.HANDSHAKE.doing}")
         doubt = self.demand.doubt(self.connection.shown)
         if doubt is not None:
-            return TlsFailed(doubt.reason, doubt.policy)
+            return TlsFailed(doubt.reason, doubt.policy, shown=self.connection.shown)
         unready = await self._introduce()
         # In TLS 1.3 a server can still refuse the handshake after we have finished ours.
         if unready is not None and unready.outcome.fault is Fault.NETWORK:

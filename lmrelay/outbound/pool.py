@@ -8,7 +8,8 @@ idled for some seconds or stands in the way of a new one.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from typing import Union
 
@@ -18,7 +19,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from lmrelay.mail.outcome import Fault
 from lmrelay.outbound.client import Connection
 from lmrelay.outbound.connect import HostFailure, Target
-from lmrelay.outbound.route import Site
+from lmrelay.outbound.route import Groups, Site
 from lmrelay.outbound.terms import Egress, Load
 from lmrelay.outbound.tls import Demand
 
@@ -46,6 +47,16 @@ PASSED_LATEST = 300.0
 Seconds by which each that passed a dead host over comes later than the one before, and at most:
 else all the backlog of a dead site would come round every time that a few of it can be tried.
 """
+
+
+Way = tuple[str, str, str]
+"""
+A host, the address of it, and the source.
+"""
+
+
+def _way(target: Target) -> Way:
+    return target.host, target.address, target.source
 
 
 @define(eq=False)
@@ -93,15 +104,16 @@ class Idle:
 @define(eq=False)
 class Pool:
     """
-    All connections that exist, by the site whose budget they count for.
+    All connections that exist or are being opened, by the site whose budget they count for.
     """
 
     clock: IReactorTime
     idle_seconds: float = IDLE
     dead_seconds: float = DEAD
     _idle: OrderedDict[Connection, Idle] = field(factory=OrderedDict, init=False)
-    _of_site: dict[tuple[tuple[str, ...], ...], OrderedDict[Connection, Idle]] = field(factory=dict, init=False)
+    _of_site: dict[Groups, OrderedDict[Connection, Idle]] = field(factory=dict, init=False)
     _used: dict[Connection, None] = field(factory=dict, init=False)
+    _opening: list[Way] = field(factory=list, init=False)
     _dead: OrderedDict[DeadKey, Dead] = field(factory=OrderedDict, init=False)
     _sweep: IDelayedCall | None = field(default=None, init=False)
 
@@ -111,6 +123,17 @@ class Pool:
         How many idle.
         """
         return len(self._idle)
+
+    @contextmanager
+    def opening(self, target: Target) -> Iterator[None]:
+        """
+        As long as a connection there is being opened.
+        """
+        self._opening.append(_way(target))
+        try:
+            yield
+        finally:
+            self._opening.remove(_way(target))
 
     def add(self, connection: Connection, demand: Demand) -> None:
         """
@@ -224,9 +247,12 @@ class Pool:
 
     def is_refused_more(self, failure: HostFailure) -> bool:
         """
-        Does another connection to it work right now, so that it is only a further one that it does not want?
+        Does another connection to it work right now, so that it is only a further one that it does not want? Where it
+        says that there are too many, one that is being opened may be about to.
         """
-        return failure.outcome.fault is not Fault.OURS and failure.demand is None and self._works(failure.target)
+        if failure.outcome.fault is Fault.OURS or failure.demand is not None:
+            return False
+        return self._works(failure.target) or (failure.slow_down and _way(failure.target) in self._opening)
 
     def forget_dead(self) -> None:
         """
@@ -236,14 +262,15 @@ class Pool:
 
     def works_at(self, site: Site) -> bool:
         """
-        Is there a connection to a host of the site that carries mail right now?
+        Is there a connection to a host of the site that carries mail right now, or may be about to?
         """
         hosts = set(chain.from_iterable(site.groups))
-        return any(connection.host in hosts for connection in self._used)
+        return any(connection.host in hosts for connection in self._used) or any(
+            way[0] in hosts for way in self._opening
+        )
 
     def _works(self, target: Target) -> bool:
-        wanted = (target.host, target.address, target.source)
-        return any((c.host, c.address, c.source) == wanted for c in (*self._used, *self._idle))
+        return any((c.host, c.address, c.source) == _way(target) for c in (*self._used, *self._idle))
 
     def find_dead(self, target: Target, demand: Demand) -> Dead | None:
         """

@@ -32,16 +32,22 @@ Of a domain: a zone with hundreds must not hold an attempt for hours.
 """
 
 
+Groups = tuple[tuple[str, ...], ...]
+"""
+MX hosts in groups of equal preference, the best first.
+"""
+
+
 @frozen
 class Site:
     """
-    The hosts that serve a domain: groups of equal preference, the best first.
+    The hosts that serve a domain.
 
     Domains with the same groups share the site. C{authenticated}: the DNS vouched for it.
     C{implicit}: there was no MX record, the domain is its own host.
     """
 
-    groups: tuple[tuple[str, ...], ...]
+    groups: Groups
     authenticated: bool = False
     implicit: bool = False
 
@@ -102,7 +108,7 @@ def _loops(domain: str) -> Failed:
     return Failed("5.4.6", f"the best mail exchanger of {domain} is this server", Fault.RECEIVER)
 
 
-def _group(records: Sequence[MxRecord]) -> tuple[tuple[str, ...], ...]:
+def _group(records: Sequence[MxRecord]) -> Groups:
     groups: dict[int, set[str]] = {}
     seen: set[str] = set()
     for record in sorted(records, key=lambda record: (record.preference, record.host)):

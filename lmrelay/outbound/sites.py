@@ -71,12 +71,13 @@ class Held:
 @define(eq=False)
 class Work:
     """
-    A transaction to be made: recipients of one message with the same terms, by number.
-    C{round} is that of the budget under which it began.
+    A transaction to be made: recipients of one message with the same terms, by number. C{site} is where to, as the DNS
+    told it of their domains. C{round} is that of the budget under which it began.
     """
 
     leased: Leased
     terms: Terms
+    site: Site
     held: dict[int, Held] = field(factory=dict)
     round: int = 0
 
@@ -228,7 +229,7 @@ class SiteQueue:
     hosts: str = field(init=False)
     budget: Budget = field(init=False)
     _rings: dict[Kind, Ring] = field(init=False)
-    _open: dict[tuple[str, Terms], Work] = field(factory=dict, init=False)
+    _open: dict[tuple[str, Terms, Site], Work] = field(factory=dict, init=False)
     _turn: int = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -273,14 +274,16 @@ class SiteQueue:
         """
         return not self.running and not any(self._rings.values())
 
-    def add(self, held: Held, terms: Terms) -> None:
+    def add(self, held: Held, terms: Terms, site: Site) -> None:
         """
         The recipient joins what waits of its message, or waits on its own: always where it gets something of its own.
+
+        @param site: this one, as the DNS told it of the recipient's domain
         """
-        key = (held.leased.message_id, terms)
+        key = (held.leased.message_id, terms, site)
         work = self._open.get(key)
         if work is None or held.leased.is_personal or len(work.held) >= MAX_RECIPIENTS:
-            work = self._open[key] = Work(held.leased, terms)
+            work = self._open[key] = Work(held.leased, terms, site)
             self._rings[held.leased.lane.kind].add(work)
         work.held[held.recipient.number] = held
         held.work = work
@@ -325,6 +328,6 @@ class SiteQueue:
         return ((project, kind) for kind, ring in self._rings.items() for project in ring)
 
     def _close(self, work: Work) -> None:
-        key = (work.leased.message_id, work.terms)
+        key = (work.leased.message_id, work.terms, work.site)
         if self._open.get(key) is work:
             del self._open[key]

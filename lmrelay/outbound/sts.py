@@ -10,7 +10,7 @@ import enum
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from attrs import frozen
+from attrs import field, frozen
 
 from lmrelay.errors import SyntaxRefused
 from lmrelay.mail.outcome import Delayed, Fault
@@ -57,11 +57,13 @@ class StsMode(enum.Enum):
 @frozen
 class StsPolicy:
     """
-    Which MX hosts a domain names: in lower case, a pattern C{*.} with any one label before it.
+    Which MX hosts a domain names: in lower case, a pattern C{*.} with any one label before it. C{max_age} is as
+    published, in seconds.
     """
 
     mode: StsMode
     mx: tuple[str, ...]
+    max_age: int = field(default=0, eq=False)
 
     def matches(self, host: str) -> bool:
         """
@@ -106,7 +108,7 @@ def parse_record(records: Iterable[object]) -> str | None:
     The id in the TXT records (RDATA) of C{_mta-sts}; None: there is not one valid record, so no policy is to be
     looked for (RFC 8461 §3.1).
     """
-    texts = [text for record in records if isinstance(record, bytes) and (text := _join(record)) is not None]
+    texts = [text for record in records if isinstance(record, bytes) and (text := join_strings(record)) is not None]
     texts = [text for text in texts if _DELIMITER.split(text)[0] == _VERSION and text != _VERSION]
     if len(texts) != 1:
         return None
@@ -121,7 +123,7 @@ def parse_record(records: Iterable[object]) -> str | None:
     return found[1].decode("ascii") if found else None
 
 
-def _join(rdata: bytes) -> bytes | None:
+def join_strings(rdata: bytes) -> bytes | None:
     """
     The character strings of a TXT record as one; None where they are cut short.
     """

@@ -83,6 +83,7 @@ class StsPolicies:
     wall: Callable[[], float]
     store: Callable[[], IPolicyStore]
     max_known: int = MAX_KNOWN
+    failed: Callable[[str, FetchError | SyntaxRefused], None] = lambda domain, error: None
     _known: OrderedDict[str, _Known] = field(factory=OrderedDict, init=False)
     _waiting: dict[str, list[Deferred[None]]] = field(factory=dict, init=False)
     _turns: Turns[tuple[str, str]] = field(factory=lambda: Turns(Shares(MAX_FETCHING, LEAST_FETCHING)), init=False)
@@ -113,7 +114,7 @@ class StsPolicies:
         kept = self._known[domain].kept if domain in self._known else None
         if kept is None or not self._holds(kept):
             return None
-        policy = StsPolicy(StsMode(kept.mode), kept.mx)
+        policy = StsPolicy(StsMode(kept.mode), kept.mx, round(kept.expires_at - kept.fetched_at))
         return policy if policy.mode is not StsMode.NONE else None
 
     def _holds(self, kept: StsRecord) -> bool:
@@ -190,6 +191,7 @@ class StsPolicies:
         try:
             published = parse_policy(await self.fetch(domain, whose))
         except (FetchError, SyntaxRefused) as error:
+            self.failed(domain, error)
             log.warn("mta-sts policy cannot be had", domain=domain, id=id, reason=str(error))
         else:
             now, policy = self.wall(), published.policy

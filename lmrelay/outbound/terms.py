@@ -9,13 +9,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from lmrelay.config.values import Config, Route, TlsPolicy
 from lmrelay.interfaces import Leased
+from lmrelay.mail.outcome import Delayed, Failed, Fault
 from lmrelay.outbound.requirement import find_policy
 from lmrelay.outbound.sts import StsPolicy
-from lmrelay.outbound.tls import Demand, Rule, fold
+from lmrelay.outbound.tls import Demand, Level, Rule, Vouched, fold
+from lmrelay.reach import Addresses
+
+REQUIRETLS = "requiretls"
+
+_REQUIRED = Vouched(REQUIRETLS, Level.AUTHENTICATED)
+_UNNAMED = Vouched(
+    REQUIRETLS,
+    Level.AUTHENTICATED,
+    Failed(
+        "5.7.10",
+        "the sender requires TLS all the way, and neither DNSSEC nor MTA-STS vouches for the mail exchanger's name",
+        Fault.POLICY,
+    ),
+)
 
 
 @frozen
@@ -34,13 +49,24 @@ class Egress:
         """
         return not self.sources or bool(_of_family(self.sources, address))
 
-    def choose_source(self, address: str, random: Random) -> str:
+    def narrow(self, found: Addresses | Delayed) -> Addresses | Delayed:
         """
-        The address to connect from to C{address}, of its family; at random, so that the load spreads. Empty: the
-        system chooses.
+        Without the addresses of a family that there is no source of.
+        """
+        if isinstance(found, Delayed):
+            return found
+        kept = tuple(address for address in found.addresses if self.reaches(address))
+        if found.addresses and not kept:
+            return Delayed("4.3.5", "the hosts have no address of the family of source_address", Fault.OURS)
+        return evolve(found, addresses=kept)
+
+    def order_sources(self, address: str, random: Random) -> Sequence[str]:
+        """
+        The addresses to connect from to C{address}, of its family; at random, so that the load spreads. The others are
+        for where this machine has not got the first. An empty one: the system chooses.
         """
         sources = _of_family(self.sources, address)
-        return random.choice(sources) if sources else ""
+        return random.sample(sources, len(sources)) or ("",)
 
 
 def _of_family(sources: Sequence[str], address: str) -> list[str]:
@@ -51,32 +77,46 @@ def _of_family(sources: Sequence[str], address: str) -> list[str]:
 class Terms:
     """
     C{tls} is what server, project, route and recipient domain say, C{require_tls} that the sender said REQUIRETLS,
-    C{sts} what the recipient domain published by MTA-STS.
+    C{sts} what the recipient domain published by MTA-STS. C{tls_optional}: the sender said C{TLS-Required: No}, and it
+    counts: neither MTA-STS nor DANE is to hold the message up (RFC 8689 §3).
     """
 
     tls: TlsPolicy
     egress: Egress = Egress()
     require_tls: bool = False
     sts: StsPolicy | None = None
+    tls_optional: bool = False
 
 
 @frozen
 class Load:
     """
-    Mail with the same terms that goes to one site together, for recipients at C{domains} (A-labels).
+    Mail with the same terms that goes to one site together, for recipients at C{domains} (A-labels). C{vouched}: the
+    names of the site's hosts are known for sure.
     """
 
     terms: Terms
     domains: frozenset[str]
+    vouched: bool = False
 
     def demand_of(self, host: str, found: tuple[Rule, ...] = ()) -> Demand:
         """
         What it asks of a connection to C{host}, of which these rules were found out.
         """
+        terms, sts = self.terms, self.terms.sts
+        if terms.tls_optional:
+            return fold(terms.tls, domains=self.domains)
+        asked, watched = (sts.asks(host), sts.watches(host)) if sts is not None else ((), ())
+        return fold(terms.tls, asked, found, watched, self.domains, self._of_sender(host))
+
+    def _of_sender(self, host: str) -> Rule | None:
+        """
+        REQUIRETLS wants the host's name and its certificate verified, each in any way (RFC 8689 §2).
+        """
+        if not self.terms.require_tls:
+            return None
         sts = self.terms.sts
-        if sts is None:
-            return fold(self.terms.tls, (), found, (), self.domains)
-        return fold(self.terms.tls, sts.asks(host), found, sts.watches(host), self.domains)
+        return _REQUIRED if self.vouched or (sts is not None and sts.matches(host)) else _UNNAMED
 
 
 def find_terms(config: Config, leased: Leased, sts: StsPolicy | None = None) -> Terms:
@@ -87,7 +127,11 @@ def find_terms(config: Config, leased: Leased, sts: StsPolicy | None = None) -> 
     policy = find_policy(config, lane.project, leased.route, lane.domain, leased.tls)
     project = config.projects.get(lane.project)
     egress = find_egress(config, project.route(leased.route) if project else None)
-    return Terms(policy, egress, sts=None if policy is TlsPolicy.NONE else sts)
+    # A promise of the operator's is not the sender's to take back, and who asks for both means the stricter.
+    optional = leased.tls_optional and not leased.require_tls and policy is not TlsPolicy.ENFORCED
+    if optional or (policy is TlsPolicy.NONE and not leased.require_tls):
+        sts = None
+    return Terms(policy, egress, leased.require_tls, sts, optional)
 
 
 def find_egress(config: Config, route: Route | None) -> Egress:

@@ -14,7 +14,7 @@ from typing import Protocol
 from attrs import field, frozen
 
 from lmrelay.config.values import TlsPolicy
-from lmrelay.mail.outcome import Delayed, Tls
+from lmrelay.mail.outcome import Delayed, Failed, Tls
 
 
 class Level(enum.IntEnum):
@@ -76,9 +76,9 @@ class Rule(Protocol):
         """
 
     @property
-    def barred(self) -> Delayed | None:
+    def barred(self) -> Delayed | Failed | None:
         """
-        Why the host is not to be used now, whatever it shows; None: it may prove itself.
+        Why the host is not to be used, whatever it shows; None: it may prove itself.
         """
 
     def doubt(self, shown: Shown, domains: frozenset[str]) -> str:
@@ -95,7 +95,7 @@ class Vouched:
 
     policy: str
     required: Level
-    barred: Delayed | None = None
+    barred: Delayed | Failed | None = None
     server_name: str = ""
 
     def doubt(self, shown: Shown, domains: frozenset[str]) -> str:
@@ -111,7 +111,7 @@ _CONFIGURED: dict[TlsPolicy, Rule] = {
     TlsPolicy.ENFORCED: Vouched("enforced", Level.AUTHENTICATED),
 }
 
-_SOUND = frozenset({"TLSv1.2", "TLSv1.3"})
+SOUND = frozenset({"TLSv1.2", "TLSv1.3"})
 
 
 @frozen
@@ -156,7 +156,7 @@ class Demand:
         return next((rule.server_name for rule in self.rules if rule.server_name), "")
 
     @property
-    def barred(self) -> Delayed | None:
+    def barred(self) -> Delayed | Failed | None:
         """
         See L{Rule}.
         """
@@ -182,7 +182,7 @@ class Demand:
                 yield Doubt(rule.policy, rule.barred.text)
             elif shown is None:
                 yield Doubt(rule.policy, "the connection is not encrypted")
-            elif shown.version not in _SOUND:
+            elif shown.version not in SOUND:
                 # Below it a certificate proves nothing, and what it protects can be broken (RFC 8996).
                 yield Doubt(rule.policy, f"{shown.version} is older than TLS 1.2")
             elif reason := rule.doubt(shown, self.domains):
@@ -203,19 +203,23 @@ def fold(
     found: Iterable[Rule] = (),
     watched: Iterable[Rule] = (),
     domains: frozenset[str] = frozenset(),
+    sender: Rule | None = None,
 ) -> Demand:
     """
     One demand of the configuration's C{word}, of what recipient domains ask and of what was found out of the host.
 
     All of them count, so none overrides the failure of another (RFC 8461 §2). C{none} is raised by nobody. C{enforced}
-    asks for nothing of its own where another authenticates the host, in whichever way.
+    asks for nothing of its own where another authenticates the host, in whichever way; nor does what the C{sender}
+    of the message asks, which C{none} does not take back.
     """
-    if word is TlsPolicy.NONE:
+    if word is TlsPolicy.NONE and sender is None:
         return configured(word)
     found = tuple(found)
     rules = (*found, *asked)
-    if word is not TlsPolicy.ENFORCED or all(rule.required < Level.AUTHENTICATED for rule in rules):
-        rules = (*rules, _CONFIGURED[word])
+    for own in filter(None, (sender, _CONFIGURED[word])):
+        proved = own.barred is None and any(rule.required is Level.AUTHENTICATED for rule in rules)
+        if own.required < Level.AUTHENTICATED or not proved:
+            rules = (*rules, own)
     return Demand(rules, True, found, tuple(watched), domains)
 
 

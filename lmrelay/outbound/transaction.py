@@ -15,6 +15,7 @@ from attrs import evolve, frozen
 from lmrelay.errors import SyntaxRefused
 from lmrelay.interfaces import Leased, LeasedRecipient
 from lmrelay.mail.address import Address
+from lmrelay.mail.outcome import Delivered
 from lmrelay.outbound.steps import Step
 from lmrelay.outbound.verdicts import Cause, Trouble, Verdict, judge, judge_trouble, lacks
 from lmrelay.smtp.client_commands import build_bdat, build_mail, build_rcpt
@@ -91,6 +92,7 @@ class Transaction:
                     smtputf8=smtputf8,
                     ret=leased.ret,
                     envid=leased.envid,
+                    require_tls=leased.require_tls,
                 )
             except SyntaxRefused as error:
                 message_lacks = lacks("5.6.7", f"the sender's address cannot be sent: {error}")
@@ -149,6 +151,7 @@ class Transaction:
         """
         if self.is_over:
             self.is_broken = True
+            self._doubt(reply)
             return
         if self.wants_content:
             self._answer_early(reply)
@@ -166,6 +169,16 @@ class Transaction:
         else:
             _ANSWERS[command.step](self, command, reply)
             self._skip_pointless()
+
+    def _doubt(self, reply: Reply) -> None:
+        """
+        A reply too many: where no 354 stood between, what passed for the answer to the content may have been an earlier
+        one, and this refusal be that. Not 421, which may come at any time.
+        """
+        if self._has_sent_chunk() and 400 <= reply.code < 600 and reply.code != 421:
+            verdict = judge_trouble(Step.CHUNK, Trouble(Cause.NONSENSE, f"the server said {reply} too"))
+            taken = [number for number, each in self.verdicts.items() if isinstance(each.outcome, Delivered)]
+            self.verdicts.update(dict.fromkeys(taken, verdict))
 
     def content_sent(self) -> None:
         """
@@ -286,6 +299,8 @@ def unfit_message(leased: Leased, extensions: Extensions) -> Verdict | None:
     Why a server with these extensions cannot take the message at all, or None.
     """
     limit = size_limit(extensions)
+    if leased.require_tls and "REQUIRETLS" not in extensions:
+        return lacks("5.7.30", "the sender requires TLS all the way, and the server does not offer REQUIRETLS")
     if limit and leased.size > limit:
         return lacks("5.3.4", f"the message has {leased.size} octets, the server takes {limit}")
     if _is_eight_bit(leased) and "8BITMIME" not in extensions:

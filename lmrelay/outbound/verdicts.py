@@ -38,7 +38,8 @@ class Verdict:
     """
     How it went for one recipient.
 
-    C{slow_down}: the receiver asks for less at a time. C{stale}: a connection that had been
+    C{slow_down}: the receiver asks for less at a time. C{too_many}: it takes no more recipients of one transaction.
+    C{stale}: a connection that had been
     kept ended before it answered anything: a fresh one to the same host is worth a try at once.
     """
 
@@ -46,6 +47,7 @@ class Verdict:
     reach: Reach = Reach.RECIPIENT
     slow_down: bool = False
     stale: bool = False
+    too_many: bool = False
 
 
 class Cause(enum.Enum):
@@ -135,7 +137,7 @@ def judge(
     if reply.is_permanent() and step not in _SESSION and not _is_too_many_recipients(step, reply):
         return Verdict(Failed(status_of(reply, 5), text, _fault(step, reply), reply))
     delayed = Delayed(status_of(reply, 4), text, _fault(step, reply), reply)
-    return Verdict(delayed, _reach(step, reply, slow_down), slow_down)
+    return Verdict(delayed, _reach(step, reply, slow_down), slow_down, too_many=_is_of_transaction(step, reply))
 
 
 def judge_trouble(step: Step, trouble: Trouble) -> Verdict:
@@ -202,6 +204,15 @@ def _is_too_many_recipients(step: Step, reply: Reply) -> bool:
     RFC 5321 §4.5.3.1.10: 552 to RCPT is what old servers say for 452.
     """
     return step is Step.RCPT and reply.code == 552
+
+
+def _is_of_transaction(step: Step, reply: Reply) -> bool:
+    """
+    Is it the transaction that has too many, not the mailbox (RFC 5321 §4.5.3.1.10, X.5.3 of RFC 3463)?
+    """
+    if step is not Step.RCPT or reply.code not in (452, 552):
+        return False
+    return status_of(reply, 4)[1:] == ".5.3" or "too many recipients" in reply.text.lower()
 
 
 def _reach(step: Step, reply: Reply, slow_down: bool) -> Reach:

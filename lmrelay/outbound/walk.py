@@ -25,7 +25,8 @@ class Walk:
     """
     C{left} are the recipients that still need a host, by number; C{missed} counts the
     addresses that gave no connection. C{was_refused}: nothing was tried but connections, and a
-    host wants less of them. C{was_throttled}: the last that was asked wants less at a time.
+    host wants less of them. C{was_throttled}: the last that was asked wants less at a time. C{was_cut}: it took the
+    message for some, and has room for those left in another transaction.
     C{own} is what the recipient gets of its own.
     """
 
@@ -35,6 +36,7 @@ class Walk:
     missed: int = field(default=0, init=False)
     was_refused: bool = field(default=False, init=False)
     was_throttled: bool = field(default=False, init=False)
+    was_cut: bool = field(default=False, init=False)
     _was_tried: bool = field(default=False, init=False)
     _passed_for: float | None = field(default=None, init=False)
     _tried: dict[int, Attempt] = field(factory=dict, init=False)
@@ -49,9 +51,11 @@ class Walk:
         ended = {}
         self._was_tried, self.was_refused = True, False
         self.was_throttled = all(verdict.slow_down for verdict in verdicts.values())
+        took = any(isinstance(verdict.outcome, Delivered) for verdict in verdicts.values())
+        self.was_cut = took and any(verdict.too_many for verdict in verdicts.values())
         for number in list(self.left):
             verdict = verdicts.get(number)
-            if verdict is None:
+            if verdict is None or (took and verdict.too_many):
                 continue
             attempt = Attempt(
                 self.started_at,

@@ -28,7 +28,8 @@ from lmrelay.queue.writer import IWriter
 
 MOST = 20
 """
-Reports that are kept for a recipient: whoever has its signed address can send as many as they like.
+Reports that are kept for a recipient, and the first of each event beyond them: whoever has its signed address can send
+as many as they like.
 """
 
 _PLACE = (recipient.c.message, recipient.c.number)
@@ -126,15 +127,16 @@ def _write_one(connection: Connection, back: Back, row: Any, entropy: Entropy, w
     report, id_ = back.report, _name(back)
     mine = (bounce.c.message == back.message, bounce.c.recipient == back.number)
     known = connection.execute(select(bounce.c.id, bounce.c.kind, bounce.c.status).where(*mine)).all()
-    if len(known) >= MOST or any(one.id == id_ for one in known):
+    type_ = _event_type(report.kind, report.status)
+    # The next report of the same is no other fact; nor is that mail bounced which delivery gave up.
+    told = any(_event_type(Kind(one.kind), one.status) == type_ for one in known)
+    # Of the few kinds of event the first is kept, however many auto-replies came before.
+    if any(one.id == id_ for one in known) or (len(known) >= MOST and (told or type_ is None)):
         return False
     insert_rows(connection, bounce, [_bounce_row(id_, back)])
     if report.kind is not Kind.NONE:
         changed = {"message": back.message, "number": back.number, "last": _words(report)}
         update_rows(connection, recipient, [changed])
-    type_ = _event_type(report.kind, report.status)
-    # The next report of the same is no other fact; nor is that mail bounced which delivery gave up.
-    told = any(_event_type(Kind(one.kind), one.status) == type_ for one in known)
     if type_ is not None and not told and not (report.kind is Kind.BOUNCE and row.state == FAILED):
         context, key = (row.project, row.route), (back.message, back.number)
         write_events(connection, [event_row(entropy, type_, back.at, context, key, _document(row, report))])

@@ -11,7 +11,7 @@ from attrs import define, field
 from sqlalchemy import Connection, func, select
 from twisted.logger import Logger
 
-from lmrelay.config.values import Config
+from lmrelay.config.values import Config, TlsPolicy
 from lmrelay.ids import make_id
 from lmrelay.interfaces import ISettings, Submission
 from lmrelay.mail.address import Address, ascii_domain
@@ -85,22 +85,7 @@ class Notices:
         except Exception:  # noqa: BLE001 - else one message that cannot be told of would wedge the outcomes of all
             log.failure("a notification could not be written", message=id_)
             return
-        size = len(submission.head) + len(text)
-        insert_rows(
-            connection,
-            message,
-            [message_row(submission, size, submission.id, notification=True, tls=read_tls(about.tls))],
-        )
-        blocks = [text[at : at + CHUNK] for at in range(0, len(text), CHUNK)]
-        insert_rows(
-            connection,
-            chunk,
-            [
-                {"body": submission.id, "number": number, "size": len(block), "octets": block}
-                for number, block in enumerate(blocks)
-            ],
-        )
-        insert_rows(connection, recipient, recipient_rows(submission, {}))
+        store_own(connection, submission, text, read_tls(about.tls))
 
     def _compose(
         self,
@@ -131,7 +116,13 @@ class Notices:
             about.project,
             about.route,
             read_kind(about.kind),
-            Envelope(None, to, not text.isascii(), utf8 or bool(about.smtputf8)),  # type: ignore[arg-type]
+            Envelope(
+                None,
+                to,  # type: ignore[arg-type]
+                not text.isascii(),
+                utf8 or bool(about.smtputf8),
+                require_tls=bool(about.require_tls),
+            ),
             head,
             now,
             id_,
@@ -151,11 +142,35 @@ class Notices:
         return self._signers.sign(Head.parse(head), domain, hash_body(body), now).to_bytes()
 
 
+def store_own(connection: Connection, submission: Submission, text: bytes, tls: TlsPolicy | None = None) -> None:
+    """
+    Queue a message of the relay's own, of whose failure nobody is told; C{text} is its body.
+    """
+    size = len(submission.head) + len(text)
+    row = message_row(submission, size, submission.id, notification=True, tls=tls)
+    insert_rows(connection, message, [row])
+    blocks = [text[at : at + CHUNK] for at in range(0, len(text), CHUNK)]
+    insert_rows(
+        connection,
+        chunk,
+        [
+            {"body": submission.id, "number": number, "size": len(block), "octets": block}
+            for number, block in enumerate(blocks)
+        ],
+    )
+    insert_rows(connection, recipient, recipient_rows(submission, {}))
+
+
 def _author(config: Config) -> str:
     return config.delivery.bounce_from or f"MAILER-DAEMON@{config.server.hostname}"
 
 
 def _ret(about: Any) -> Ret | None:
+    """
+    What of the message goes back: of one that was to go by TLS alone never more than its head (RFC 8689 §5).
+    """
+    if about.require_tls:
+        return Ret.HDRS
     return None if about.ret is None else Ret(about.ret)
 
 

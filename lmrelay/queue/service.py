@@ -55,6 +55,7 @@ from lmrelay.queue.site_watch import SiteWatch
 from lmrelay.queue.sites import SiteMemory, read_states
 from lmrelay.queue.store import find_url, make_engine, make_private, make_reading_engine, migrate, name_database
 from lmrelay.queue.taker import Taker
+from lmrelay.queue.tls_counts import TlsCounts
 from lmrelay.queue.token_use import TokenUse
 from lmrelay.queue.upkeep import BREATH, Checkpoints, Upkeep, unless_out_of_order
 from lmrelay.queue.writer import InlineWriter, IWriter, ThreadedWriter
@@ -65,6 +66,7 @@ TOUCH = 15.0
 CHECKPOINT = 1.0
 UPKEEP = 60.0
 TOKEN_USE = 10.0
+TLS_COUNTS = 10.0
 SITES = 5.0
 
 LITTLE = 4 * MIB
@@ -107,6 +109,7 @@ class QueueService:
     _upkeep: Upkeep = field(init=False)
     _releases: Releases = field(init=False)
     _token_use: TokenUse = field(init=False)
+    tls_counts: TlsCounts = field(init=False)
     policies: PolicyStore = field(init=False)
     hooks: Hooks = field(init=False)
     _site_memory: SiteMemory = field(init=False)
@@ -152,9 +155,10 @@ class QueueService:
             (POLL, self._obey),
             (POLL, self._watch_sites),
             (TOUCH, self._touch),
-            (CHECKPOINT, self._checkpoint),
+            (CHECKPOINT, lambda: self._try(self._checkpoints.run())),
             (UPKEEP, lambda: self._try(self._keep_up())),
             (TOKEN_USE, lambda: self._try(self._token_use.write())),
+            (TLS_COUNTS, lambda: self._try(self.tls_counts.write())),
             (SITES, lambda: self._try(self._site_memory.write())),
         ):
             self._loop(interval, work)
@@ -221,6 +225,7 @@ class QueueService:
         self.policies = PolicyStore(self._writer, self._reader)
         self._token_use = TokenUse(self._writer, self._wall)
         self.returns = Bounces(self._writer, self._reader, self._wall, self._entropy, outbox.write)
+        self.tls_counts = TlsCounts(self._writer, self._reader, self._wall, self._taker.wake)
         self._upkeep = Upkeep(self._writer, self._reader, self._settings, self._wall, self._sleep, self._have_parted)
 
     def _free_octets(self) -> int:
@@ -255,7 +260,7 @@ class QueueService:
         self._upkeep.stop()
         self._recorder.end()
         await self._tasks.wait()
-        for noted in (self._token_use, self._site_memory):
+        for noted in (self._token_use, self._site_memory, self.tls_counts):
             await unless_out_of_order(noted.write())
         try:
             await self._writer.submit(self._lease.leave, None)
@@ -390,9 +395,6 @@ class QueueService:
 
     def _sleep(self, seconds: float) -> Deferred[None]:
         return deferLater(self._reactor, seconds)
-
-    def _checkpoint(self) -> Deferred[None]:
-        return self._try(self._checkpoints.run())
 
     def _try(self, work: Coroutine[Deferred[Any], Any, None]) -> Deferred[None]:
         return self._tasks.start(unless_out_of_order(work))

@@ -27,6 +27,7 @@ from lmrelay.queue.schema import attempt, bounce, chunk, command, event, is_open
 from lmrelay.queue.sites import forget_sites
 from lmrelay.queue.store import explain
 from lmrelay.queue.tellings import cap_hooks, forget_events, forget_told
+from lmrelay.queue.tls_counts import forget_days
 from lmrelay.queue.writer import IWriter
 
 T = TypeVar("T")
@@ -127,7 +128,7 @@ def forget_expired(connection: Connection, items: Sequence[float]) -> list[bool]
     now = max(items)
     cap_keys(connection, now)
     connection.execute(delete(command).where(command.c.done_at < now - ANSWERED_FOR))
-    forgetting = (forget_keys, forget_counts, forget_policies, forget_sites)
+    forgetting = (forget_keys, forget_counts, forget_policies, forget_sites, forget_days)
     gone = [forget(connection, now, STEP_EXPIRED) for forget in forgetting]
     return [STEP_EXPIRED in gone] * len(items)
 

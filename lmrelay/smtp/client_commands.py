@@ -34,10 +34,11 @@ def build_mail(
     smtputf8: bool = False,
     ret: Ret | None = None,
     envid: str | None = None,
+    require_tls: bool = False,
 ) -> bytes:
     """
     MAIL FROM. C{smtputf8}: the transaction needs SMTPUTF8; whether it is offered is
-    the caller's check, as it is for 8BITMIME. Without it the domain goes in A-labels.
+    the caller's check, as it is for 8BITMIME and REQUIRETLS. Without it the domain goes in A-labels.
 
     @raise SyntaxRefused: the address cannot be sent so
     """
@@ -53,6 +54,8 @@ def build_mail(
             words.append(f"RET={ret.value}")
         if envid is not None:
             words.append(f"ENVID={encode_xtext(envid)}")
+    if require_tls:
+        words.append("REQUIRETLS")
     return _line("MAIL", *words)
 
 

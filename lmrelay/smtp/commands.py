@@ -22,7 +22,7 @@ from lmrelay.smtp.xtext import decode_utf8_address, decode_xtext
 MAX_ENVID = 100
 MAX_ORCPT = 500
 
-_MAIL_PARAMETERS = frozenset({"SIZE", "BODY", "SMTPUTF8", "RET", "ENVID", "AUTH"})
+_MAIL_PARAMETERS = frozenset({"SIZE", "BODY", "SMTPUTF8", "RET", "ENVID", "AUTH", "REQUIRETLS"})
 _RCPT_PARAMETERS = frozenset({"NOTIFY", "ORCPT"})
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -51,7 +51,7 @@ class Command:
 @frozen
 class Mail:
     """
-    MAIL. C{reverse_path} is None for C{<>}; C{size} is as declared.
+    MAIL. C{reverse_path} is None for C{<>}; C{size} is as declared. C{require_tls} is REQUIRETLS (RFC 8689 §2).
     """
 
     reverse_path: Address | None
@@ -60,6 +60,7 @@ class Mail:
     smtputf8: bool = False
     ret: Ret | None = None
     envid: str | None = None
+    require_tls: bool = False
 
 
 @frozen
@@ -121,9 +122,7 @@ def parse_mail(argument: str) -> Mail:
     """
     path, given = _split_path(argument, "FROM", replies.MAIL_SYNTAX)
     _check_known(given, _MAIL_PARAMETERS)
-    smtputf8 = "SMTPUTF8" in given
-    if given.get("SMTPUTF8") is not None:
-        raise Refused(replies.bad_parameter("SMTPUTF8"))
+    smtputf8, require_tls = _is_given(given, "SMTPUTF8"), _is_given(given, "REQUIRETLS")
     _check_mail_auth(given)
     reverse_path = None
     if path:
@@ -139,6 +138,7 @@ def parse_mail(argument: str) -> Mail:
         smtputf8=smtputf8,
         ret=_choose(given, "RET", {ret.value: ret for ret in Ret}),
         envid=_read_envid(given),
+        require_tls=require_tls,
     )
 
 
@@ -221,6 +221,15 @@ def _check_known(given: _Given, known: frozenset[str]) -> None:
     for name in given:
         if name not in known:
             raise Refused(replies.unknown_parameter(name))
+
+
+def _is_given(given: _Given, name: str) -> bool:
+    """
+    Was it said? It takes no value.
+    """
+    if given.get(name) is not None:
+        raise Refused(replies.bad_parameter(name))
+    return name in given
 
 
 def _check_utf8(path: str, smtputf8: bool) -> None:

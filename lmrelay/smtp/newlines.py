@@ -4,10 +4,7 @@ Bare CR and bare LF, found and made whole, block by block and never line by line
 
 from __future__ import annotations
 
-import re
 from io import IncrementalNewlineDecoder
-
-_NEWLINE = re.compile(rb"\r\n|\r|\n")
 
 
 def has_bare_newline(octets: bytes) -> bool:
@@ -32,4 +29,5 @@ def to_crlf(octets: bytes) -> bytes:
     """
     Turn every line ending into CRLF.
     """
-    return _NEWLINE.sub(b"\r\n", octets)
+    # Three passes in C: a regular expression takes ten times as long, and whoever sends can make every octet a line.
+    return octets.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")

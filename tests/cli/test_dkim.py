@@ -123,6 +123,7 @@ def test_create_twice(home: Path) -> None:
     before = Path(create(home, "--selector", "s2", "--activate")["file"]).read_bytes()
     assert "--selector" in refused(home, "dkim", "create", "acme.example")
     assert "--selector" in refused(home, "dkim", "create", "acme.example", "--selector", "s2")
+    assert "--selector" in refused(home, "dkim", "create", "acme.example", "--selector", "S2")
     assert before == (home / "state" / "dkim" / "acme.example" / "s2.pem").read_bytes()
 
 

@@ -195,6 +195,15 @@ def test_two_of_a_selector(tmp_path: Path) -> None:
     assert ["acme.example/s1.pem: there are two keys of selector s1: remove one"] == refusals(tmp_path)
 
 
+def test_two_of_a_selector_in_other_case(tmp_path: Path) -> None:
+    """
+    Upper and lower case are one name in the DNS, where each key has its record.
+    """
+    put(tmp_path, "acme.example", "S1.pem")
+    put(tmp_path, "acme.example", "s1.pem")
+    assert ["acme.example/s1.pem: there are two keys of selector s1: remove one"] == refusals(tmp_path)
+
+
 def test_too_many(tmp_path: Path) -> None:
     """
     No domain has more active keys than every message can be signed with.

@@ -62,7 +62,11 @@ def login(relay: Relay, security: str = "plain", token: str = "", user: str = "l
     A session of the project, or of the one that C{token} is of.
     """
     client = connect(relay, security)
-    authenticate(client, "PLAIN", user, token or relay.token)
+    try:
+        authenticate(client, "PLAIN", user, token or relay.token)
+    except BaseException:
+        client.close()
+        raise
     return client
 
 

@@ -66,7 +66,7 @@ def home(world: World, examples: Mapping[str, Example]) -> Iterator[tuple[Relay,
     added, reloaded = examples["route.sh"].text.splitlines()
     program, *arguments = added.split()
     assert (program, reloaded) == ("lmrelay", "systemctl reload lmrelay")
-    relay.command(*arguments)
+    relay.ask(*arguments)
     relay.start()
     yield relay, mx
     assert relay.stop() == 0
@@ -202,9 +202,9 @@ def test_phpmailer_takes_cram_md5_and_nothing_else(world: World, desk: Desk) -> 
     need("php", "php-cli")
     desk.autoload(PHPMAILER, "libphp-phpmailer")
     relay = world.relay(auth={"cram_md5": "on"})
-    relay.command("route", "add", "acme", "receipts")
-    relay.command("token", "revoke", "acme", relay.token_id)
-    relay.token = relay.command("token", "create", "acme", "--name", "plain", "--no-cram")["token"]
+    relay.ask("route", "add", "acme", "receipts")
+    relay.ask("token", "revoke", "acme", relay.token_id)
+    relay.token = relay.ask("token", "create", "acme", "--name", "plain", "--no-cram")["token"]
     other = evolve(desk, relay=relay.start())
     script = [need("php"), "-d", f"openssl.cafile={relay.folder}/relay.crt", str(desk.place("receipt.php"))]
     code, said = other.attempt(*script)

@@ -65,15 +65,15 @@ def test_hold_release_and_delete(world: World, alive: bool) -> None:
     if not alive:
         assert relay.stop() == 0
     for identity in (kept, gone):
-        assert relay.command("queue", "hold", identity)["by_daemon"] == alive
+        assert relay.ask("queue", "hold", identity)["by_daemon"] == alive
     assert states(relay, kept)[f"kept@{domain}"]["state"] == "held"
     assert sorted(listed(relay)) == sorted([kept, gone])
-    relay.command("queue", "delete", gone)
+    relay.ask("queue", "delete", gone)
     assert listed(relay) == [kept]
     relay.command("queue", "release", kept)
     if not alive:
         relay.start()
-    relay.command("queue", "retry", kept)
+    relay.ask("queue", "retry", kept)
     assert [one.recipients for one in mx.wait()] == [(f"kept@{domain}",)]
     assert relay.stop() == 0
     assert listed(relay) == []
@@ -88,7 +88,7 @@ def test_a_retry_goes_at_once(world: World) -> None:
     to = f"someone@{world.domain(mx)}"
     identity = send(relay, to)
     await_states(relay, identity, {to: "deferred"})
-    relay.command("queue", "retry", identity)
+    relay.ask("queue", "retry", identity)
     assert mx.wait(timeout=10)[0].recipients == (to,)
     assert relay.stop() == 0
 
@@ -102,7 +102,7 @@ def test_a_dry_run_changes_nothing(world: World) -> None:
     to = f"someone@{world.domain(mx)}"
     identity = send(relay, to)
     await_states(relay, identity, {to: "deferred"})
-    change = relay.command("queue", "delete", identity, "--dry-run")
+    change = relay.ask("queue", "delete", identity, "--dry-run")
     assert (change["changed"], change["dry_run"]) == (1, True)
     assert listed(relay) == [identity]
     relay.kill()

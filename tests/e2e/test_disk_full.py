@@ -128,7 +128,7 @@ def test_a_disk_that_fills_up_in_the_data(world: World, disk: Path, relay: Relay
         second = submit(client, [to], message(to, text))
     await_states(relay, second, {to: "delivered"})
     assert len(mx.taken) == 1
-    assert relay.command("queue", "list") == []
+    assert relay.ask("queue", "list") == []
 
 
 def test_a_delivery_that_cannot_be_recorded(world: World, disk: Path, relay: Relay) -> None:

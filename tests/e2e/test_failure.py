@@ -133,4 +133,4 @@ def test_a_failing_notification_ends_there(world: World, impatient: Relay) -> No
     to = f"someone@{world.domain(mx)}"
     identity = send(impatient, to, sender="")
     await_states(impatient, identity, {to: "failed"})
-    assert impatient.command("queue", "list") == []
+    assert impatient.ask("queue", "list") == []

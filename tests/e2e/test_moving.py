@@ -15,7 +15,7 @@ import tomlkit
 from attrs import frozen
 
 from lmrelay.config.load import load
-from tests.e2e.daemon import ROOT, Relay, lmrelay
+from tests.e2e.daemon import ROOT, Relay
 from tests.e2e.guide import Example, read_examples
 from tests.e2e.mail import connect, message, submit
 from tests.e2e.receiver import Receiver
@@ -102,15 +102,15 @@ def home(world: World, examples: Mapping[str, Example]) -> Iterator[tuple[Relay,
     relay.settings["auth"]["usernames"] = list(dict.fromkeys(names))
     relay.write()
     for service in SERVICES:
-        relay.command("project", "add", service.name, "--domain", "acme.example")
+        relay.ask("project", "add", service.name, "--domain", "acme.example")
         file = relay.project_file(service.name)
         text = tomlkit.parse(file.read_text())
         text.update(table(examples, f"{service.name}/acme.toml"))
         file.write_text(tomlkit.dumps(text))
-        relay.command("token", "import", service.name, "--name", "website", stdin=service.token)
+        relay.ask("token", "import", service.name, "--name", "website", stdin=service.token)
     program, *arguments = examples["add-route.sh"].text.split()
     assert (program, arguments[2]) == ("lmrelay", "acme")
-    relay.command(*["lettermint" if word == "acme" else word for word in arguments])
+    relay.ask(*["lettermint" if word == "acme" else word for word in arguments])
     relay.start()
     yield relay, mx
     assert relay.stop() == 0
@@ -153,8 +153,7 @@ def test_the_commands_run(world: World, examples: Mapping[str, Example]) -> None
             if "<" in arguments:
                 stdin = (relay.folder / arguments[-1]).read_text()
                 arguments = arguments[: arguments.index("<")]
-            done = lmrelay(relay.config, *arguments, stdin=stdin)
-            assert done.returncode == 0, done.stderr
+            relay.ask(*arguments, stdin=stdin)
     project = load(relay.config).projects["acme"]
     assert (2, {"outgoing", "newsletter"}) == (len(project.tokens), set(project.routes))
 

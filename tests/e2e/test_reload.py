@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.daemon import PROJECT, Relay, lmrelay, make_certificate
+from tests.e2e.daemon import PROJECT, Relay, make_certificate
 from tests.e2e.mail import connect, login, send, submit, unverified
 from tests.e2e.world import World
 
@@ -27,11 +27,6 @@ def own(world: World) -> Iterator[Relay]:
     relay.kill()
 
 
-def switch(relay: Relay, word: str) -> None:
-    done = lmrelay(relay.config, "project", word, PROJECT)
-    assert done.returncode == 0, done.stderr
-
-
 def test_smtp_is_switched_off_and_on(world: World, own: Relay) -> None:
     """
     Off: new logins get 535, the open session 421 at its next MAIL, what was accepted is still delivered.
@@ -42,7 +37,7 @@ def test_smtp_is_switched_off_and_on(world: World, own: Relay) -> None:
     world.names.silent.add(to.partition("@")[2])
     session = login(own)
     submit(session, [to])
-    switch(own, "disable")
+    own.ask("project", "disable", PROJECT)
     assert own.reload()
     assert session.mail("app@acme.example") == (421, b"4.7.0 SMTP was disabled for project acme")
     session.close()
@@ -51,7 +46,7 @@ def test_smtp_is_switched_off_and_on(world: World, own: Relay) -> None:
     assert refused.value.args == (535, b"5.7.8 SMTP is not enabled for project acme")
     world.names.silent.clear()
     mx.wait(timeout=60)
-    switch(own, "enable")
+    own.ask("project", "enable", PROJECT)
     assert own.reload()
     send(own, to)
     mx.wait(2)
@@ -75,9 +70,8 @@ def test_a_new_project_and_token_work(world: World, own: Relay) -> None:
     """
     What the operator's command wrote counts from the reload on, and a revoked token no more.
     """
-    added = lmrelay(own.config, "project", "add", "other", "--domain", "other.example")
-    assert added.returncode == 0, added.stderr
-    token = own.command("token", "create", "other", "--name", "first")
+    own.ask("project", "add", "other", "--domain", "other.example")
+    token = own.ask("token", "create", "other", "--name", "first")
     assert own.reload()
     with connect(own) as client:
         client.login("lettermint", token["token"])
@@ -87,8 +81,7 @@ def test_a_new_project_and_token_work(world: World, own: Relay) -> None:
             550,
             b"5.7.1 Sender domain acme.example is not allowed for project other",
         )
-    revoked = lmrelay(own.config, "token", "revoke", "other", token["id"])
-    assert revoked.returncode == 0, revoked.stderr
+    own.ask("token", "revoke", "other", token["id"])
     assert own.reload()
     with connect(own) as client, pytest.raises(smtplib.SMTPAuthenticationError):
         client.login("lettermint", token["token"])

@@ -4,7 +4,11 @@ Sites of a live relay: suspended, resumed, remembered over a restart; rates and 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
+from attrs import frozen
 
 from tests.e2e.daemon import Relay, lmrelay
 from tests.e2e.mail import send
@@ -12,69 +16,44 @@ from tests.e2e.receiver import Receiver, in_turn
 from tests.e2e.story import await_states, states, until
 from tests.e2e.world import World
 
-
-def explained(relay: Relay, message: str) -> str:
-    return lmrelay(relay.config, "explain", message).stdout
+LESS = "451 4.7.0 Too many messages, slow down"
 
 
-def listed(relay: Relay) -> dict[str, dict[str, object]]:
+@frozen
+class Seen:
+    """
+    A relay that has sent to one site, and was asked for less by another: C{delayed} is the message.
+    """
+
+    relay: Relay
+    mx: Receiver
+    domain: str
+    slow: Receiver
+    slow_domain: str
+    delayed: str
+
+
+@pytest.fixture(scope="module", autouse=True)
+def seen(world: World) -> Iterator[Seen]:
+    """
+    At once, as it takes seconds until what was learnt of a site is in the store: so there is less to wait for later.
+    """
+    relay = world.relay(delivery={"retry": ["1h"]}).start()
+    mx, slow = world.receiver(), world.receiver(script=in_turn("MAIL", LESS))
+    domain, slow_domain = world.domain(mx), world.domain(slow)
+    send(relay, f"first@{domain}")
+    delayed = send(relay, f"someone@{slow_domain}")
+    mx.wait()
+    await_states(relay, delayed, {f"someone@{slow_domain}": "deferred"})
+    yield Seen(relay, mx, domain, slow, slow_domain, delayed)
+    assert relay.stop() == 0
+
+
+def listed(relay: Relay, *options: str) -> dict[str, dict[str, object]]:
     """
     What C{sites list} tells, by site.
     """
-    return {one["site"]: one for one in relay.ask("sites", "list")}
-
-
-def test_suspend_and_resume(world: World) -> None:
-    """
-    Mail for a suspended site waits, over a restart too, without an attempt; the story says why. Other mail goes, and
-    resumed it goes at once.
-    """
-    relay = world.relay().start()
-    mx, other = world.receiver(), world.receiver()
-    domain, elsewhere = world.domain(mx), world.domain(other)
-    send(relay, f"first@{domain}")
-    mx.wait()
-    until(lambda: relay.ask("sites", "list", "--all"), "site in the store")
-    change = relay.command("sites", "suspend", domain, "--reason", "a talk with them")
-    assert (True, True, f"mx1.{domain}") == (change["changed"], change["by_daemon"], change["site"])
-    waits = send(relay, f"second@{domain}")
-    send(relay, f"someone@{elsewhere}")
-    other.wait()
-    assert f"its site, mx1.{domain}, is suspended since" in explained(relay, waits)
-    assert "a talk with them" in explained(relay, waits)
-    assert relay.stop() == 0
-    assert {f"mx1.{domain}": (1, "a talk with them")} == {
-        site: (one["waiting"], one["reason"]) for site, one in listed(relay).items()
-    }
-    relay.start()
-    send(relay, f"another@{elsewhere}")
-    other.wait(2)
-    assert {"state": "queued", "attempts": 0, "last": None} == states(relay, waits)[f"second@{domain}"]
-    assert 1 == len(mx.taken)
-    relay.command("sites", "resume", f"mx1.{domain}")
-    assert (f"second@{domain}",) == mx.wait(2, timeout=10)[1].recipients
-    assert relay.stop() == 0
-
-
-def test_back_off_is_remembered(world: World) -> None:
-    """
-    A site that asked for less has less after a kill too, and is listed in its own words.
-    """
-    relay = world.relay(delivery={"retry": ["1h"]}).start()
-    mx = world.receiver(script=in_turn("MAIL", "451 4.7.0 Too many messages, slow down"))
-    to = f"someone@{world.domain(mx)}"
-    identity = send(relay, to)
-    await_states(relay, identity, {to: "deferred"})
-    found = until(lambda: [one for one in relay.ask("sites", "list") if one["lowered_at"]], "back-off in the store")
-    relay.kill()
-    assert [(10, 20, "451 4.7.0 Too many messages, slow down")] == [
-        (one["connections"], one["ceiling"], one["lowered_for"]) for one in found
-    ]
-    relay.start()
-    relay.command("queue", "retry", identity)
-    mx.wait()
-    assert [10] == [one["connections"] for one in relay.ask("sites", "list")]
-    assert relay.stop() == 0
+    return {one["site"]: one for one in relay.ask("sites", "list", *options)}
 
 
 def write_rule(folder: Path, mx: str, rate: float) -> None:
@@ -110,3 +89,46 @@ def test_rate_and_reload(world: World) -> None:
     relay.reload()
     mx.wait(8)
     assert relay.stop() == 0
+
+
+def test_suspend_and_resume(world: World, seen: Seen) -> None:
+    """
+    Mail for a suspended site waits, over a restart too, without an attempt; the story says why. Other mail goes, and
+    resumed it goes at once.
+    """
+    relay, mx, domain = seen.relay, seen.mx, seen.domain
+    site, other = f"mx1.{domain}", world.receiver()
+    elsewhere = world.domain(other)
+    until(lambda: site in listed(relay, "--all"), "site in the store")
+    change = relay.ask("sites", "suspend", domain, "--reason", "a talk with them")
+    assert (True, True, site) == (change["changed"], change["by_daemon"], change["site"])
+    waits = send(relay, f"second@{domain}")
+    send(relay, f"someone@{elsewhere}")
+    other.wait()
+    told = lmrelay(relay.config, "explain", waits).stdout
+    assert f"its site, {site}, is suspended since" in told
+    assert "a talk with them" in told
+    assert relay.stop() == 0
+    assert (1, "a talk with them") == (listed(relay)[site]["waiting"], listed(relay)[site]["reason"])
+    relay.start()
+    send(relay, f"another@{elsewhere}")
+    other.wait(2)
+    assert {"state": "queued", "attempts": 0, "last": None} == states(relay, waits)[f"second@{domain}"]
+    assert 1 == len(mx.taken)
+    relay.ask("sites", "resume", site)
+    assert (f"second@{domain}",) == mx.wait(2, timeout=10)[1].recipients
+
+
+def test_back_off_is_remembered(seen: Seen) -> None:
+    """
+    A site that asked for less has less after a kill too, and is listed in its own words.
+    """
+    relay, site = seen.relay, f"mx1.{seen.slow_domain}"
+    until(lambda: listed(relay).get(site, {}).get("lowered_at"), "back-off in the store")
+    relay.kill()
+    found = listed(relay)[site]
+    assert (10, 20, LESS) == (found["connections"], found["ceiling"], found["lowered_for"])
+    relay.start()
+    relay.ask("queue", "retry", seen.delayed)
+    seen.slow.wait()
+    assert 10 == listed(relay)[site]["connections"]

@@ -43,7 +43,7 @@ def test_a_delivery_under_way_is_finished(world: World) -> None:
     assert relay.stop() == 0
     assert len(mx.taken) == 1
     relay.start()
-    assert relay.command("queue", "list") == []
+    assert relay.ask("queue", "list") == []
     assert relay.stop() == 0
     assert len(mx.taken) == 1
 
@@ -99,7 +99,7 @@ def test_what_waits_is_there_after_a_restart(world: World) -> None:
     identity = send(relay, f"someone@{domain}")
     await_states(relay, identity, {f"someone@{domain}": "deferred"})
     assert relay.stop() == 0
-    listed = relay.command("queue", "list")
+    listed = relay.ask("queue", "list")
     assert identity in str(listed)
     world.names.failing.discard(domain)
     relay.start()

@@ -15,7 +15,7 @@ from typing import Any
 
 from attrs import define, field
 
-from tests.e2e.daemon import DOMAIN, PROJECT, Relay, lmrelay, make_certificate, settings_for
+from tests.e2e.daemon import DOMAIN, PROJECT, Relay, make_certificate, settings_for
 from tests.e2e.names import NameServer
 from tests.e2e.receiver import Receiver
 
@@ -90,10 +90,8 @@ class World:
             relay = Relay(folder, settings_for(folder, self.names.address, self.port))
             relay.write()
             (folder / "projects.d").mkdir()
-            added = lmrelay(relay.config, "project", "add", PROJECT, "--domain", DOMAIN)
-            if added.returncode != 0:
-                raise AssertionError(f"project add: {added.stderr}{added.stdout}")
-            created: Mapping[str, Any] = relay.command("token", "create", PROJECT, "--name", "e2e")
+            relay.ask("project", "add", PROJECT, "--domain", DOMAIN)
+            created: Mapping[str, Any] = relay.ask("token", "create", PROJECT, "--name", "e2e")
             relay.token, relay.token_id = created["token"], created["id"]
             self._minted = relay
         return self._minted

@@ -578,7 +578,7 @@ class TlsTests(SynchronousTestCase):
         """
         relay = Relay(Security.IMPLICIT, cram=False)
         peer = MemoryPeer(relay)
-        self.assertEqual("250 AUTH PLAIN LOGIN", peer.say("EHLO x")[-1])
+        self.assertIn("250-AUTH PLAIN LOGIN", peer.say("EHLO x"))
         self.assertEqual("504", peer.say("AUTH CRAM-MD5")[0][:3])
 
     def test_cram(self) -> None:

@@ -5,6 +5,7 @@ What comes back without login: what is remembered of it, and what bounds it.
 from __future__ import annotations
 
 import base64
+import tracemalloc
 from pathlib import Path
 
 from attrs import evolve
@@ -15,8 +16,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from lmrelay.config.values import Bounces, Config, Server, Timeouts
 from lmrelay.errors import Refused, StoreError, StoreFull
+from lmrelay.inbound.content import SizeLimit
+from lmrelay.inbound.returns import Gathering
 from lmrelay.inbound.visitors import MEMORY, PART, Visitors
 from lmrelay.mail.reports import Kind
+from lmrelay.smtp.data import DataReader
+from lmrelay.smtp.replies import TOO_LARGE
 from tests.inbound.doubles import MESSAGE, SIGNED, TOKEN, Relay, Settings, await_returns, sign
 from tests.inbound.peers import MemoryPeer
 
@@ -247,6 +252,22 @@ class Limits(Returning):
         peers[2].send(line * 20 + b".\r\n")
         self.assertEqual([OK], peers[2].heard())
         self.assertEqual(0, self.visitors._held)
+
+    def test_memory_of_crumbs(self) -> None:
+        """
+        What comes two octets at a time takes no more than it counts, but for some spare room.
+        """
+        gathering = Gathering(DataReader(), SizeLimit(MEMORY, TOO_LARGE, MEMORY), self.visitors)
+        crumbs = [bytes((120, number % 10 + 48)) for number in range(20_000)]
+        tracemalloc.start()
+        try:
+            for crumb in crumbs:
+                gathering.feed(bytes(bytearray(crumb)))
+            taken, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        self.assertEqual(b"".join(crumbs), gathering.octets())
+        self.assertLess(taken, 2 * gathering.size)
 
     def test_pipelined_chunk(self) -> None:
         """

@@ -27,7 +27,7 @@ GOLDEN = {
     "rfc3464_delayed": (Kind.DELAY, "4.4.1", Reason.RECEIVER, "Connection timed out", "mx.b.example"),
     "rfc3464_success": (Kind.NONE, "", Reason.UNKNOWN, "a notice of success", "mx.b.example"),
     "rfc3464_several": (Kind.BOUNCE, "5.2.2", Reason.MAILBOX_FULL, "Mailbox full", "mx.b.example"),
-    "rfc3464_vague": (Kind.BOUNCE, "5.1.10", Reason.BAD_DOMAIN, "RecipientNotFound", "store.b.example"),
+    "rfc3464_vague": (Kind.BOUNCE, "5.1.10", Reason.UNKNOWN_USER, "RecipientNotFound", "store.b.example"),
     "rfc3464_expired": (Kind.BOUNCE, "4.4.7", Reason.EXPIRED, "delivery time expired", "mx.b.example"),
     "rfc6533_global": (Kind.BOUNCE, "5.7.1", Reason.REPUTATION, "blocked using", "mx.b.example"),
     "arf_abuse": (Kind.COMPLAINT, "", Reason.UNKNOWN, "abuse", "ExampleLoop/1.0"),
@@ -90,6 +90,34 @@ def test_of_several_the_one_that_was_meant() -> None:
     assert "5.1.1" == understand(content).status
     assert "5.1.1" == understand(content, Address("joe", "b.example")).status
     assert "5.2.2" == understand(content, Address("JANE", "b.EXAMPLE")).status
+
+
+NAMED = "Final-Recipient: rfc822; jane@b.example\n"
+OTHER = "Final-Recipient: rfc822; joe@b.example\nAction: failed\nStatus: 5.2.1\n"
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        (NAMED + "Diagnostic-Code: smtp; 550 5.1.1 no such user", "5.1.1"),
+        (NAMED + "Diagnostic-Code: smtp; 452 4.2.2 mailbox full", "4.2.2"),
+        (NAMED + "\nAction: failed\nStatus: 5.1.1", "5.1.1"),
+        (NAMED + "Action: failed\nStatus: 550 5.7.1 blocked", "5.7.1"),
+        (NAMED, "5.1.6"),
+        (NAMED + "\n" + OTHER, "5.1.6"),
+        (NAMED + "Action: delivered\n\n" + OTHER, ""),
+        (NAMED + "Status: 2.0.0\n\n" + OTHER, ""),
+    ],
+)
+def test_fields_that_say_little(fields: str, status: str) -> None:
+    """
+    Without an action that is known, status, reply and text tell; only what says so is a success, and what became of
+    others is not what became of this one.
+    """
+    head = "From: MAILER-DAEMON@b.example\nContent-Type: multipart/report; boundary=b\n\n"
+    text = "--b\n\nIt came back: 550 5.1.6 He has moved.\n"
+    report = f"--b\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; mx.b.example\n\n{fields}\n--b--\n"
+    assert status == understand((head + text + report).encode(), JANE).status
 
 
 @pytest.mark.parametrize("action", [Action.FAILED, Action.DELAYED, Action.RELAYED])
@@ -209,3 +237,15 @@ def test_parts() -> None:
     assert "multipart/mixed" == message.type
     assert [b"", b'--a "bc\r\n\r\nbody', b"last"] == [part.octets for part in message.parts]
     assert "y" == message.parts[1].value("x")
+
+
+@pytest.mark.parametrize("between", [b"", b"\r\n", b" \r\n", b"-_=\x00\xff"])
+def test_base64(between: bytes) -> None:
+    """
+    Whatever stands between its characters is passed over, and so is what is left of a torn end.
+    """
+    encoded = b"Tm8gc3VjaCB1c2Vy"
+    body = between.join(encoded[at : at + 1] for at in range(len(encoded)))
+    for end in (b"", b"Q", b"=="):
+        content = b"Content-Transfer-Encoding: base64\r\n\r\n" + body + end
+        assert b"No such user" == read_message(content).content()

@@ -185,11 +185,13 @@ class FakeConnection:
 @define(eq=False)
 class FakeConnector:
     """
-    Connects at once, except to what is C{down} by host or address, or C{held} until L{let}.
+    Connects at once, except to what is C{down} by host or address, from sources that are C{missing}, or C{held} until
+    L{let}.
     """
 
     script: dict[str, Script] = field(factory=dict)
     down: dict[str, Delayed] = field(factory=dict)
+    missing: set[str] = field(factory=set)
     slow_down: bool = False
     of_host: bool = False
     shown: Shown | None = None
@@ -203,6 +205,8 @@ class FakeConnector:
         if self.hold:
             self.held.append(Deferred())
             await self.held[-1]
+        if target.source in self.missing:
+            return HostFailure(target, Delayed("4.3.0", "no such source", Fault.OURS), False, of_source=True)
         outcome = self.down.get(target.host) or self.down.get(target.address)
         if outcome is not None:
             return HostFailure(target, outcome, self.of_host, self.slow_down)

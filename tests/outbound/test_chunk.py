@@ -4,6 +4,7 @@ Small contents in one stroke with their envelope, for servers that offer CHUNKIN
 
 from __future__ import annotations
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 
 from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault
@@ -51,6 +52,20 @@ class ChunkTests(ClientTests):
             mx, relay, connection = self.start(extensions=extensions)
             self.assertEqual([Delivered], self.kinds(relay.deliver(connection, leased(size=size))))
             self.assertIn("DATA", mx.commands)
+
+    def test_what_was_tried_before(self) -> None:
+        """
+        A message that was tried before goes by DATA: a server that offers BDAT, takes its octets for commands and
+        loses step gets its mail all the same.
+        """
+        broken = {"BDAT": say("500 5.5.1 What?", "500 5.5.1 What?", close=True)}
+        _, relay, connection = self.start(extensions=CHUNKING, answers=dict(broken))
+        self.assertEqual([Delayed], self.kinds(relay.deliver(connection)))
+        mx, relay, connection = self.start(extensions=CHUNKING, answers=dict(broken))
+        (first,) = leased().recipients
+        again = evolve(leased(), recipients=[evolve(first, attempts=1)])
+        self.assertEqual([Delivered], self.kinds(relay.deliver(connection, again)))
+        self.assertEqual([CONTENT], [message.content for message in mx.messages])
 
     def test_some_refused(self) -> None:
         """
@@ -121,6 +136,21 @@ class ChunkTests(ClientTests):
                 self.assertEqual((Delayed, Reach.RECIPIENT), (type(verdict.outcome), verdict.reach))
                 self.assertIn("may be sent more than once", verdict.outcome.text)
                 self.assertFalse(connection.is_usable)
+
+    def test_replies_out_of_step(self) -> None:
+        """
+        One reply too many makes another answer that of the content: where a refusal is left over, the message was not
+        taken for all that is known. What is left over otherwise changes nothing.
+        """
+        twice = say("250 OK", "250 OK")
+        for content, kind in (
+            (say("554 5.7.1 Spam"), Delayed),
+            (say("250 2.0.0 OK"), Delivered),
+            (say("421 4.3.2 Bye"), Delivered),
+        ):
+            _, relay, connection = self.start(extensions=CHUNKING, answers={"MAIL": twice, "CONTENT": content})
+            self.assertEqual([kind], self.kinds(relay.deliver(connection)))
+            self.assertFalse(connection.is_usable)
 
     def test_told_to_leave(self) -> None:
         """

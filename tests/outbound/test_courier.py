@@ -16,7 +16,9 @@ from lmrelay.outbound.dispatch import Dispatch, Windows
 from lmrelay.outbound.sites import LATELY
 from lmrelay.outbound.steps import Step
 from lmrelay.outbound.tls import Level
+from lmrelay.outbound.verdicts import judge
 from lmrelay.shares import Shares
+from lmrelay.smtp.reply import reply
 from lmrelay.testing.name_server import FakeResolver, Said, Zone
 from tests.outbound.doubles import (
     BUSY,
@@ -34,6 +36,7 @@ from tests.outbound.doubles import (
     leased,
 )
 
+TOO_MANY = judge(Step.RCPT, reply(452, "4.5.3", "Too many recipients"))
 REFUSED = Delayed("4.4.1", "connection refused", Fault.NETWORK)
 
 
@@ -446,6 +449,39 @@ class TestConnections(Deliveries):
         self.connector.opened[0].drop()
         self.take(leased("m3"))
         self.assertEqual(SLOWER.outcome, self.outcome("m3"))
+
+    def test_more_recipients_than_it_takes(self) -> None:
+        """
+        Where a host takes fewer recipients of a transaction than there are, the others go in the next ones, and that
+        was no attempt; where it takes none of them it was one.
+        """
+        room = [2]
+
+        def take_some(leased):
+            numbers = [one.number for one in leased.recipients]
+            verdicts = dict.fromkeys(numbers[: room[0]], OK) | dict.fromkeys(numbers[room[0] :], TOO_MANY)
+            return verdicts | {number: UNKNOWN for number in numbers if number == 3}
+
+        self.connector.script["mx1.b.example"] = take_some
+        self.take(leased("m1", *range(1, 8)))
+        self.assertEqual(
+            [OK.outcome] * 2 + [UNKNOWN.outcome] + [OK.outcome] * 4, [self.outcome("m1", n) for n in range(1, 8)]
+        )
+        self.assertEqual([3], [connection.transactions for connection in self.connector.opened])
+        room[0] = 0
+        self.take(leased("m2", 1, 2))
+        self.assertEqual([TOO_MANY.outcome] * 2, [self.outcome("m2", n) for n in (1, 2)])
+
+    def test_more_recipients_at_the_end(self) -> None:
+        """
+        While the relay stops, those that did not go with the others go back to the queue, untried.
+        """
+        self.connector.script["mx1.b.example"] = lambda leased: None
+        self.take(leased("m1", 1, 2))
+        drained = self.courier.drain()
+        self.connector.opened[0].answer({1: OK, 2: TOO_MANY})
+        self.successResultOf(drained)
+        self.assertEqual((OK.outcome, [("m1", 2)]), (self.outcome("m1", 1), self.queue.released))
 
     def test_throttled_mail_waits_for_its_turn(self) -> None:
         """

@@ -173,7 +173,22 @@ def test_own_host_is_not_an_exchanger() -> None:
     dispatch = big()
     add(dispatch, leased("m1", domain="mx.b.example"), Site((("mx.b.example",),), implicit=True))
     add(dispatch, leased("m2"), SITE)
-    assert [True, False] == [dispatch.begin(0.0)[0].site.implicit for _ in range(2)]
+    assert [True, False] == [work.site.implicit for work in served(dispatch, 2)]
+
+
+@pytest.mark.parametrize("twin", [Site(SITE.groups, authenticated=True), Site(SITE.groups, implicit=True)])
+def test_domains_with_the_same_hosts_share_a_site(twin: Site) -> None:
+    """
+    They share its connections however the DNS told of them, and each transaction keeps what the DNS said of its own.
+    """
+    dispatch = big()
+    add(dispatch, leased("m1", domain="c.example"), SITE)
+    add(dispatch, leased("m1", 1, domain="d.example"), twin)
+    queue, work = dispatch.begin(0.0)
+    assert SITE == work.site
+    assert dispatch.begin(0.0) is None
+    dispatch.end(queue, work)
+    assert (queue, twin) == ((due := dispatch.begin(0.0))[0], due[1].site)
 
 
 def test_a_site_that_bears_less_than_one_rests() -> None:
@@ -348,4 +363,4 @@ def test_sites_are_bounded() -> None:
         if number:
             dispatch.withdraw([(f"m{number}", 0)])
     assert len(dispatch._sites) <= 4
-    assert Site((("mx0.x",),)) in dispatch._sites
+    assert (("mx0.x",),) in dispatch._sites

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 from twisted.internet.error import ConnectBindError
+from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from lmrelay.config.values import Config, Delivery, Project, Route, TlsPolicy
@@ -33,10 +34,11 @@ def test_source_is_of_the_family() -> None:
     """
     both = Egress((V4, "192.0.2.2", V6))
     chosen = {
-        address: {both.choose_source(address, Random(n)) for n in range(20)} for address in ("8.8.8.8", "2606::8")
+        address: {tuple(both.order_sources(address, Random(n))) for n in range(20)}
+        for address in ("8.8.8.8", "2606::8")
     }
-    assert {"8.8.8.8": {V4, "192.0.2.2"}, "2606::8": {V6}} == chosen
-    assert ("", True) == (Egress().choose_source("8.8.8.8", Random(1)), Egress().reaches("2606::8"))
+    assert {"8.8.8.8": {(V4, "192.0.2.2"), ("192.0.2.2", V4)}, "2606::8": {(V6,)}} == chosen
+    assert (("",), True) == (Egress().order_sources("8.8.8.8", Random(1)), Egress().reaches("2606::8"))
     assert [True, False] == [Egress((V4,)).reaches(address) for address in ("8.8.8.8", "2606::8")]
 
 
@@ -98,7 +100,7 @@ class ConnectingTests(SynchronousTestCase):
         self.assertEqual(([(V4, 0)], V4), (bound, connection.source))
         self.assertEqual("EHLO news.example", mx.commands[0])
 
-    def failure(self, number: int) -> HostFailure:
+    def failure(self, number: int, times: int = 1) -> HostFailure:
         relay = Relay(Network())
 
         def connect(*args: object, **more: object) -> None:
@@ -106,17 +108,21 @@ class ConnectingTests(SynchronousTestCase):
 
         relay.network.connectTCP = connect  # type: ignore[method-assign]
         target = Target("mx.example", "192.0.2.9", 25, V4)
-        failure = relay.run(relay.connector.connect(target, configured(TlsPolicy.NONE)))
+        for _ in range(times):
+            failure = relay.run(relay.connector.connect(target, configured(TlsPolicy.NONE)))
         assert isinstance(failure, HostFailure)
         return failure
 
     def test_source_of_another_machine(self) -> None:
         """
-        It is our own fault, in words, and says nothing of the host.
+        It is our own fault, in words, and says nothing of the host; the operator is told once.
         """
-        outcome = self.failure(errno.EADDRNOTAVAIL).outcome
-        self.assertEqual((Fault.OURS, "4.3.0"), (outcome.fault, outcome.status))
+        with capturedLogs() as said:
+            failure = self.failure(errno.EADDRNOTAVAIL, times=3)
+        outcome = failure.outcome
+        self.assertEqual((True, Fault.OURS, "4.3.0"), (failure.of_source, outcome.fault, outcome.status))
         self.assertEqual("cannot connect from 192.0.2.1: it is not an address of this machine", outcome.text)
+        self.assertEqual([V4], [line["source"] for line in said if line["log_level"] is LogLevel.warn])
 
     def test_family_that_the_kernel_lacks(self) -> None:
         """
@@ -144,6 +150,20 @@ class DeliveringTests(Deliveries):
         self.take(leased("m1"))
         self.assertEqual(V4, self.queue.settled["m1", 0].source)
         self.assertEqual([V4], [target.source for target, _ in self.connector.asked])
+
+    def test_source_that_is_missing(self) -> None:
+        """
+        Where this machine has not got one of the sources, the mail goes out from another; with none it waits.
+        """
+        self.configure(Route("outgoing", source_address=(V4, "192.0.2.2", "192.0.2.3")))
+        self.connector.missing = {V4, "192.0.2.3"}
+        for number in range(9):
+            self.take(leased(f"m{number}"))
+            self.clock.advance(6)
+        self.assertEqual({"192.0.2.2"}, {attempt.source for attempt in self.queue.settled.values()})
+        self.connector.missing.add("192.0.2.2")
+        self.take(leased("none"))
+        self.assertEqual((Delayed, Fault.OURS), (type(self.outcome("none")), self.outcome("none").fault))
 
     def test_connections_are_of_one_egress(self) -> None:
         """

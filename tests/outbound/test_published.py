@@ -10,6 +10,7 @@ from typing import Any
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from lmrelay.interfaces import StsRecord
+from lmrelay.outbound.https import Https
 from lmrelay.outbound.route import Router
 from lmrelay.outbound.sts import StsPolicy
 from lmrelay.outbound.sts_fetch import PolicyHosts
@@ -39,7 +40,7 @@ class PublishedTests(Ladder):
         )
         self.zone.addresses("mta-sts.b.example", HOST)
         self.record("1")
-        fetch = PolicyHosts(self.network, self.network, self.settings, Router(self.resolver, Random(1))).fetch
+        fetch = PolicyHosts(Https(self.network, self.network, self.settings, Router(self.resolver, Random(1)))).fetch
         self.sts = StsPolicies(
             self.network, self.settings, self.resolver, fetch, lambda: 1e9 + self.network.seconds(), lambda: self.store
         )

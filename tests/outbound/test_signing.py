@@ -15,6 +15,7 @@ from lmrelay.interfaces import Leased
 from lmrelay.mail.dkim import hash_body
 from lmrelay.mail.outcome import Delayed, Delivered, Fault
 from lmrelay.mail.signing import Signers
+from lmrelay.outbound.personal import read_accepted
 from tests.mail.test_dkim import private_key, verifies
 from tests.outbound.doubles import BUSY, MemoryQueue, config, leased
 from tests.outbound.test_courier import Deliveries
@@ -94,6 +95,17 @@ class TestSigning(Deliveries):
         sizes = {1000 + len(one.above) + len(one.fields) for one in self.queue.sent}
         self.assertEqual(sizes, {one.size for one in carried})
         self.assertEqual(3, len({one.above for one in self.queue.sent}))
+
+    def test_read_once(self) -> None:
+        """
+        What is the same for all recipients is read once: a head can have thousands of fields.
+        """
+        read_accepted.cache_clear()
+        self.queue.head = HEAD + b"X: y\r\n" * 1000
+        self.take(personal(0, 1, 2))
+        self.assertEqual([True] * 6, self.verified())
+        told = read_accepted.cache_info()
+        self.assertEqual((2, 1), (told.hits, told.misses))
 
     def test_same_at_every_attempt(self) -> None:
         """

@@ -129,6 +129,8 @@ class RuleTests(Sites):
 
 HOSTS = "mx1.b.example;mx2.b.example"
 
+CROWDED = Delayed("4.7.0", "in its greeting", Fault.RECEIVER, reply(421, "4.7.0", "too many connections"))
+
 
 class RefusalTests(Sites):
     def begin(self, outcome: Delayed) -> int:
@@ -152,6 +154,45 @@ class RefusalTests(Sites):
         self.connector.opened[0].answer({0: OK})
         self.connector.opened[0].answer({0: OK})
         self.assertEqual([("m0", 0), ("n0", 0)], list(self.queue.settled))
+
+    def crowd(self, count: int) -> None:
+        """
+        So many connections are being opened at once, and further ones are refused as too many.
+        """
+        self.zone.exchanges("d.example", (10, "mx.d.example")).addresses("mx.d.example", "8.8.8.3")
+        self.courier.dispatch = Dispatch(Windows(100, Shares(5000, 100)))
+        self.connector.hold = self.connector.slow_down = True
+        self.connector.down = {"mx.d.example": CROWDED}
+        self.send(count, domain="d.example")
+
+    def test_too_many_at_once(self) -> None:
+        """
+        Of connections that are opened together a receiver may take some alone: what it did not take waits for what
+        comes of the others, and that is no attempt.
+        """
+        self.crowd(20)
+        for _ in range(18):
+            self.connector.let()
+        self.connector.down.clear()
+        for _ in range(2):
+            self.connector.let()
+        self.assertEqual({OK.outcome}, {attempt.outcome for attempt in self.queue.settled.values()})
+        while self.connector.held:
+            self.connector.let()
+        self.assertEqual((20, {}), (len(self.queue.settled), self.queue.postponed))
+        self.assertEqual({OK.outcome}, {attempt.outcome for attempt in self.queue.settled.values()})
+
+    def test_too_many_at_all(self) -> None:
+        """
+        A receiver that takes none of them is found out soon, by one message for all.
+        """
+        self.crowd(20)
+        asked = 0
+        while self.connector.held:
+            self.connector.let()
+            asked += 1
+        self.assertEqual((1, 19), (len(self.queue.settled), len(self.queue.postponed)))
+        self.assertLess(asked, 50)
 
     def test_fault_of_ours(self) -> None:
         """
@@ -201,7 +242,7 @@ class MemoryTests(Sites):
         self.connector.script["mx1.b.example"] = lambda leased: next(verdicts)
         self.send(1)
         self.send(1, "d", domain="d.example")
-        self.assertEqual(["mx.d.example"], [site.name for site in self.courier.dispatch._sites])
+        self.assertEqual(["mx.d.example"], [queue.hosts for queue in self.courier.dispatch._sites.values()])
         self.send(1, "n")
         [queue] = self.courier.dispatch._sites.values()
         self.assertEqual((HOSTS, 10), (queue.hosts, queue.budget.lowered))

@@ -17,6 +17,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from lmrelay.errors import FetchError
+from lmrelay.outbound.https import Https
 from lmrelay.outbound.route import Router
 from lmrelay.outbound.sts import MAX_OCTETS
 from lmrelay.outbound.sts_fetch import PolicyHosts
@@ -41,7 +42,7 @@ class Fetching(SynchronousTestCase):
         self.settings = settings(ca_file=ca_file)
         self.zone = Zone().addresses(NAME, PUBLIC)
         router = Router(FakeResolver(self.zone), Random(1))
-        self.hosts = PolicyHosts(self.network, self.network, self.settings, router)
+        self.hosts = PolicyHosts(Https(self.network, self.network, self.settings, router))
         self.host = PolicyHost()
         self.serve()
 
@@ -209,7 +210,7 @@ class LiveTests(TestCase):
         listening: Any = reactor.listenSSL(0, host.site(clock), CERTIFICATE.server_context(), interface="127.0.0.1")
         self.addCleanup(listening.stopListening)
         port = listening.getHost().port
-        hosts = PolicyHosts(reactor, reactor, known, Router(FakeResolver(zone), Random(1)), port)
+        hosts = PolicyHosts(Https(reactor, reactor, known, Router(FakeResolver(zone), Random(1))), port)
         self.assertEqual(GOOD, await hosts.fetch("b.example"))
         self.assertEqual([(f"{NAME}:{port}", "/.well-known/mta-sts.txt")], host.paths)
         with self.assertRaisesRegex(FetchError, "not for mta-sts.c.example"):

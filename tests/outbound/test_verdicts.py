@@ -131,6 +131,26 @@ def test_codes(step: Step, code: int, enhanced: str | None, kind: type, status: 
 
 
 @pytest.mark.parametrize(
+    ("step", "code", "enhanced", "text", "expected"),
+    [
+        (Step.RCPT, 452, "4.5.3", "no", True),
+        (Step.RCPT, 552, "5.5.3", "no", True),
+        (Step.RCPT, 452, None, "Too many recipients", True),
+        (Step.RCPT, 452, "4.2.2", "over quota", False),
+        (Step.RCPT, 552, "5.2.2", "mailbox full", False),
+        (Step.RCPT, 450, "4.5.3", "no", False),
+        (Step.RCPT, 550, "5.5.3", "too many recipients", False),
+        (Step.DATA, 452, "4.5.3", "no", False),
+    ],
+)
+def test_too_many_recipients(step: Step, code: int, enhanced: str | None, text: str, expected: bool) -> None:
+    """
+    452 to RCPT that speaks of the transaction leaves the recipient for another one; a full mailbox does not.
+    """
+    assert expected == judge(step, reply(code, enhanced, text)).too_many
+
+
+@pytest.mark.parametrize(
     ("step", "enhanced", "text", "fault"),
     [
         (Step.RCPT, "5.1.1", "no", Fault.RECIPIENT),

@@ -16,6 +16,7 @@ from sqlalchemy.pool import NullPool
 from lmrelay.config.values import Config, Queue, Server
 from lmrelay.queue.schema import metadata
 from lmrelay.queue.store import FILE, find_url, make_engine, migrate
+from tests.queue.world import World
 
 
 def make_config(folder: Path, url: str = "sqlite") -> Config:
@@ -82,3 +83,15 @@ def config(request: pytest.FixtureRequest, tmp_path: Path) -> Config:
             connection.execute(table.delete())
     engine.dispose()
     return config
+
+
+@pytest.fixture
+def world(config: Config) -> Iterator[World]:
+    """
+    A queue that has started.
+    """
+    world = World(config)
+    world.start()
+    yield world
+    if world.queue._loops:
+        world.stop()

@@ -179,6 +179,19 @@ def test_bounded(world: World) -> None:
     assert [True] * MOST + [False] * 5 == news
 
 
+def test_auto_replies_take_no_report_its_place(world: World) -> None:
+    """
+    A bounce and a complaint are recorded and told behind however many auto-replies, and once.
+    """
+    for number in range(MOST):
+        bring(world, Report(Kind.NONE, "", f"number {number}"))
+    more = [Report(Kind.BOUNCE, "5.1.1", f"no such user, said {number} times") for number in range(3)]
+    news = [bring(world, report) for report in (GONE, SPAM, FULL, LATE, GONE, *more)]
+    assert [True, True, True] + [False] * 5 == news
+    expected = ["message.hard_bounced", "message.spam_complaint", "message.soft_bounced"]
+    assert expected == [type_ for type_, _ in told(world)]
+
+
 @pytest.mark.parametrize("redact", [True, False])
 def test_redacted(world: World, redact: bool) -> None:
     """

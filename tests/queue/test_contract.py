@@ -419,6 +419,20 @@ def test_failed_with_body(world: World) -> None:
     assert [True, False] == [b"\r\nhello\r\n" in content for _, _, content in world.notices()]
 
 
+def test_failed_under_require_tls(world: World) -> None:
+    """
+    What was to go by TLS alone comes back by TLS alone, and never more of it than its head (RFC 8689 §5).
+    """
+    result_of(world.accept(1, ret=FULL, require_tls=True))
+    assert [True] == [one.require_tls for one in world.dispatch.taken]
+    world.settle(1, NEVER)
+    ((_, _, content),) = world.notices()
+    assert b"Subject: Hi" in content
+    assert b"\r\nhello\r\n" not in content
+    world.run(6)
+    assert [True] == [one.require_tls for one in world.dispatch.taken if one.notification]
+
+
 @pytest.mark.parametrize("notify", [(Notify.NEVER,), (Notify.SUCCESS,), (Notify.DELAY,)])
 def test_unwanted_notification(world: World, notify: tuple[Notify, ...]) -> None:
     """

@@ -4,32 +4,16 @@ Published TLS policies, on both databases: the latest of a domain is kept until 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
 from attrs import evolve
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
-from lmrelay.config.values import Config
 from lmrelay.errors import StoreError
 from lmrelay.interfaces import IPolicyStore, StsRecord
 from tests.queue.filling import NOW, writing
 from tests.queue.world import World, result_of
 
 POLICY = StsRecord("b.example", "1", "enforce", ("mx.b.example", "*.mail.example"), NOW, NOW + 120)
-
-
-@pytest.fixture
-def world(config: Config) -> Iterator[World]:
-    """
-    A queue that has started.
-    """
-    world = World(config)
-    world.start()
-    yield world
-    if world.queue._loops:
-        world.stop()
 
 
 def found(world: World, domain: str = "b.example") -> StsRecord | None:

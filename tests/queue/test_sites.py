@@ -4,7 +4,7 @@ What is remembered of sites, on both databases: what delivery learnt, the domain
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -25,18 +25,6 @@ from tests.queue.world import LATER, OK, World, name, result_of
 SITE = "mx1.b.example,mx2.b.example;mx3.b.example"
 OTHER = "mx.d.example"
 SLOW = SiteState(SITE, 3, NOW, "421 slow down")
-
-
-@pytest.fixture
-def world(config: Config) -> Iterator[World]:
-    """
-    A queue that has started.
-    """
-    world = World(config)
-    world.start()
-    yield world
-    if world.queue._loops:
-        world.stop()
 
 
 def learn(config: Config, *states: SiteState, now: float = NOW, **domains: str) -> None:

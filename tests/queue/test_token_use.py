@@ -4,9 +4,8 @@ When tokens were last used, on both databases: told after a while, and never in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
-import pytest
 from zope.interface.verify import verifyObject
 
 from lmrelay.config.values import Config
@@ -15,18 +14,6 @@ from lmrelay.queue.operations import open_desk
 from lmrelay.queue.token_use import write_uses
 from tests.queue.filling import NOW, writing
 from tests.queue.world import World, result_of
-
-
-@pytest.fixture
-def world(config: Config) -> Iterator[World]:
-    """
-    A queue that has started.
-    """
-    world = World(config)
-    world.start()
-    yield world
-    if world.queue._loops:
-        world.stop()
 
 
 def uses(world: World) -> Mapping[str, float]:

@@ -82,12 +82,12 @@ class World:
     def stop(self) -> None:
         result_of(self.queue.stop())
 
-    def run(self, seconds: float) -> None:
+    def run(self, seconds: float, step: float = 1.0) -> None:
         """
-        Let time pass.
+        Let time pass; in longer steps where hours must, and what happens within one is not looked at.
         """
-        for _ in range(int(seconds)):
-            self.clock.advance(1.0)
+        for _ in range(int(seconds / step)):
+            self.clock.advance(step)
 
     def accept(
         self,
@@ -106,6 +106,7 @@ class World:
             recipients,
             ret=more.pop("ret", None),
             envid=more.pop("envid", None),
+            require_tls=more.pop("require_tls", False),
         )
         into = more.pop("into", None) or self.queue.open_body()
         for start in range(0, len(body), 65536):

@@ -121,6 +121,8 @@ def test_mail(argument: str, mail: Mail) -> None:
         ("FROM:<a@b.example> BODY=BINARYMIME", "501 5.5.4"),
         ("FROM:<a@b.example> BODY", "501 5.5.4"),
         ("FROM:<a@b.example> SMTPUTF8=1", "501 5.5.4"),
+        ("FROM:<a@b.example> REQUIRETLS=1", "501 5.5.4"),
+        ("FROM:<a@b.example> REQUIRETLS REQUIRETLS", "501 5.5.4"),
         ("FROM:<a@b.example> RET=ALL", "501 5.5.4"),
         ("FROM:<a@b.example> ENVID=" + "x" * 101, "501 5.5.4"),
         ("FROM:<a@b.example> ENVID=+0D+0A", "501 5.5.4"),

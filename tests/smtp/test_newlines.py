@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmrelay.smtp.newlines import has_bare_newline, has_dotted_line
+from lmrelay.smtp.newlines import has_bare_newline, has_dotted_line, to_crlf
 
 OCTETS = st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b".", b"a", b"\x00", b"\x85", b"\xff"])).map(b"".join)
 
@@ -54,3 +54,11 @@ def test_dotted_lines_of_anything(octets: bytes) -> None:
     A dot counts behind CRLF alone.
     """
     assert any(line.startswith(b".") for line in octets.split(b"\r\n")[1:]) == has_dotted_line(octets)
+
+
+@given(OCTETS)
+def test_every_line_ending_is_one(octets: bytes) -> None:
+    """
+    Each CRLF, each bare CR and each bare LF ends one line, whatever stands beside it.
+    """
+    assert re.sub(rb"\r\n|\r|\n", b"\r\n", octets) == to_crlf(octets)
