@@ -186,8 +186,8 @@ class Relay(Service):
         if not self.listeners.ports():
             self.bind()
         await self.queue.start()
-        self._reports.start()
         self.teller.start(self.queue.hooks)
+        self._reports.start()
         self.listeners.release()
         self._state = State.READY
         _tell_warnings(self.settings.config)

@@ -8,13 +8,13 @@ beginning is read. Connections are kept for the next request to the same host.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
 from random import Random
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from attrs import define, field
+from attrs import define, field, frozen
 from hyperlink import EncodedURL
 from OpenSSL import SSL
 from treq.client import HTTPClient
@@ -83,14 +83,16 @@ class Post:
     def __attrs_post_init__(self) -> None:
         self._contexts = Contexts(self.settings, lambda config: config.webhooks.ca_file)
 
-    async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Told:
+    async def send(self, url: str, headers: Mapping[str, str], body: bytes, whose: Hashable = None) -> Told:
         """
         How the endpoint at that URL took the body. Raises nothing but when it is cancelled.
+
+        @param whose: for whom the DNS is asked, as L{IResolver.query} has it
         """
         begun = self.wall()
         timeout = self.settings.config.webhooks.timeout
         try:
-            asking: Deferred[_Answer] = Deferred.fromCoroutine(self._ask(url, headers, body))
+            asking: Deferred[_Answer] = Deferred.fromCoroutine(self._ask(url, _Letter(headers, body, whose)))
             answer = await asking.addTimeout(timeout, self.clock)
         except TimeoutError:
             return Told(begun, self.wall(), text=f"no answer within {timeout:g} s")
@@ -101,29 +103,28 @@ class Post:
         octets = await self._read(answer)
         return Told(begun, self.wall(), answer.response.code, body=octets.decode("utf-8", "replace"))
 
-    async def _ask(self, url: str, headers: Mapping[str, str], body: bytes) -> _Answer:
+    async def _ask(self, url: str, letter: _Letter) -> _Answer:
         plain, auth = _take_login(url)
         taken = Taken(self._find_pool())
         try:
-            return await self._try(taken, plain, auth, headers, body)
+            return await self._try(taken, plain, auth, letter)
         except _STALE:
             if taken.is_fresh:
                 raise
         # The server closed a connection that was kept just when it was used again; that says nothing of the endpoint.
         fresh = Taken(HTTPConnectionPool(self.reactor, persistent=False), persistent=False)
-        return await self._try(fresh, plain, auth, headers, body)
+        return await self._try(fresh, plain, auth, letter)
 
-    async def _try(
-        self, taken: Taken, url: str, auth: tuple[str, str] | None, headers: Mapping[str, str], body: bytes
-    ) -> _Answer:
+    async def _try(self, taken: Taken, url: str, auth: tuple[str, str] | None, letter: _Letter) -> _Answer:
         parts = urlsplit(url)
-        door = _Door(self, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80), parts.scheme)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        door = _Door(self, parts.hostname or "", port, parts.scheme, letter.whose)
         agent: Any = Agent.usingEndpointFactory(self.reactor, door, pool=taken)
         try:
             response = await HTTPClient(Plain(agent)).post(
                 _Literal.from_text(url) if ":" in (parts.hostname or "") else url,
-                data=Octets(body),
-                headers=Headers({name: [value] for name, value in headers.items()}),
+                data=Octets(letter.body),
+                headers=Headers({name: [value] for name, value in letter.headers.items()}),
                 auth=auth,
                 allow_redirects=False,
                 unbuffered=True,
@@ -169,7 +170,7 @@ class Post:
         if self._pool is not None:
             self._pool.closeCachedConnections()
 
-    async def find_ways(self, host: str, port: int, scheme: str) -> list[Way]:
+    async def find_ways(self, host: str, port: int, scheme: str, whose: Hashable) -> list[Way]:
         """
         To where a host's name leads now, as far as that is allowed.
 
@@ -182,7 +183,7 @@ class Post:
             )
             is_barred = True
         else:
-            found = await find_addresses(self.resolver, self.random, host, networks)
+            found = await find_addresses(self.resolver, self.random, host, networks, whose)
             if isinstance(found, Delayed):
                 raise FetchError(found.text)
             addresses, is_barred = found.addresses, found.barred
@@ -226,6 +227,17 @@ def _take_login(url: str) -> tuple[str, tuple[str, str] | None]:
     return urlunsplit(parts._replace(netloc=place)), login
 
 
+@frozen(eq=False)
+class _Letter:
+    """
+    What is to be sent, and for whom.
+    """
+
+    headers: Mapping[str, str]
+    body: bytes
+    whose: Hashable
+
+
 @define(eq=False)
 class _Answer:
     """
@@ -247,6 +259,7 @@ class _Door:
     _host: str
     _port: int
     _scheme: str
+    _whose: Hashable
     _handshake: StrictHandshake | None = field(default=None, init=False)
 
     @property
@@ -270,7 +283,7 @@ class _Door:
 
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
         trouble: Exception = FetchError(f"{self._host} has no address")
-        for way in await self._post.find_ways(self._host, self._port, self._scheme):
+        for way in await self._post.find_ways(self._host, self._port, self._scheme, self._whose):
             self._handshake = way.handshake
             try:
                 return await way.connect(factory)

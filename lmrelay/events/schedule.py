@@ -28,14 +28,27 @@ Seconds: less than the first delay of the default schedule, so a few events that
 """
 
 
+SHORTEST_LIFE = 3600.0
+"""
+Seconds for which what waits is kept, however short the schedule: behind others it may not have had its turn.
+"""
+
+
+def lifetime(retry: Sequence[float]) -> float:
+    """
+    Seconds after which what was not taken is given up, though it was not tried as often as the schedule says.
+    """
+    return max(sum(retry), SHORTEST_LIFE)
+
+
 def next_try(telling: Telling, ended_at: float, retry: Sequence[float]) -> float | None:
     """
     When it is due again after an attempt that failed then; None: it is given up.
 
-    One that had to wait behind others for as long as the whole schedule is not kept for longer.
+    One that had to wait behind others for its whole L{lifetime} is not kept for longer.
     """
     made = telling.attempts - telling.earlier
-    if made >= len(retry) or ended_at >= telling.begun_at + sum(retry):
+    if made >= len(retry) or ended_at >= telling.begun_at + lifetime(retry):
         return None
     return ended_at + retry[made]
 

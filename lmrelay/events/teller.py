@@ -22,7 +22,7 @@ from lmrelay.errors import StoreError
 from lmrelay.events.desk import Desk, find_webhook, log_told, why_over
 from lmrelay.events.post import Post
 from lmrelay.events.request import MAX_OCTETS, compose, count_next
-from lmrelay.events.schedule import next_try
+from lmrelay.events.schedule import lifetime, next_try
 from lmrelay.interfaces import Endpoint, IHooks, ISettings, Telling, Told, Want
 from lmrelay.shares import Shares
 from lmrelay.tasks import Tasks
@@ -40,6 +40,11 @@ BREATH = 0.05
 LONGEST_WAIT = 30.0
 """
 Seconds before the next step of something long, and before a store that is out of order is asked again.
+"""
+
+GRACE = 5.0
+"""
+Seconds for requests under way when the relay ends: an endpoint that stalls is told again.
 """
 
 PORTIONS = 64
@@ -87,14 +92,15 @@ class Teller:
 
     def drain(self) -> Deferred[None]:
         """
-        Begin no further request; fires when those under way are over.
+        Begin no further request; fires when those under way are over, which is not waited for for long.
         """
         self._stopped = True
         for timer in (self._timer, self._looking, *(desk.resting for desk in self._desks.values())):
             if timer is not None and timer.active():
                 timer.cancel()
         self._post.close()
-        return self._tasks.wait()
+        late = self._reactor.callLater(GRACE, self.stop)
+        return self._tasks.wait().addCallback(lambda _: late.cancel() if late.active() else None)
 
     def stop(self) -> None:
         """
@@ -254,7 +260,7 @@ class Teller:
                 now, why = self._wall(), desk.closed or why_over(self._settings.config, desk.endpoint)
                 told = Told(now, now, text=why)
             else:
-                told = await self._send(webhook, tellings)
+                told = await self._send(desk.endpoint, webhook, tellings)
                 self._judge(desk, told, begun)
             await self._record(desk.endpoint, tellings, told, over=webhook is None or told.status == GONE)
         except CancelledError:
@@ -294,9 +300,11 @@ class Teller:
             self._flagged[desk.endpoint] = None
             self._wake(SOON / 5)
 
-    async def _send(self, webhook: Webhook, tellings: Sequence[Telling]) -> Told:
+    async def _send(self, endpoint: Endpoint, webhook: Webhook, tellings: Sequence[Telling]) -> Told:
         request = compose(webhook, tellings, self._settings.config.webhooks.header_prefix, self._wall())
-        sending: Deferred[Told] = Deferred.fromCoroutine(self._post.send(webhook.url, request.headers, request.body))
+        sending: Deferred[Told] = Deferred.fromCoroutine(
+            self._post.send(webhook.url, request.headers, request.body, endpoint)
+        )
         self._sending.add(sending)
         try:
             return await sending
@@ -310,7 +318,7 @@ class Teller:
         retry = self._settings.config.webhooks.retry
         is_over = over or told.is_success
         due = {one.sequence: None if is_over else next_try(one, told.ended_at, retry) for one in tellings}
-        stale = 0.0 if told.is_success else told.ended_at - sum(retry)
+        stale = 0.0 if told.is_success else told.ended_at - lifetime(retry)
         log_told(endpoint, tellings, told, due)
         wait = 1.0
         while self._hooks is not None:

@@ -25,7 +25,8 @@ from lmrelay.queue.writer import IWriter
 @define(eq=False)
 class Hooks:
     """
-    See L{IHooks}. Without C{reactor}: all happens on one thread.
+    See L{IHooks}. Without C{reactor}: all happens on one thread. C{lives}: do the others know that this worker lives?
+    If not, what it takes may be theirs already.
     """
 
     _writer: IWriter
@@ -33,6 +34,7 @@ class Hooks:
     _worker: str
     _wall: Callable[[], float]
     _reactor: IReactorFromThreads | None
+    _lives: Callable[[], bool]
     _hint: Callable[[Collection[Endpoint]], None] = field(default=lambda _: None, init=False)
 
     def listen(self, hint: Callable[[Collection[Endpoint]], None]) -> None:
@@ -63,6 +65,8 @@ class Hooks:
         return Deferred.fromCoroutine(self._take(wants))
 
     async def _take(self, wants: Mapping[Endpoint, Want]) -> Mapping[Endpoint, Sequence[Telling]]:
+        if not self._lives():
+            return {}
         now = self._wall()
         found, unreadable = await self._reader.run(partial(find_due, wants=wants, now=now))
         if not found and not unreadable:

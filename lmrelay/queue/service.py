@@ -161,7 +161,7 @@ class QueueService:
             (POLL, lambda: self._try(self._obedience.obey())),
             (POLL, lambda: self._try(self._site_watch.look())),
             (TOUCH, self._touch),
-            (CHECKPOINT, self._checkpoint),
+            (CHECKPOINT, lambda: self._try(self._checkpoints.run())),
             (UPKEEP, lambda: self._try(self._keep_up())),
             (TOKEN_USE, lambda: self._try(self._token_use.write())),
             (TLS_COUNTS, lambda: self._try(self.tls_counts.write())),
@@ -192,7 +192,7 @@ class QueueService:
         self._take_ballast()
         self._lease = Lease(self.worker, state_dir, self._wall)
         self._drift = Drift(self._wall(), self._reactor.seconds())
-        self.hooks = Hooks(self._writer, self._reader, self.worker, self._wall, threads)
+        self.hooks = Hooks(self._writer, self._reader, self.worker, self._wall, threads, self._lives)
         outbox = Outbox(self._settings, self.hooks.note)
         suppressions = Suppressions(self._entropy, outbox.write)
         timing = self._reactor, self._wall, self._tasks, self._lives
@@ -396,9 +396,6 @@ class QueueService:
 
     def _sleep(self, seconds: float) -> Deferred[None]:
         return deferLater(self._reactor, seconds)
-
-    def _checkpoint(self) -> Deferred[None]:
-        return self._try(self._checkpoints.run())
 
     def _try(self, work: Coroutine[Deferred[Any], Any, None]) -> Deferred[None]:
         return self._tasks.start(unless_out_of_order(work))

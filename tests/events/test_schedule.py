@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmrelay.events.schedule import FEW, LONGEST_PAUSE, MOST, Pace, next_try
+from lmrelay.events.schedule import FEW, LONGEST_PAUSE, MOST, Pace, lifetime, next_try
 from lmrelay.interfaces import Telling
 
 RETRY = (10.0, 60.0, 300.0)
@@ -27,8 +27,8 @@ def telling(attempts: int = 0, earlier: int = 0, begun_at: float = 1000.0) -> Te
         (telling(3), 1375.0, None),
         (telling(11, earlier=11), 1000.0, 1010.0),
         (telling(14, earlier=11), 1000.0, None),
-        (telling(0), 1369.0, 1379.0),
-        (telling(0), 1370.0, None),
+        (telling(0), 4599.0, 4609.0),
+        (telling(0), 4600.0, None),
     ],
 )
 def test_next(one: Telling, ended: float, expected: float | None) -> None:
@@ -36,6 +36,13 @@ def test_next(one: Telling, ended: float, expected: float | None) -> None:
     After each attempt its delay, and after the last none; begun with again, all over; and none after all of its time.
     """
     assert expected == next_try(one, ended, RETRY)
+
+
+def test_lifetime() -> None:
+    """
+    What waits is kept for as long as the schedule takes, and for an hour at least.
+    """
+    assert [3600.0, 3600.0, 7200.0] == [lifetime(retry) for retry in ((), RETRY, (3600.0, 3600.0))]
 
 
 def test_no_retry() -> None:

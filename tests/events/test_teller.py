@@ -241,7 +241,7 @@ def test_much_for_the_dead_ends(begin: Begin) -> None:
     stage.reconfigure(retry=(10.0, 60.0, 300.0))
     for number in range(1, 500):
         stage.world.accept(number)
-    stage.run(800, 1)
+    stage.run(3700, 5)
     assert {"dead"} == set(states(stage))
     assert all("Connection was refused" in one.last for one in rows(stage, webhook_delivery))
 
@@ -308,6 +308,29 @@ def test_removed(begin: Begin, hooks: tuple[Webhook, ...]) -> None:
     assert {"dead"} == set(states(stage))
     why = "the endpoint is switched off" if hooks == (plain(enabled=False),) else "there is no such endpoint any more"
     assert {why} == {one.last for one in rows(stage, webhook_delivery)}
+
+
+def test_stopped(begin: Begin) -> None:
+    """
+    A relay that ends waits for an endpoint that stalls for a few seconds only, and tells it again.
+    """
+    stage = begin(plain())
+    hook = stage.serve(say=lambda _: None)
+    stage.world.accept()
+    stage.run(1)
+    drained = stage.teller.drain()
+    stage.run(4)
+    assert 1 == hook.now
+    assert not drained.called
+    stage.run(2)
+    assert 0 == hook.now
+    assert drained.called
+    stage.world.stop()
+    hook.say = lambda _: 200
+    stage.start()
+    stage.run(2)
+    assert ["delivered"] == states(stage)
+    assert 1 == len(set(hook.ids))
 
 
 def test_crash(begin: Begin) -> None:

@@ -16,6 +16,7 @@ from zope.interface.verify import verifyObject
 from lmrelay.config.values import Config
 from lmrelay.interfaces import Endpoint, IHooks, Telling, Told, Want
 from lmrelay.queue import tellings
+from lmrelay.queue.leases import DOUBTED_AFTER
 from lmrelay.queue.outbox import Outbox
 from lmrelay.queue.rows import event_row
 from lmrelay.queue.schema import event, message, recipient, webhook_attempt, webhook_delivery, webhook_endpoint
@@ -178,6 +179,15 @@ def test_dead_worker(world: World) -> None:
     world.start()
     (after,) = take(world)
     assert before == after
+
+
+def test_doubtful_worker(world: World) -> None:
+    """
+    A worker that others may take for dead takes nothing.
+    """
+    world.accept()
+    world.queue._touched_at -= DOUBTED_AFTER
+    assert [] == take(world)
 
 
 def test_stopped_worker(world: World) -> None:
