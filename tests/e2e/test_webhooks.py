@@ -60,7 +60,7 @@ def test_killed_under_load(world: World, endpoint: Endpoint, batch: int) -> None
     kill -9 under load, with an endpoint that fails, stalls and drops: every state change of every message reaches it
     at least once, none with two ids, all with a valid signature. LMRELAY_KILLS sets the number of kills.
     """
-    rounds = int(os.environ.get("LMRELAY_KILLS", "4"))
+    rounds = int(os.environ.get("LMRELAY_KILLS", "2"))
     seed = int(os.environ.get("LMRELAY_SEED", random.randrange(10**6)))
     print(f"seed {seed}")
     source = random.Random(seed)
