@@ -151,6 +151,7 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="times the number of messages (1.0)")
     parser.add_argument("--loads", default=",".join(job.name for job in LOADS), help="which, by name")
     parser.add_argument("--servers", default="lmrelay,postfix", help="which, by name")
+    parser.add_argument("--no-chunking", action="store_true", help="let the sink not offer it")
     parser.add_argument("--state", type=Path, default=Path("/var/tmp"), help="on the disk to be measured")
     parser.add_argument("--json", type=Path, help="write every run and the medians to this file")
     chosen = parser.parse_args()
@@ -161,7 +162,7 @@ def main() -> int:
     with (
         tempfile.TemporaryDirectory(prefix="lmrelay-bench-", dir=chosen.state) as state,
         NameServer() as names,
-        Sink(SINK, port, control) as sink,
+        Sink(SINK, port, control, not chosen.no_chunking) as sink,
     ):
         Path(state).chmod(0o755)  # Postfix's processes do not run as root
         names.mx(f"d0.{DOMAIN}", 10, f"mx.{DOMAIN}")

@@ -25,17 +25,20 @@ def build() -> None:
 @define(eq=False)
 class Sink:
     """
-    Counts every message by its id, so that a lost or doubled one is seen. Use it as a context.
+    Counts every message by its id, so that a lost or doubled one is seen. Use it as a context. C{chunking}: it offers
+    that, as the servers of the large receivers do.
     """
 
     address: str
     port: int
     control: int
+    chunking: bool = True
     process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Sink:
         listen, control = f"{self.address}:{self.port}", f"127.0.0.1:{self.control}"
         command = [str(HERE / "bin/smtpsink"), "--listen", listen, "--control", control]
+        command += ["--chunking"] if self.chunking else []
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
         if self.process.stdout is None or self.process.stdout.readline() != b"listening\n":
             raise RuntimeError("the sink did not start")

@@ -34,6 +34,11 @@ Keys of one algorithm: the old one and the next. Each costs every message of the
 stroke.
 """
 
+MAX_READS = 5
+"""
+Times that a folder is read which changes meanwhile.
+"""
+
 MAX_NAME = 253
 _SELECTOR = re.compile(
     r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
@@ -134,10 +139,26 @@ def _read_domain(folder: Path, problems: list[Problem]) -> tuple[DkimKey, ...]:
     except SyntaxRefused as error:
         problems.append(Problem(str(folder), "", f"the folder's name is that of a sending domain: {error}"))
         return ()
+    for _ in range(MAX_READS):
+        found: list[Problem] = []
+        paths = _list(folder, found)
+        keys = _read_keys(folder.name, paths, found)
+        # One that is activated or retired meanwhile has another name now: it would be missing, or there twice.
+        if not found or paths == _list(folder, []):
+            break
+    problems += found
+    for algorithm in (RSA, ED25519):
+        if count_active(keys, algorithm) > MOST_ACTIVE:
+            reason = f"more than {MOST_ACTIVE} {algorithm} keys are active: every message would be signed with each"
+            problems.append(Problem(str(folder), "", reason))
+    return keys
+
+
+def _read_keys(domain: str, paths: list[Path], problems: list[Problem]) -> tuple[DkimKey, ...]:
     keys: dict[str, DkimKey] = {}
-    for path, active in _key_files(_list(folder, problems)):
+    for path, active in _key_files(paths):
         try:
-            key = read_key(path, folder.name, path.stem, active=active)
+            key = read_key(path, domain, path.stem, active=active)
         except ConfigError as error:
             problems += error.problems
             continue
@@ -145,10 +166,6 @@ def _read_domain(folder: Path, problems: list[Problem]) -> tuple[DkimKey, ...]:
         if key.selector.lower() in keys:
             problems.append(Problem(str(path), "", f"there are two keys of selector {key.selector}: remove one"))
         keys[key.selector.lower()] = key
-    for algorithm in (RSA, ED25519):
-        if count_active(keys.values(), algorithm) > MOST_ACTIVE:
-            reason = f"more than {MOST_ACTIVE} {algorithm} keys are active: every message would be signed with each"
-            problems.append(Problem(str(folder), "", reason))
     return tuple(keys.values())
 
 

@@ -4,8 +4,10 @@ The keys that sign mail: read with the configuration, or refused by name.
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -184,6 +186,28 @@ def test_bad_keys(tmp_path: Path, octets: bytes, reason: str) -> None:
     put(tmp_path, "acme.example", "s1.pem", octets)
     (told,) = refusals(tmp_path)
     assert (True, True) == (told.startswith("acme.example/s1.pem: "), reason in told)
+
+
+def test_renamed_meanwhile(tmp_path: Path) -> None:
+    """
+    A key that gets another name while the folder is read, as activate and retire do, is no reason to refuse.
+    """
+    folder = put(tmp_path, "acme.example", "b.inactive").parent
+    os.mkfifo(folder / "a.pem", 0o600)
+
+    def feed() -> None:
+        # Once the first is being read, the second has been listed.
+        with (folder / "a.pem").open("wb") as first:
+            (folder / "a.pem").unlink()
+            put(tmp_path, "acme.example", "a.pem")
+            (folder / "b.inactive").rename(folder / "b.pem")
+            first.write((GOLDEN / "ed25519.pem").read_bytes())
+
+    feeding = Thread(target=feed, daemon=True)
+    feeding.start()
+    found = read_dkim_keys(tmp_path)["acme.example"]
+    feeding.join(10)
+    assert [("a", True), ("b", True)] == [(key.selector, key.active) for key in found]
 
 
 def test_two_of_a_selector(tmp_path: Path) -> None:
