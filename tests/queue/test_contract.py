@@ -13,7 +13,7 @@ from attrs import evolve
 from sqlalchemy import delete, func, insert, select, update
 from twisted.python.failure import Failure
 
-from lmrelay.config.values import Config, DkimKey, Project, Route, TlsPolicy
+from lmrelay.config.values import DkimKey, Project, Route, TlsPolicy
 from lmrelay.errors import StoreError
 from lmrelay.interfaces import IContent
 from lmrelay.mail.envelope import Notify
@@ -26,17 +26,6 @@ from lmrelay.smtp.reply import reply
 from tests.mail.test_dkim import private_key, verifies
 from tests.queue.filling import writing
 from tests.queue.world import FULL, LATER, NEVER, OK, RELAYED, World, failure_of, name, result_of, to
-
-
-@pytest.fixture
-def world(config: Config) -> Iterator[World]:
-    """
-    A queue that has started.
-    """
-    world = World(config)
-    world.start()
-    yield world
-    world.stop()
 
 
 def test_accepted_survives(world: World) -> None:

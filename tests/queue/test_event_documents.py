@@ -5,12 +5,10 @@ Events of every kind, as they are told, against the schema that is shipped.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 from jsonschema import Draft202012Validator
 
-from lmrelay.config.values import Config
 from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Failed, Fault, Outcome, Tls
 from lmrelay.mail.reports import Kind, Report
 from lmrelay.queue.outbox import write_untold
@@ -21,18 +19,6 @@ from tests.queue.filling import NOW, writing
 from tests.queue.world import LATER, NEVER, OK, World, name, result_of
 
 TLS = Tls("TLSv1.3", "TLS_AES_256_GCM_SHA384", True, "", "opportunistic")
-
-
-@pytest.fixture
-def world(config: Config) -> Iterator[World]:
-    """
-    A queue that has started.
-    """
-    world = World(config)
-    world.start()
-    yield world
-    if world.queue._loops:
-        world.stop()
 
 
 def test_schema_is_one() -> None:

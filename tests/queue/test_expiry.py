@@ -4,27 +4,13 @@ When mail is given up: by its age alone, as trustworthy clocks tell it, and by a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from lmrelay.config.values import Config
 from lmrelay.mail.outcome import Delayed, Fault
 from lmrelay.queue.operations import open_desk
 from lmrelay.queue.orders import Selector, Verb
 from tests.queue.filling import rows
 from tests.queue.world import LATER, World, result_of
-
-
-@pytest.fixture
-def world(config: Config) -> Iterator[World]:
-    """
-    A queue that has started.
-    """
-    world = World(config)
-    world.start()
-    yield world
-    world.stop()
 
 
 def test_no_expiry_while_the_clocks_have_parted(world: World) -> None:

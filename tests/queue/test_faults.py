@@ -5,7 +5,7 @@ What the queue promises when the process dies, the disk fills or somebody else h
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,17 +42,6 @@ def config(sqlite: Path, tmp_path: Path) -> Config:
     """
     (tmp_path / FILE).write_bytes(sqlite.read_bytes())
     return make_config(tmp_path)
-
-
-@pytest.fixture
-def world(config: Config) -> Iterator[World]:
-    """
-    A queue that has started.
-    """
-    world = World(config)
-    world.start()
-    yield world
-    world.stop()
 
 
 def test_a_fault_of_the_upkeep(world: World) -> None:

@@ -4,7 +4,6 @@ Idempotency keys, on both databases: the same message is stored once, whoever se
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import Any
@@ -34,17 +33,6 @@ Seconds after which a thread is taken to hang.
 """
 
 SAME, OTHER = "a" * 64, "b" * 64
-
-
-@pytest.fixture
-def world(config: Config) -> Iterator[World]:
-    """
-    A queue that has started.
-    """
-    world = World(config)
-    world.start()
-    yield world
-    world.stop()
 
 
 def accept(world: World, number: int, fingerprint: str = SAME, **more: Any) -> Deferred[str]:

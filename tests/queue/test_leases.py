@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,17 +19,6 @@ from lmrelay.queue.orders import Selector, Verb
 from lmrelay.queue.schema import chunk, upload, worker
 from tests.queue.filling import writing
 from tests.queue.world import World, name, result_of
-
-
-@pytest.fixture
-def world(config: Config) -> Iterator[World]:
-    """
-    A queue that has started.
-    """
-    world = World(config)
-    world.start()
-    yield world
-    world.stop()
 
 
 def files(config: Config) -> list[str]:

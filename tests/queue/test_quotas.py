@@ -4,7 +4,6 @@ Limits of messages, on both databases: never one more than may pass, and the one
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -43,17 +42,6 @@ def configure(world: World, route: Route | None = None, **limits: int) -> None:
     """
     world.config = limited(world.config, route, **limits)
     world.queue._settings.config = world.config
-
-
-@pytest.fixture
-def world(config: Config) -> Iterator[World]:
-    """
-    A queue that has started.
-    """
-    world = World(config)
-    world.start()
-    yield world
-    world.stop()
 
 
 def passes(world: World, number: int, **more: Any) -> bool:

@@ -5,12 +5,10 @@ What events say of messages whose route keeps subject and addresses out of them,
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import select
 
-from lmrelay.config.values import Config
 from lmrelay.mail.outcome import Failed, Fault
 from lmrelay.queue.schema import message
 from lmrelay.smtp.reply import reply
@@ -19,17 +17,6 @@ from tests.queue.world import World, name, result_of
 
 WORDS = "no such user <Jane.Doe@b.example>, says s@acme.example of jane.doe and Your result"
 REFUSED = Failed("5.1.1", WORDS, Fault.RECIPIENT, reply(550, "5.1.1", WORDS))
-
-
-@pytest.fixture
-def world(config: Config) -> Iterator[World]:
-    """
-    A queue that has started.
-    """
-    world = World(config)
-    world.start()
-    yield world
-    world.stop()
 
 
 @pytest.mark.parametrize("redact", [True, False])
