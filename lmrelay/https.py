@@ -5,6 +5,7 @@ TLS that proves the host, and bounds to what comes back.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from ipaddress import ip_address
 from typing import Any
 
@@ -32,8 +33,32 @@ USER_AGENT = b"lmrelay"
 
 
 @implementer(IAgentEndpointFactory, IStreamClientEndpoint)
+class Destination(ABC):
+    """
+    Where a request goes, whatever its URL says.
+    """
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        """
+        Always this.
+        """
+        return self
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """
+        See L{IStreamClientEndpoint}.
+        """
+        return Deferred.fromCoroutine(self.reach(protocolFactory))
+
+    @abstractmethod
+    async def reach(self, factory: IProtocolFactory) -> IProtocol:
+        """
+        The same, to be awaited.
+        """
+
+
 @define(eq=False)
-class Way:
+class Way(Destination):
     """
     A connection to an address that was looked up, whatever the URL's host. C{handshake} None: without TLS. C{limit}:
     a server that sends more octets than that after a request is left.
@@ -54,19 +79,10 @@ class Way:
         """
         return self._connection is not None
 
-    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+    async def reach(self, factory: IProtocolFactory) -> IProtocol:
         """
-        Always this.
+        See L{Destination}.
         """
-        return self
-
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """
-        See L{IStreamClientEndpoint}.
-        """
-        return Deferred.fromCoroutine(self._connect(protocolFactory))
-
-    async def _connect(self, factory: Any) -> IProtocol:
         kind = TCP4ClientEndpoint if ip_address(self.address).version == 4 else TCP6ClientEndpoint
         endpoint = kind(self.reactor, self.address, self.port, timeout=CONNECT_TIMEOUT)
         bounded: Any = _Bounds(factory, self.limit)
@@ -91,10 +107,12 @@ class Way:
 @define(eq=False)
 class Plain:
     """
-    Takes responses as they are: a few octets of compressed ones could become gigabytes.
+    Takes responses as they are: a few octets of compressed ones could become gigabytes. C{refuses}: it takes no
+    compressed ones at all; else what comes is not unpacked.
     """
 
     _agent: Agent
+    refuses: bool = True
 
     def request(
         self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
@@ -109,8 +127,9 @@ class Plain:
 
     async def _request(self, method: bytes, uri: bytes, headers: Headers, body: IBodyProducer | None) -> IResponse:
         response = await self._agent.request(method, uri, headers, body)
-        if response.headers.hasHeader(b"content-encoding"):
+        if self.refuses and response.headers.hasHeader(b"content-encoding"):
             raise FetchError("it is compressed, which was not asked for")
+        response.headers.removeHeader(b"content-encoding")
         return response
 
 

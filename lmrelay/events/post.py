@@ -19,22 +19,19 @@ from hyperlink import EncodedURL
 from OpenSSL import SSL
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime
 from twisted.web.client import (
-    URI,
     Agent,
     HTTPConnectionPool,
     RequestTransmissionFailed,
     ResponseNeverReceived,
 )
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgentEndpointFactory
-from zope.interface import implementer
 
 from lmrelay.config import values
 from lmrelay.errors import FetchError
-from lmrelay.events.wire import MAX_BODY, Beginning, Octets, Plain, Taken
-from lmrelay.https import Way, is_cancelled, tell_trouble
+from lmrelay.events.wire import MAX_BODY, Beginning, Octets, Taken
+from lmrelay.https import Destination, Plain, Way, is_cancelled, tell_trouble
 from lmrelay.interfaces import IResolver, ISettings, Told
 from lmrelay.mail.outcome import Delayed
 from lmrelay.reach import find_addresses, is_allowed
@@ -121,7 +118,7 @@ class Post:
         door = _Door(self, parts.hostname or "", port, parts.scheme, letter.whose)
         agent: Any = Agent.usingEndpointFactory(self.reactor, door, pool=taken)
         try:
-            response = await HTTPClient(Plain(agent)).post(
+            response = await HTTPClient(Plain(agent, refuses=False)).post(
                 _Literal.from_text(url) if ":" in (parts.hostname or "") else url,
                 data=Octets(letter.body),
                 headers=Headers({name: [value] for name, value in letter.headers.items()}),
@@ -248,9 +245,8 @@ class _Answer:
     taken: Taken
 
 
-@implementer(IAgentEndpointFactory, IStreamClientEndpoint)
 @define(eq=False)
-class _Door:
+class _Door(Destination):
     """
     The way to the host of a request, found when a connection is needed.
     """
@@ -269,24 +265,15 @@ class _Door:
         """
         return "" if self._handshake is None else self._handshake.reason
 
-    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+    async def reach(self, factory: IProtocolFactory) -> IProtocol:
         """
-        Always this.
+        See L{Destination}.
         """
-        return self
-
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """
-        See L{IStreamClientEndpoint}.
-        """
-        return Deferred.fromCoroutine(self._connect(protocolFactory))
-
-    async def _connect(self, factory: IProtocolFactory) -> IProtocol:
         trouble: Exception = FetchError(f"{self._host} has no address")
         for way in await self._post.find_ways(self._host, self._port, self._scheme, self._whose):
             self._handshake = way.handshake
             try:
-                return await way.connect(factory)
+                return await way.reach(factory)
             except Exception as error:
                 if is_cancelled(error):
                     raise CancelledError from error

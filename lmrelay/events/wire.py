@@ -12,12 +12,9 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IConsumer, IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, HTTPConnectionPool
-from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IBodyProducer, IResponse
+from twisted.web.client import HTTPConnectionPool
+from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
-
-from lmrelay.https import USER_AGENT
 
 MAX_BODY = 2048
 """
@@ -71,34 +68,6 @@ class _Noted:
         """
         self._taken.is_fresh = True
         return self._endpoint.connect(protocolFactory)
-
-
-@implementer(IAgent)
-@define(eq=False)
-class Plain:
-    """
-    Asks for no compression, and takes what comes as it is.
-    """
-
-    _agent: Agent
-
-    def request(
-        self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
-    ) -> Deferred[IResponse]:
-        """
-        See L{IAgent}.
-        """
-        plain = Headers() if headers is None else headers.copy()
-        plain.removeHeader(b"Accept-Encoding")
-        plain.setRawHeaders(b"User-Agent", [USER_AGENT])
-        asking: Deferred[IResponse] = self._agent.request(method, uri, plain, bodyProducer)
-        return asking.addCallback(_strip)
-
-
-def _strip(response: IResponse) -> IResponse:
-    # Nobody unpacks it: a few octets could become gigabytes.
-    response.headers.removeHeader(b"content-encoding")
-    return response
 
 
 @implementer(IBodyProducer)
