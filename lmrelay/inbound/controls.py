@@ -73,6 +73,9 @@ def read_controls(head: Head, dialects: Sequence[Dialect]) -> tuple[Controls, He
     @raise Refused: one of them is not valid (554 5.6.0), in words that name header and rule
     """
     plan = _plan(tuple(dialects))
+    names = head.values
+    if plan.names.keys().isdisjoint(names) and not [name for name in names if name.startswith(plan.beginnings)]:
+        return NOTHING, head
     kept: list[Field] = []
     found: list[tuple[Header, Field]] = []
     for one in head.fields:
@@ -81,12 +84,10 @@ def read_controls(head: Head, dialects: Sequence[Dialect]) -> tuple[Controls, He
             kept.append(one)
         elif (header := plan.find(name)) is not None:
             found.append((header, one))
-    if len(kept) == len(head.fields):
-        return NOTHING, head
     reading = _Reading()
     for dialect in (None, *dict.fromkeys(dialects)):
         reading.take([(header, one) for header, one in found if header.dialect is dialect])
-    left = Head(tuple(kept))
+    left = Head.of(kept)
     # RFC 2369 allows one only, and one that the message brings is what its author meant.
     if reading.unsubscribe and left.first("List-Unsubscribe") is None:
         left = left.append(make_field("List-Unsubscribe", reading.unsubscribe))

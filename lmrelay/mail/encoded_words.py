@@ -48,6 +48,8 @@ def decode_words(text: str) -> str:
 
     Of text over L{RAW_LIMIT} the beginning, up to a space, is given.
     """
+    if "=?" not in text and len(text) <= RAW_LIMIT and text.isprintable():
+        return text
     if len(text) > RAW_LIMIT:
         cut = text[:RAW_LIMIT]
         text = cut.rpartition(" ")[0] or cut

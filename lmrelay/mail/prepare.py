@@ -4,12 +4,16 @@ What a submitted head must have, and what the relay makes of it (RFC 6409 §8, R
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
 from attrs import frozen
 
 from lmrelay.errors import Refused, SyntaxRefused
 from lmrelay.mail.address import Address
+from lmrelay.mail.encoded_words import decode_words
 from lmrelay.mail.head import Head, make_field
-from lmrelay.mail.mailboxes import Mailbox
+from lmrelay.mail.mailboxes import SHORT, Mailbox, parse_mailboxes
 from lmrelay.mail.received import format_date
 from lmrelay.smtp import replies
 
@@ -58,45 +62,65 @@ def prepare(
     @param now: seconds since the epoch
     @raise Refused: 554 5.4.6 or 554 5.6.0
     """
-    if sum(1 for _ in head.all("Received")) > received_limit:
+    values = head.values
+    if len(values.get("received", ())) > received_limit:
         raise Refused(replies.ROUTING_LOOP)
     senders = _read_senders(head)
-    if require_to and head.first("To") is None:
+    if require_to and "to" not in values:
         raise Refused(replies.NO_TO)
-    head = head.remove(BLIND)
-    if head.first("Date") is None:
+    if "bcc" in values or "resent-bcc" in values:
+        head = head.remove(BLIND)
+    if "date" not in values:
         head = head.append(make_field("Date", format_date(now)))
-    if head.first("Message-ID") is None:
-        head = head.append(make_field("Message-ID", f"<{id}@{hostname}>"))
+    message_id = values.get("message-id", ("",))[0]
+    if "message-id" not in values:
+        message_id = f"<{id}@{hostname}>"
+        head = head.append(make_field("Message-ID", message_id))
     return Prepared(
         head,
         senders,
-        message_id=_value(head, "Message-ID"),
-        subject=_text(head, "Subject"),
-        sender=_text(head, "From"),
-        to=_text(head, "To"),
-        tls_optional=_makes_tls_optional(head),
+        message_id=message_id[:TEXT_LIMIT],
+        subject=_text(values, "subject"),
+        sender=_text(values, "from"),
+        to=_text(values, "to"),
+        tls_optional="tls-required" in values and _makes_tls_optional(values["tls-required"]),
     )
 
 
-def _makes_tls_optional(head: Head) -> bool:
+def _makes_tls_optional(values: Sequence[str]) -> bool:
     """
     Said once, or said alike: two that differ are no wish of anybody's.
     """
-    values = {field.value.strip().lower() for field in head.all("TLS-Required")}
-    return values == {"no"}
+    return {value.strip().lower() for value in values} == {"no"}
 
 
 def _read_senders(head: Head) -> tuple[Address, ...]:
-    fields = list(head.all("From"))
-    if not fields:
+    authors, senders = head.values.get("from", ()), head.values.get("sender", ())
+    if not authors:
         raise Refused(replies.NO_FROM)
     # Readers differ in which of several they show, so none may be unchecked or ambiguous.
-    if len(fields) > 1:
+    if len(authors) > 1:
         raise Refused(replies.SEVERAL_FROM)
-    if sum(1 for _ in head.all("Sender")) > 1:
+    if len(senders) > 1:
         raise Refused(replies.SEVERAL_SENDER)
-    authors, senders = _mailboxes(head, "From"), _mailboxes(head, "Sender")
+    if not senders and len(authors[0]) <= SHORT and len(head.octets) <= SENDERS_LIMIT:
+        return _read_author(authors[0])
+    _check_length(head, "From")
+    _check_length(head, "Sender")
+    return _find_senders(authors[0], senders[0] if senders else None)
+
+
+@lru_cache(maxsize=512)
+def _read_author(author: str) -> tuple[Address, ...]:
+    # An application writes the same few over and over.
+    return _find_senders(author, None)
+
+
+def _find_senders(author: str, sender: str | None) -> tuple[Address, ...]:
+    """
+    Every address in a From field and in a Sender field, if there is one.
+    """
+    authors, senders = _mailboxes("From", author), [] if sender is None else _mailboxes("Sender", sender)
     if not authors:
         raise Refused(replies.bad_header("From", "it has no address"))
     if len(senders) > 1:
@@ -108,11 +132,14 @@ def _read_senders(head: Head) -> tuple[Address, ...]:
     return (*(one.address for one in both), *(one.shown for one in both if one.shown is not None))
 
 
-def _mailboxes(head: Head, name: str) -> list[Mailbox]:
+def _check_length(head: Head, name: str) -> None:
     if sum(len(field.octets) for field in head.all(name)) > SENDERS_LIMIT:
         raise Refused(replies.bad_header(name, f"it is longer than {SENDERS_LIMIT} octets"))
+
+
+def _mailboxes(name: str, value: str) -> list[Mailbox]:
     try:
-        found = head.mailboxes(name)
+        found = parse_mailboxes(value)
     except SyntaxRefused as error:
         raise Refused(replies.bad_header(name, str(error))) from error
     if len(found) > MAX_SENDERS:
@@ -120,11 +147,8 @@ def _mailboxes(head: Head, name: str) -> list[Mailbox]:
     return found
 
 
-def _value(head: Head, name: str) -> str:
-    field = head.first(name)
-    return field.value[:TEXT_LIMIT] if field else ""
-
-
-def _text(head: Head, name: str) -> str:
-    field = head.first(name)
-    return field.text[:TEXT_LIMIT] if field else ""
+def _text(values: Mapping[str, Sequence[str]], name: str) -> str:
+    """
+    What the first field of that name says, for people.
+    """
+    return decode_words(values[name][0])[:TEXT_LIMIT] if name in values else ""

@@ -108,5 +108,5 @@ def read_accepted(head: bytes) -> tuple[Head, str]:
     @raise lmrelay.errors.SyntaxRefused: it has no author that can be read
     """
     accepted = Head.parse(head)
-    covered = Head(tuple(one for one in accepted.fields if one.name.lower() in _COVERED))
+    covered = Head.of(one for one in accepted.fields if one.name.lower() in _COVERED)
     return covered, next((one.address.ascii_domain for one in accepted.mailboxes("From")), "")

@@ -257,7 +257,7 @@ def test_lines_are_short(domain: str, selector: str, subjects: int) -> None:
     No line of a signature is over 78 octets but for a name that is so long itself, and none is over 998.
     """
     one = make_signer(domain, selector, private_key("ed25519"))
-    head = Head(tuple(make_field("From", "a") for _ in range(subjects)))
+    head = Head.of(make_field("From", "a") for _ in range(subjects))
     (field,) = sign(head, [one], hash_body(b""), AT)
     longest = max(76, len(f" d={domain};"), len(f" s={selector};"))
     assert longest >= max(map(len, field.octets.split(b"\r\n")))

@@ -7,6 +7,7 @@ from __future__ import annotations
 import codecs
 import encodings
 from contextlib import suppress
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -123,6 +124,18 @@ def test_fields_of_our_own_are_one_field(value: str) -> None:
     octets = make_field("X", value).octets
     assert [field.octets for field in Head.parse(octets).fields] == [octets]
     assert max(map(len, octets.split(b"\r\n"))) <= 998
+
+
+@given(st.lists(st.text("ab.:é", min_size=1, max_size=34), min_size=1, max_size=40))
+def test_lines_are_full(words: list[str]) -> None:
+    """
+    Lines are at most 78 octets long, and none ends before the next word would be one too many.
+    """
+    field = make_field("X-Name", " ".join(words))
+    assert field.value == " ".join(words)
+    lines = field.octets.removesuffix(b"\r\n").split(b"\r\n")
+    assert max(map(len, lines)) <= 78
+    assert all(len(line) + 1 + len(rest.split(b" ")[1]) > 78 for line, rest in pairwise(lines))
 
 
 @pytest.mark.parametrize(
