@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
+_SHIFTS = tuple(range(120, -1, -10))
 
 ID_LENGTH = 26
 
@@ -22,7 +23,7 @@ def make_id(now: float, entropy: Callable[[int], bytes]) -> str:
     Ids sort by time to the millisecond.
     """
     number = int(now * 1000) << 80 | int.from_bytes(entropy(10), "big")
-    return "".join(_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10))
+    return "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
 
 
 def first_id(now: float) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from functools import lru_cache
 
 from attrs import frozen
 
@@ -45,42 +46,56 @@ def received_field(trace: Trace) -> Field:
     """
     The Received field, folded. Nothing a client said can add a line or a clause to it.
     """
-    tls = f" ({_COMMENT_UNSAFE.sub('?', trace.tls)[:100]})" if trace.tls else ""
+    beginning = _beginning(
+        trace.hostname, trace.helo, trace.client, trace.esmtp, trace.tls, trace.authenticated, trace.smtputf8
+    )
     recipient = ""
     if trace.recipient and len(trace.recipient) <= 320 and not _ADDRESS_UNSAFE.search(trace.recipient):
         recipient = f" for <{trace.recipient}>"
-    value = (
-        f"{_from_clause(trace)}by {trace.hostname} (lmrelay) with {_protocol(trace)}{tls}"
-        f" id {trace.id}{recipient}; {format_date(trace.received_at)}"
-    )
-    return make_field("Received", value)
+    return make_field("Received", f"{beginning} id {trace.id}{recipient}; {format_date(trace.received_at)}")
 
 
-def _from_clause(trace: Trace) -> str:
-    if trace.client is None:
+@lru_cache(maxsize=256)
+def _beginning(
+    hostname: str, helo: str, client: str | None, esmtp: bool, tls: str, authenticated: bool, smtputf8: bool
+) -> str:
+    """
+    What is the same for all messages of a session.
+    """
+    comment = f" ({_COMMENT_UNSAFE.sub('?', tls)[:100]})" if tls else ""
+    protocol = _protocol(esmtp, bool(tls), authenticated, smtputf8)
+    return f"{_from_clause(helo, client)}by {hostname} (lmrelay) with {protocol}{comment}"
+
+
+def _from_clause(helo: str, client: str | None) -> str:
+    if client is None:
         return ""
-    literal = f"[IPv6:{trace.client}]" if ":" in trace.client else f"[{trace.client}]"
-    if len(trace.helo) <= 255 and _HOST_NAME.fullmatch(trace.helo):
-        return f"from {trace.helo} ({literal}) "
+    literal = f"[IPv6:{client}]" if ":" in client else f"[{client}]"
+    if len(helo) <= 255 and _HOST_NAME.fullmatch(helo):
+        return f"from {helo} ({literal}) "
     # A name that is none could carry a clause of its own, so it goes into a comment, defused.
-    said = _COMMENT_UNSAFE.sub("?", trace.helo)[:255]
+    said = _COMMENT_UNSAFE.sub("?", helo)[:255]
     return f"from {literal} (helo={said}) "
 
 
-def _protocol(trace: Trace) -> str:
+def _protocol(esmtp: bool, tls: bool, authenticated: bool, smtputf8: bool) -> str:
     """
     RFC 3848; RFC 6531 §4.3.
     """
-    if not trace.esmtp:
+    if not esmtp:
         return "SMTP"
-    base = "UTF8SMTP" if trace.smtputf8 else "ESMTP"
-    return base + ("S" if trace.tls else "") + ("A" if trace.authenticated else "")
+    return ("UTF8SMTP" if smtputf8 else "ESMTP") + ("S" if tls else "") + ("A" if authenticated else "")
 
 
 def format_date(at: float) -> str:
     """
     C{at} (seconds since the epoch) as RFC 5322 writes it, in UTC, in English.
     """
+    return _format_second(int(at))
+
+
+@lru_cache(maxsize=16)
+def _format_second(at: int) -> str:
     # By name and not by strftime, which speaks the locale's language.
     when = datetime.datetime.fromtimestamp(at, datetime.UTC)
     return (
