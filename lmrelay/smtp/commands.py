@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TypeVar
 
 from attrs import frozen
@@ -26,12 +27,14 @@ _MAIL_PARAMETERS = frozenset({"SIZE", "BODY", "SMTPUTF8", "RET", "ENVID", "AUTH"
 _RCPT_PARAMETERS = frozenset({"NOTIFY", "ORCPT"})
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_PATH = re.compile(r'<((?:[^"<>\\ ]|"(?:[^"\\]|\\.)*")*)>')
+_PATH = re.compile(r' *<((?:[^"<>\\ ]++|"(?:[^"\\]++|\\.)*+")*+)>')
 _SOURCE_ROUTE = re.compile(r"@[^@,:]+(?:,@[^@,:]+)*:")
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^\s=]+))?")
 _SIZE = re.compile(r"[0-9]{1,20}")
 _BDAT = re.compile(r"([0-9]{1,20})(?: +([Ll][Aa][Ss][Tt]))?")
 _MECHANISM = re.compile(r"[A-Za-z0-9_-]{1,20}")
+_BODIES = {"7BIT": False, "8BITMIME": True}
+_RETS = {ret.value: ret for ret in Ret}
 _ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+")
 
 _T = TypeVar("_T")
@@ -93,7 +96,8 @@ def parse_command(line: bytes) -> Command:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Refused(replies.BAD_COMMAND) from error
-    if _CONTROL.search(text):
+    # What is printable has no control character; what is not may be a character that is merely unusual.
+    if not text.isprintable() and _CONTROL.search(text):
         raise Refused(replies.BAD_COMMAND)
     verb, _, argument = text.strip(" ").partition(" ")
     # Not upper() on all: "\u0131" and its like would become ASCII letters.
@@ -114,32 +118,37 @@ def parse_helo(argument: str) -> str:
     return argument
 
 
+@lru_cache(maxsize=256)
 def parse_mail(argument: str) -> Mail:
     """
-    The argument of MAIL (C{FROM:<path> parameters}).
+    The argument of MAIL (C{FROM:<path> parameters}). An application says the same few over and over.
 
     @raise Refused: 501, 553 or 555
     """
     path, given = _split_path(argument, "FROM", replies.MAIL_SYNTAX)
+    if not given:
+        _check_utf8(path, False)
+        return Mail(_read_reverse_path(path))
     _check_known(given, _MAIL_PARAMETERS)
     smtputf8, require_tls = _is_given(given, "SMTPUTF8"), _is_given(given, "REQUIRETLS")
     _check_mail_auth(given)
-    reverse_path = None
-    if path:
-        _check_utf8(path, smtputf8)
-        try:
-            reverse_path = parse_address(path)
-        except SyntaxRefused as error:
-            raise Refused(replies.bad_sender(str(error))) from error
+    _check_utf8(path, smtputf8)
     return Mail(
-        reverse_path,
+        _read_reverse_path(path),
         size=_read_size(given),
-        eight_bit=_choose(given, "BODY", {"7BIT": False, "8BITMIME": True}) or False,
+        eight_bit=_choose(given, "BODY", _BODIES) or False,
         smtputf8=smtputf8,
-        ret=_choose(given, "RET", {ret.value: ret for ret in Ret}),
+        ret=_choose(given, "RET", _RETS),
         envid=_read_envid(given),
         require_tls=require_tls,
     )
+
+
+def _read_reverse_path(path: str) -> Address | None:
+    try:
+        return parse_address(path) if path else None
+    except SyntaxRefused as error:
+        raise Refused(replies.bad_sender(str(error))) from error
 
 
 def parse_rcpt(argument: str, *, smtputf8: bool) -> Recipient:
@@ -162,6 +171,8 @@ def parse_rcpt(argument: str, *, smtputf8: bool) -> Recipient:
         raise Refused(replies.bad_recipient(str(error))) from error
     if address.is_literal:
         raise Refused(replies.LITERAL_RECIPIENT)
+    if not given:
+        return Recipient(address)
     return Recipient(address, notify=_read_notify(given), orcpt=_read_orcpt(given, smtputf8))
 
 
@@ -194,11 +205,14 @@ def _split_path(argument: str, keyword: str, syntax: Reply) -> tuple[str, _Given
     The path without brackets and source route (RFC 5321 appendix C), and the parameters by keyword.
     """
     before, colon, after = argument.partition(":")
-    match = _PATH.match(after.lstrip(" "))
+    match = _PATH.match(after)
     if before.rstrip(" ").upper() != keyword or not colon or match is None:
         raise Refused(syntax)
-    words = after.lstrip(" ")[match.end() :]
-    if words and not words.startswith(" "):
+    path = _drop_source_route(match[1])
+    words = after[match.end() :]
+    if not words:
+        return path, {}
+    if not words.startswith(" "):
         raise Refused(syntax)
     given: _Given = {}
     for word in words.split():
@@ -209,11 +223,11 @@ def _split_path(argument: str, keyword: str, syntax: Reply) -> tuple[str, _Given
         if name in given:
             raise Refused(replies.bad_parameter(name))
         given[name] = parameter[2]
-    return _drop_source_route(match[1]), given
+    return path, given
 
 
 def _drop_source_route(path: str) -> str:
-    route = _SOURCE_ROUTE.match(path)
+    route = _SOURCE_ROUTE.match(path) if path.startswith("@") else None
     return path[route.end() :] if route else path
 
 

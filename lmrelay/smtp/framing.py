@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 
-from attrs import define, field, frozen
+from attrs import define, frozen
 
 COMMAND_LIMIT = 2048
 AUTH_LIMIT = 12288
@@ -45,7 +45,8 @@ class InputBuffer:
     gives what came early, L{give_back} at its end keeps what came after it.
     """
 
-    _octets: bytearray = field(factory=bytearray)
+    _octets: bytes = b""
+    _at: int = 0
     _scanned: int = 0
     _dropping: bool = False
     _begin: bytes = b""
@@ -54,7 +55,10 @@ class InputBuffer:
         """
         Add what arrived.
         """
-        self._octets += block
+        # Mostly all that came before was taken, and the block is kept as it is.
+        self._octets = self._octets[self._at :] + block if self._at < len(self._octets) else block
+        self._scanned = max(self._scanned - self._at, 0)
+        self._at = 0
 
     def next_line(self, limit: int = COMMAND_LIMIT) -> Line | None:
         """
@@ -64,53 +68,62 @@ class InputBuffer:
         once, as C{TOO_LONG}, when its CRLF came.
         """
         # Only what is new is searched, and the one octet before it that may be the CR.
-        end = self._octets.find(b"\r\n", max(self._scanned - 1, 0))
+        at = self._at
+        end = self._octets.find(b"\r\n", self._scanned - 1 if self._scanned > at else at)
         if end < 0:
             self._wait_for_more(limit)
             return None
-        size = end + 2
-        too_long = self._dropping or size > limit
-        octets = self.take(size)[:-2]
-        begin = self._begin if self._dropping else octets[:VERB]
-        self._dropping = False
-        return Line(begin, Flaw.TOO_LONG) if too_long else Line(octets, _flaw(octets))
+        octets = self._octets[at:end]
+        if end + 2 == len(self._octets):
+            self._octets, self._at, self._scanned = b"", 0, 0
+        else:
+            self._at = self._scanned = end + 2
+        if self._dropping or end + 2 - at > limit:
+            begin = self._begin if self._dropping else octets[:VERB]
+            self._dropping = False
+            return Line(begin, Flaw.TOO_LONG)
+        if b"\n" in octets or b"\r" in octets:
+            return Line(octets, Flaw.BARE_NEWLINE)
+        return Line(octets, Flaw.NUL) if b"\0" in octets else Line(octets)
 
     def _wait_for_more(self, limit: int) -> None:
-        if self._dropping or len(self._octets) >= limit:
+        if self._dropping or self.pending >= limit:
+            waiting = self.take_all()
             if not self._dropping:
-                self._dropping, self._begin = True, bytes(self._octets[:VERB])
-            del self._octets[: len(self._octets) - self._octets.endswith(b"\r")]
+                self._dropping, self._begin = True, waiting[:VERB]
+            self._octets = b"\r" if waiting.endswith(b"\r") else b""
         self._scanned = len(self._octets)
 
     def take(self, count: int) -> bytes:
         """
         Take out the next C{count} octets, or as many as there are.
         """
-        octets = bytes(self._octets[:count])
-        del self._octets[:count]
-        self._scanned = 0
+        if count >= self.pending:
+            return self.take_all()
+        octets = self._octets[self._at : self._at + count]
+        self._at += count
         return octets
 
     def take_all(self) -> bytes:
         """
         Take out everything.
         """
-        return self.take(len(self._octets))
+        octets = self._octets[self._at :]
+        self._octets, self._at, self._scanned = b"", 0, 0
+        return octets
 
     def give_back(self, rest: bytes) -> None:
         """
         Put octets in front of all others: the next line begins with them.
         """
-        self._octets[:0] = rest
-        self._scanned = 0
+        self._octets, self._at, self._scanned = rest + self._octets[self._at :], 0, 0
 
     def clear(self) -> None:
         """
         Forget everything. To be called before TLS begins, else what was sent in clear
         would be carried out inside it.
         """
-        self._octets.clear()
-        self._scanned = 0
+        self._octets, self._at, self._scanned = b"", 0, 0
         self._dropping = False
 
     @property
@@ -118,10 +131,4 @@ class InputBuffer:
         """
         How many octets wait.
         """
-        return len(self._octets)
-
-
-def _flaw(octets: bytes) -> Flaw | None:
-    if b"\n" in octets or b"\r" in octets:
-        return Flaw.BARE_NEWLINE
-    return Flaw.NUL if b"\0" in octets else None
+        return len(self._octets) - self._at

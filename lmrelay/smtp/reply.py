@@ -4,7 +4,7 @@ An SMTP reply as a value (RFC 5321 §4.2, RFC 2034), the same in both directions
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import field, frozen
 
 LINE_LIMIT = 512
 """
@@ -24,6 +24,7 @@ class Reply:
     code: int
     enhanced: str | None
     lines: tuple[str, ...]
+    _wire: bytes | None = field(default=None, init=False, eq=False, repr=False)
 
     @property
     def text(self) -> str:
@@ -61,6 +62,14 @@ class Reply:
         Text that a client could have chosen is made harmless: no control
         character reaches the wire, and no line is longer than a client must be ready for.
         """
+        wire = self._wire
+        if wire is None:
+            wire = self._write()
+            # Most that is said is said over and over; a value that is found from the others changes none of them.
+            object.__setattr__(self, "_wire", wire)
+        return wire
+
+    def _write(self) -> bytes:
         prefix = f"{self.enhanced} " if self.enhanced else ""
         if len(self.lines) == 1:
             return b"%d %s\r\n" % (self.code, _harmless(prefix + self.lines[0]))
