@@ -130,15 +130,19 @@ class Intake:
         """
         return self.taker.arriving
 
-    def read_data(self) -> Step:
+    def read(self) -> Step:
         """
-        Go on reading DATA.
+        Go on reading.
         """
+        return self._read_data() if self._chunk is None else self._read_chunk(self._chunk)
+
+    def _read_data(self) -> Step:
         content, reader = self.content, self.content.reader
         while self.buffer.pending:
             wait = self._feed(self.buffer.take_all())
             if isinstance(reader, DataReader) and reader.finished:
-                self.buffer.give_back(reader.rest)
+                if reader.rest:
+                    self.buffer.give_back(reader.rest)
                 return self._close(wait)
             if content.is_excessive:
                 self._cut_off()
@@ -153,22 +157,19 @@ class Intake:
         """
         self._chunk, self._left, self.paused = chunk, chunk.size, False
 
-    def read_chunk(self) -> Step:
-        """
-        Go on reading the chunk.
-        """
+    def _read_chunk(self, chunk: Bdat) -> Step:
         while self._left and self.buffer.pending:
-            block = self.buffer.take(min(self._left, self.buffer.pending))
+            block = self.buffer.take(self._left)
             self._left -= len(block)
             wait = self._feed(block)
             if wait is not None:
                 return self._wait(wait)
-        if self._left or self._chunk is None:
+        if self._left:
             return None
-        if self._chunk.last or self.content.refusal is not None:
+        if chunk.last or self.content.refusal is not None:
             return self._close(None)
         self.paused = True
-        return replies.chunk_taken(self._chunk.size)
+        return replies.chunk_taken(chunk.size)
 
     def abandon(self) -> None:
         """
@@ -227,3 +228,20 @@ class Intake:
         if not self._abandoned:
             self.taker.note_refused(content.refusal)
         return content.refusal
+
+
+@define(eq=False)
+class Unwanted:
+    """
+    A chunk that nobody takes, for C{refusal}: so many octets are C{left} of it, which are no commands.
+    """
+
+    left: int
+    refusal: Reply
+
+    def read(self, buffer: InputBuffer) -> Reply | None:
+        """
+        Read past it; the reply when all of it was there.
+        """
+        self.left -= len(buffer.take(self.left))
+        return None if self.left else self.refusal

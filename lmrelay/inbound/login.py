@@ -19,7 +19,7 @@ from lmrelay.inbound.services import Services, Step
 from lmrelay.interfaces import ISubmitter
 from lmrelay.smtp import replies
 from lmrelay.smtp.commands import Auth
-from lmrelay.smtp.framing import AUTH_LIMIT, Flaw, Line
+from lmrelay.smtp.framing import AUTH_LIMIT, Flaw, InputBuffer, Line
 from lmrelay.smtp.reply import Reply
 
 AUTH_LINE_LIMIT = AUTH_LIMIT + 64
@@ -69,12 +69,16 @@ class Login:
         exchange = self._open(command.mechanism)
         return self._advance(exchange, lambda: exchange.begin(initial))
 
-    def respond(self, line: Line) -> Step:
+    def read(self, buffer: InputBuffer) -> Step:
         """
-        Go on with a response.
+        Go on with a response, once all of it is there.
 
         @raise Refused: it is not valid (501)
         """
+        line = buffer.next_line(AUTH_LINE_LIMIT)
+        return None if line is None else self._respond(line)
+
+    def _respond(self, line: Line) -> Step:
         exchange, self._exchange = self._exchange, None
         if exchange is None:
             return replies.BAD_SEQUENCE

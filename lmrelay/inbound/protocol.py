@@ -252,21 +252,24 @@ class SubmissionProtocol(ESMTP):
     def _advance(self) -> None:
         if self._advancing:
             return
-        self._advancing = True
+        self._advancing, said = True, False
         try:
             while not (self._waiting or self._full or self._closing or self._handshaking):
                 step = self.session.step()
                 if step is None:
                     break
-                self._patience.note_line()
+                said = True
                 if isinstance(step, Reply):
                     self._answer(step)
                 else:
                     self._wait_for(step)
         finally:
             self._advancing = False
-        self._patience.known = self.session.is_known
-        self._patience.note_content(self.session.is_in_content)
+        patience, session = self._patience, self.session
+        if said:
+            patience.note_line()
+        patience.known = session.is_known
+        patience.note_content(session.is_in_content)
         self._flush()
         if self._paused and not (self._waiting or self._full or self._closing):
             self._paused = False
@@ -299,13 +302,15 @@ class SubmissionProtocol(ESMTP):
 
     def _answer(self, reply: Reply) -> None:
         self._out.append(reply.to_wire())
-        if self.session.next in (Next.CLOSE, Next.LINGER):
-            self._end(None)
-        elif self.session.next is Next.START_TLS:
+        following = self.session.next
+        if following is Next.GO_ON:
+            if len(self._out) > 100:
+                self._flush()
+        elif following is Next.START_TLS:
             self._flush()
             self._start_tls()
-        elif len(self._out) > 100:
-            self._flush()
+        else:
+            self._end(None)
 
     def _flush(self) -> None:
         if self._out:

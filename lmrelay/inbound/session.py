@@ -16,14 +16,14 @@ from lmrelay.config.values import Security
 from lmrelay.errors import Refused
 from lmrelay.inbound import table
 from lmrelay.inbound.content import EXCESS
-from lmrelay.inbound.intake import Intake, Taker, blame
+from lmrelay.inbound.intake import Intake, Taker, Unwanted, blame
 from lmrelay.inbound.login import AUTH_LINE_LIMIT, Login
 from lmrelay.inbound.returns import Return, Visit
 from lmrelay.inbound.services import Client, Services, Step
 from lmrelay.inbound.submission import submit
 from lmrelay.inbound.table import Phase, Row, anything, no_argument, say
 from lmrelay.inbound.tally import Tally
-from lmrelay.inbound.transaction import Transaction, begin
+from lmrelay.inbound.transaction import Terms, Transaction, begin, make_terms
 from lmrelay.inbound.turns import Next, Turn
 from lmrelay.interfaces import ISubmitter
 from lmrelay.smtp import commands, replies
@@ -52,8 +52,8 @@ class Session:
     tally: Tally = field(factory=Tally)
     login: Login = field()
     visit: Visit = field()
-    _left: int = 0
-    _refusal: Reply = replies.MAIL_FIRST
+    _terms: Terms | None = None
+    _unwanted: Unwanted | None = None
 
     @login.default
     def _make_login(self) -> Login:
@@ -78,19 +78,24 @@ class Session:
         A reply is to be sent; an awaitable to be awaited, its result then to be sent
         (None: nothing is to be said yet); None means that more must arrive.
         """
-        if self.next in (Next.CLOSE, Next.LINGER):
+        if self.next in _LAST:
             return None
         if self.draining and not self.is_in_content:
             return self._end(replies.SHUTTING_DOWN)
+        # Of a chunk the end is still to be told when all of it was read.
+        if not self.buffer.pending and self.turn is not Turn.CHUNK:
+            return None
         try:
             result = _READ[self.turn](self)
         except Refused as error:
             result = error.reply
         except Exception as error:  # noqa: BLE001 our own fault is temporary for the client, and logged
             result = blame(error, self.log, self.client.address)
-        if result is not None and not isinstance(result, Reply):
+        if result is None:
+            return None
+        if not isinstance(result, Reply):
             return self._conclude(result)
-        if result is not None:
+        if not result.is_positive():
             self.login.note_answer(result)
         return self._weigh(result)
 
@@ -137,8 +142,8 @@ class Session:
         """
         Has the client begun with content, and not ended it yet?
         """
-        content = self.transaction is not None and self.transaction.content is not None
-        return content or self.turn is Turn.REFUSED_CHUNK
+        transaction = self.transaction
+        return (transaction is not None and transaction.content is not None) or self.turn is Turn.REFUSED_CHUNK
 
     @property
     def is_committing(self) -> bool:
@@ -156,34 +161,36 @@ class Session:
         return security and not self.client.tls_version and self.services.context() is not None
 
     def _read_command(self) -> Step:
-        may_login = self.submitter is None and self.client.is_secure
-        line = self.buffer.next_line(AUTH_LINE_LIMIT if may_login else COMMAND_LIMIT)
+        submitter, client = self.login.submitter, self.client
+        if submitter is None and self.login.is_waiting:
+            return self.login.read(self.buffer)
+        line = self.buffer.next_line(AUTH_LINE_LIMIT if submitter is None and client.is_secure else COMMAND_LIMIT)
         if line is None:
             return None
-        if (flaw := table.find_flaw(line, self.client)) is not None:
+        if (flaw := table.find_flaw(line, client)) is not None:
             return flaw
-        if self.submitter is None:
+        if submitter is None:
             self.tally.count_command()
         command = commands.parse_command(line.octets)
-        if self.submitter is not None and command.verb not in ("QUIT", "BDAT"):
-            # Not again at the end of content: the client got its 354, and may have nothing left to send it again from.
-            self.submitter.check_token()
+        if submitter is not None and command.verb not in _UNCHECKED:
+            submitter.check_token()
         row = _COMMANDS.get(command.verb)
         if row is None:
             return self._end(table.NOT_HTTP) if command.verb in table.HTTP_METHODS else replies.UNKNOWN_COMMAND
-        may_send = self.submitter is not None or self.visit.is_open
-        table.check_phase(row.phase, self.client, may_send=may_send, in_message=self.transaction is not None)
+        if row.phase is not Phase.ANY:
+            may_send = submitter is not None or self.visit.is_open
+            table.check_phase(row.phase, client, may_send=may_send, in_message=self.transaction is not None)
         return row.carry_out(self, row.parse(command.argument))
 
     def _weigh(self, result: Reply | None) -> Reply | None:
         """
         Count errors. A 421 says that the connection closes, whoever said it (RFC 5321 §4.2.3).
         """
-        if result is None:
-            return None
+        if result is None or result.is_positive():
+            return result
         if result.code == 421:
             return result if self.next is Next.LINGER else self._end(result)
-        if self.tally.is_too_many(result, known=self.submitter is not None):
+        if self.tally.is_too_many(result, known=self.login.submitter is not None):
             self.log.info("too many errors", peer=self.client.address)
             return self._end(replies.TOO_MANY_ERRORS)
         return result
@@ -242,20 +249,7 @@ class Session:
             return replies.AUTH_IN_TRANSACTION
         if self.submitter is not None:
             return replies.AUTH_AGAIN
-        return self._continue_login(lambda: self.login.begin(command))
-
-    def _read_response(self) -> Step:
-        line = self.buffer.next_line(AUTH_LINE_LIMIT)
-        if line is None:
-            return None
-        self.turn = Turn.COMMAND
-        return self._continue_login(lambda: self.login.respond(line))
-
-    def _continue_login(self, advance: Callable[[], Step]) -> Step:
-        result = advance()
-        if self.login.is_waiting:
-            self.turn = Turn.RESPONSE
-        return result
+        return self.login.begin(command)
 
     @property
     def submitter(self) -> ISubmitter | None:
@@ -270,16 +264,20 @@ class Session:
         if mail.require_tls and not self.client.tls_version:
             # What came in clear is not secret any more, whatever follows (RFC 8689 §2).
             return replies.bad_parameter("REQUIRETLS")
-        if self.submitter is None:
+        submitter, services = self.login.submitter, self.services
+        if submitter is None:
             self.transaction = self.visit.begin(mail)
             return replies.SENDER_OK
         self.visit.end()
-        project = self.submitter.project()
-        transaction = begin(mail, project, self.services.config)
+        project, config = submitter.project(), services.config
+        terms = self._terms
+        if terms is None or terms.project is not project or terms.config is not config:
+            terms = self._terms = make_terms(project, config)
+        transaction = begin(mail, terms)
         if mail.reverse_path is not None:
-            self.submitter.check_sender(mail.reverse_path.domain)
-        self.services.acceptance.check_quota(project.slug)
-        self.services.acceptance.check_room(mail.size)
+            submitter.check_sender(mail.reverse_path.domain)
+        services.acceptance.check_quota(project.slug)
+        services.acceptance.check_room(mail.size)
         self.transaction = transaction
         return replies.SENDER_OK
 
@@ -288,11 +286,6 @@ class Session:
         if transaction.chunked:
             return replies.BAD_SEQUENCE
         return transaction.add(commands.parse_rcpt(argument, smtputf8=transaction.mail.smtputf8))
-
-    def _submitter(self) -> ISubmitter:
-        if self.submitter is None:
-            raise Refused(replies.AUTH_REQUIRED)
-        return self.submitter
 
     def _transaction(self) -> Transaction | Return:
         if self.transaction is None:
@@ -320,7 +313,7 @@ class Session:
             return self._end(refusal or replies.TOO_LARGE, Next.LINGER)
         if refusal is not None:
             self._drop()
-            self._left, self._refusal, self.turn = chunk.size, refusal, Turn.REFUSED_CHUNK
+            self._unwanted, self.turn = Unwanted(chunk.size, refusal), Turn.REFUSED_CHUNK
         elif self.intake is not None:
             self.intake.open_chunk(chunk)
             self.turn = Turn.CHUNK
@@ -344,23 +337,20 @@ class Session:
         return None
 
     def _open_content(self, transaction: Transaction | Return, reader: DataReader | ChunkReader) -> None:
+        submitter = self.login.submitter
         if isinstance(transaction, Return):
             taker: Taker = transaction.open(reader)
+        elif submitter is None:
+            raise Refused(replies.AUTH_REQUIRED)
         else:
-            taker = submit(self.services, self.log, self.client, self._submitter(), transaction, reader)
+            taker = submit(self.services, self.log, self.client, submitter, transaction, reader)
         self.intake = Intake(self.log, self.client.address, self.buffer, taker)
 
-    def _read_data(self) -> Step:
-        return self._take_in(lambda intake: intake.read_data())
-
-    def _read_chunk(self) -> Step:
-        return self._take_in(lambda intake: intake.read_chunk())
-
-    def _take_in(self, read: Callable[[Intake], Step]) -> Step:
+    def _read_content(self) -> Step:
         intake = self.intake
         if intake is None:
             return self._end(replies.STORE_FAILED)
-        result = read(intake)
+        result = intake.read()
         if intake.paused:
             self.turn = Turn.COMMAND
         if intake.is_over:
@@ -370,18 +360,22 @@ class Session:
         return self._end(replies.TOO_LARGE, Next.LINGER) if intake.is_excessive else result
 
     def _read_refused(self) -> Step:
-        self._left -= len(self.buffer.take(min(self._left, self.buffer.pending)))
-        if self._left:
-            return None
-        self.turn = Turn.COMMAND
-        return self._refusal
+        answer = None if self._unwanted is None else self._unwanted.read(self.buffer)
+        if answer is not None:
+            self.turn = Turn.COMMAND
+        return answer
 
+
+_LAST = (Next.CLOSE, Next.LINGER)
+
+# At the end of content the token is not asked for: the client got its 354, and may have nothing left to send it all
+# again from. BDAT asks for it where the chunk is read all the same.
+_UNCHECKED = ("QUIT", "BDAT")
 
 _READ: dict[Turn, Callable[[Session], Step]] = {
     Turn.COMMAND: Session._read_command,
-    Turn.RESPONSE: Session._read_response,
-    Turn.DATA: Session._read_data,
-    Turn.CHUNK: Session._read_chunk,
+    Turn.DATA: Session._read_content,
+    Turn.CHUNK: Session._read_content,
     Turn.REFUSED_CHUNK: Session._read_refused,
 }
 

@@ -38,21 +38,19 @@ def open_content(
     """
     Begin the content of a transaction; the message gets its id.
     """
-    config, project = services.config, transaction.project
-    now = services.wall()
+    terms = transaction.terms
+    config, now = terms.config, services.wall()
     transaction.received_at, transaction.id = now, make_id(now, services.entropy)
-    require_to = config.submission.require_to if project.require_to is None else project.require_to
-    dialects = config.submission.dialects if project.dialects is None else project.dialects
 
     def check_head(head: Head) -> Prepared:
-        transaction.controls, left = read_controls(head, dialects)
-        transaction.route = _find_route(project, transaction.controls.route)
+        transaction.controls, left = read_controls(head, terms.dialects)
+        transaction.route = _find_route(terms.project, transaction.controls.route)
         prepared = prepare(
             left,
             id=transaction.id,
             hostname=config.server.hostname,
             now=now,
-            require_to=require_to,
+            require_to=terms.require_to,
             received_limit=config.limits.received_headers,
         )
         for domain in {address.domain for address in prepared.senders}:
@@ -62,7 +60,7 @@ def open_content(
     transaction.chunked = isinstance(reader, ChunkReader)
     return Content(
         reader,
-        transaction.size_limit,
+        terms.size_limit,
         config.submission.bare_newlines,
         check_head,
         services.acceptance.open_body,
@@ -164,7 +162,7 @@ def make_submission(
     """
     The message as the queue takes it, its signatures and its Received field on top.
     """
-    project, envelope = transaction.project, transaction.envelope()
+    project, envelope = transaction.terms.project, transaction.envelope()
     controls, route = transaction.controls, transaction.route or project.route()
     unsubscribe, given = _choose_link(route, prepared.head)
     whole, body_hash = given.prepend(_trace(services, client, transaction)), content.body_hash

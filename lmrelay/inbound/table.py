@@ -66,12 +66,14 @@ def find_flaw(line: Line, client: Client) -> Reply | None:
     """
     What is wrong with a line that is to be a command. Only AUTH may be longer than others.
     """
+    if line.flaw is None and len(line.octets) <= COMMAND_LIMIT - 2:
+        return None
     is_auth = line.octets[:5].upper() == b"AUTH "
     if line.flaw is Flaw.TOO_LONG and is_auth:
         return replies.AUTH_LINE_TOO_LONG if client.is_secure else replies.STARTTLS_FIRST
     if line.flaw is not None:
         return FLAWS[line.flaw]
-    return replies.COMMAND_TOO_LONG if len(line.octets) > COMMAND_LIMIT - 2 and not is_auth else None
+    return None if is_auth else replies.COMMAND_TOO_LONG
 
 
 @frozen

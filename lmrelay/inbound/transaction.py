@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import define, field
+from attrs import define, field, frozen
 
-from lmrelay.config.values import Config, Limits, Project, Route
+from lmrelay.config.values import Config, Dialect, Limits, Project, Route
 from lmrelay.errors import Refused
 from lmrelay.inbound.content import EXCESS, Content, SizeLimit
 from lmrelay.inbound.controls import NOTHING, Controls
@@ -34,34 +34,59 @@ def size_limit(limits: Limits, project: Project | None) -> SizeLimit:
     return SizeLimit(project.max_size, replies.too_large_for(project.slug, project.max_size), borne)
 
 
-def begin(mail: Mail, project: Project, config: Config) -> Transaction:
+@frozen
+class Terms:
     """
-    The transaction that MAIL begins, by the smaller of the server's limits and the project's.
+    What holds for the messages of a project under a configuration: found once for all that a session sends meanwhile.
+
+    C{testing} is the domain of test addresses.
+    """
+
+    config: Config
+    project: Project
+    size_limit: SizeLimit
+    recipient_limit: int
+    testing: str
+    require_to: bool
+    dialects: tuple[Dialect, ...]
+
+
+def make_terms(project: Project, config: Config) -> Terms:
+    """
+    By the smaller of the server's limits and the project's.
+    """
+    most, rules = config.limits.recipients, config.submission
+    return Terms(
+        config,
+        project,
+        size_limit(config.limits, project),
+        most if project.max_recipients is None else min(most, project.max_recipients),
+        parts_domain(config.server.hostname),
+        rules.require_to if project.require_to is None else project.require_to,
+        rules.dialects if project.dialects is None else project.dialects,
+    )
+
+
+def begin(mail: Mail, terms: Terms) -> Transaction:
+    """
+    The transaction that MAIL begins.
 
     @raise Refused: the message is too large as declared (552 5.3.4)
     """
-    limits = config.limits
-    size = size_limit(limits, project)
-    if mail.size is not None and mail.size > size.octets:
-        raise Refused(size.refusal)
-    recipients = limits.recipients
-    if project.max_recipients is not None:
-        recipients = min(recipients, project.max_recipients)
-    return Transaction(mail, project, recipients, size, parts_domain(config.server.hostname))
+    if mail.size is not None and mail.size > terms.size_limit.octets:
+        raise Refused(terms.size_limit.refusal)
+    return Transaction(mail, terms)
 
 
 @define(eq=False)
 class Transaction:
     """
-    C{project} and its limits are as they were configured at MAIL, C{testing} is the domain of test addresses.
-    C{chunked}: its content comes by BDAT. C{controls} and C{route} are what its head said, once that was read.
+    C{terms} are as they were at MAIL. C{chunked}: its content comes by BDAT. C{controls} and C{route} are what its head
+    said, once that was read.
     """
 
     mail: Mail
-    project: Project
-    recipient_limit: int
-    size_limit: SizeLimit
-    testing: str
+    terms: Terms
     recipients: dict[str, Recipient] = field(factory=dict)
     content: Content | None = None
     chunked: bool = False
@@ -76,11 +101,12 @@ class Transaction:
 
         @raise Refused: there are too many (452 4.5.3), or it is a test address that plays no part (550 5.1.1)
         """
-        if recipient.address.ascii_domain == self.testing and find_part(recipient.address) is None:
+        terms, address = self.terms, recipient.address
+        if address.ascii_domain == terms.testing and find_part(address) is None:
             raise Refused(replies.unknown_part([part.value for part in Part]))
-        key = recipient.address.key
+        key = address.key
         if key not in self.recipients:
-            if len(self.recipients) >= self.recipient_limit:
+            if len(self.recipients) >= terms.recipient_limit:
                 raise Refused(replies.TOO_MANY_RECIPIENTS)
             self.recipients[key] = recipient
         return replies.RECIPIENT_OK

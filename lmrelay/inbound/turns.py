@@ -26,8 +26,7 @@ class Turn(enum.Enum):
     # Each is there once; by default its name is hashed anew each time, and this is looked up for each command.
     __hash__ = object.__hash__
 
-    COMMAND = "a command"
-    RESPONSE = "a response of AUTH"
+    COMMAND = "a command, or a response of AUTH"
     DATA = "content of DATA"
     CHUNK = "content of BDAT"
     REFUSED_CHUNK = "a chunk that is not taken"
