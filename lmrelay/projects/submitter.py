@@ -12,7 +12,7 @@ from twisted.mail.interfaces import IMessageDelivery
 from twisted.mail.smtp import SMTPBadRcpt, SMTPBadSender
 from zope.interface import implementer
 
-from lmrelay.config.values import Project
+from lmrelay.config.values import Config, Project
 from lmrelay.errors import Refused, SyntaxRefused
 from lmrelay.interfaces import ISubmitter, ITokenUse
 from lmrelay.mail.address import ascii_domain
@@ -20,6 +20,11 @@ from lmrelay.projects.checkers import Identity
 from lmrelay.projects.directory import Directories, Entry
 from lmrelay.projects.senders import is_allowed
 from lmrelay.smtp import replies
+
+MOST_DOMAINS = 64
+"""
+Domains that a session remembers it may send as.
+"""
 
 
 @implementer(ISubmitter, IMessageDelivery)
@@ -33,7 +38,9 @@ class Submitter:
     directories: Directories
     wall: Callable[[], float]
     use: ITokenUse
-    _checked: Entry | None = field(default=None, init=False)
+    _config: Config | None = field(default=None, init=False)
+    _entry: Entry | None = field(default=None, init=False)
+    _domains: set[str] = field(factory=set, init=False)
 
     @property
     def token_id(self) -> str:
@@ -53,34 +60,45 @@ class Submitter:
         """
         See L{ISubmitter}.
         """
-        project: Project | None = self.directories.settings.config.projects.get(self.slug)
+        slug, token_id = self.identity.slug, self.identity.token_id
+        project: Project | None = self.directories.settings.config.projects.get(slug)
         if project is None or not project.smtp:
-            raise Refused(replies.smtp_disabled(self.slug))
+            raise Refused(replies.smtp_disabled(slug))
         self.check_token()
-        self.use.note(self.token_id)
+        self.use.note(token_id)
         return project
 
     def check_token(self) -> None:
         """
         See L{ISubmitter}.
         """
-        entry = self.directories.current().by_digest.get(self.identity.sha256)
-        if entry is not self._checked:
-            # It is asked before each command, and an entry changes only by a reload, which makes all of them anew.
-            if entry is None or self._is_another(entry) or not entry.is_from(self.identity.address):
-                raise Refused(replies.TOKEN_GONE)
-            self._checked = entry
-        if entry is None or not entry.is_live(self.wall()):
+        # It is asked before each command, and nothing but a reload or the clock can change the answer.
+        if self._config is not self.directories.settings.config:
+            self._find_token()
+        entry = self._entry
+        if entry is None or (entry.token.expires is not None and not entry.is_live(self.wall())):
             raise Refused(replies.TOKEN_GONE)
 
-    def _is_another(self, entry: Entry) -> bool:
-        return (entry.project.slug, entry.token.id) != (self.slug, self.token_id)
+    def _find_token(self) -> None:
+        """
+        By the configuration in force; what was found by another is forgotten.
+        """
+        identity, entry = self.identity, self.directories.current().by_digest.get(self.identity.sha256)
+        if entry is not None and (entry.project.slug, entry.token.id) != (identity.slug, identity.token_id):
+            entry = None
+        self._entry = entry if entry is not None and entry.is_from(identity.address) else None
+        self._domains.clear()
+        self._config = self.directories.settings.config
 
     def check_sender(self, domain: str) -> None:
         """
         See L{ISubmitter}.
         """
-        project: Project | None = self.directories.settings.config.projects.get(self.slug)
+        config: Config = self.directories.settings.config
+        known = config is self._config
+        if known and domain in self._domains:
+            return
+        project = config.projects.get(self.slug)
         if project is None:
             # A configuration that lost its project is a fault of ours: the mail is not to be given up for it.
             raise Refused(replies.project_gone(self.slug))
@@ -92,6 +110,8 @@ class Submitter:
             # In A-labels: only who asked for SMTPUTF8 may hear others (RFC 6531 §3.7.4).
             told = name or domain.encode("ascii", "replace").decode("ascii")
             raise Refused(replies.sender_not_allowed(told, self.slug))
+        if known and len(self._domains) < MOST_DOMAINS:
+            self._domains.add(domain)
 
     # Of IMessageDelivery. The session asks check_sender, for its addresses may be what Twisted's cannot hold; a stock
     # twisted.mail factory gets the same policy here, and is told that it has no queue.
