@@ -8,7 +8,7 @@ parts, bad dots, control characters, over-long parts, names that are no domain.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from ipaddress import IPv4Address, IPv6Address
 
 import idna
@@ -37,7 +37,7 @@ class Address:
     local: str
     domain: str
 
-    @property
+    @cached_property
     def ascii_domain(self) -> str:
         """
         The domain in A-labels and lower case; an address literal keeps its brackets.
@@ -62,7 +62,9 @@ class Address:
         """
         The same mailbox without a non-ASCII character, or None if its local part has some.
         """
-        return Address(self.local, self.ascii_domain) if self.local.isascii() else None
+        if not self.local.isascii():
+            return None
+        return self if self.domain == self.ascii_domain else Address(self.local, self.ascii_domain)
 
     @property
     def key(self) -> str:
