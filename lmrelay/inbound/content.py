@@ -95,15 +95,16 @@ class Content:
         """
         The content ended: C{refusal}, or C{prepared} and C{body}, are there. A Deferred as in L{feed}.
         """
-        waits = []
+        wait = None
         if isinstance(self.reader, ChunkReader):
             octets = self.reader.finish()
             self.size += len(octets)
             if octets and self.refusal is None:
-                waits.append(self._keep(octets))
+                wait = self._keep(octets)
         if self.refusal is None and self.prepared is None:
-            self._guard(lambda: self._read_head(self._head.finish(), waits))
-        return next((wait for wait in waits if wait is not None), None)
+            # Nothing was written before the head was there, so there was nothing to wait for.
+            wait = self._read_head(self._head.finish)
+        return wait
 
     def refuse(self, reply: Reply) -> None:
         """
@@ -125,19 +126,21 @@ class Content:
     def _keep(self, octets: bytes) -> Deferred[None] | None:
         if self.body is not None:
             return self._write(self.body, octets)
-        waits: list[Deferred[None] | None] = []
-        self._guard(lambda: self._read_head(self._head.feed(octets), waits))
-        return waits[0] if waits else None
+        return self._read_head(self._head.feed, octets)
 
-    def _read_head(self, rest: bytes, waits: list[Deferred[None] | None]) -> None:
-        if self._head.head is None:
-            return
-        self.prepared = self.prepare(Head.parse(self._head.head))
+    def _read_head(self, read: Callable[..., bytes], *octets: bytes) -> Deferred[None] | None:
+        try:
+            rest = read(*octets)
+            if self._head.head is None:
+                return None
+            self.prepared = self.prepare(Head.parse(self._head.head))
+        except Refused as error:
+            self.refuse(error.reply)
+            return None
         self.body = self.open_body()
         if self.is_signed(self.prepared):
             self._hash = BodyHash()
-        if rest:
-            waits.append(self._write(self.body, rest))
+        return self._write(self.body, rest) if rest else None
 
     def _write(self, body: IBody, octets: bytes) -> Deferred[None] | None:
         # The reader's flag is of the head too, of which fields may have been removed since.
@@ -147,9 +150,3 @@ class Content:
             self._hash.update(octets[self._between :])
             self._between = 0
         return body.write(octets)
-
-    def _guard(self, step: Callable[[], None]) -> None:
-        try:
-            step()
-        except Refused as error:
-            self.refuse(error.reply)

@@ -5,7 +5,8 @@ What a session is given, and what it knows of its client: the values of this roo
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cached_property
 from typing import Any, Union
 
 from attrs import field, frozen
@@ -107,14 +108,15 @@ class Client:
         """
         return bool(self.tls_version) or self.security is Security.PLAIN
 
-    @property
+    @cached_property
     def tls(self) -> str:
         """
         Version and cipher, or empty.
         """
         return f"{self.tls_version} {self.tls_cipher}" if self.tls_version else ""
 
-    def facts(self) -> dict[str, str]:
+    @cached_property
+    def facts(self) -> Mapping[str, str]:
         """
         For those who ask later how a message came in.
         """

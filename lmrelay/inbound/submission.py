@@ -186,7 +186,7 @@ def make_submission(
         to=prepared.to,
         tags=controls.tags,
         metadata=controls.metadata,
-        client=client.facts(),
+        client=client.facts,
         token_id=submitter.token_id,
         key=controls.key,
         fingerprint=_fingerprint(envelope, route, prepared.head) if controls.key else "",
@@ -245,7 +245,8 @@ def _fingerprint(envelope: Envelope, route: Route, head: Head) -> str:
 def _trace(services: Services, client: Client, transaction: Transaction) -> Field:
     config = services.config
     hidden = config.submission.hide_client
-    recipients = list(transaction.recipients.values())
+    recipients = transaction.recipients
+    only = str(next(iter(recipients.values())).address) if len(recipients) == 1 else ""
     trace = Trace(
         hostname=config.server.hostname,
         id=transaction.id,
@@ -257,6 +258,6 @@ def _trace(services: Services, client: Client, transaction: Transaction) -> Fiel
         tls=client.tls,
         authenticated=True,
         smtputf8=transaction.mail.smtputf8,
-        recipient=str(recipients[0].address) if len(recipients) == 1 else "",
+        recipient=only,
     )
     return received_field(trace)
