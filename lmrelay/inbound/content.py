@@ -133,7 +133,8 @@ class Content:
             rest = read(*octets)
             if self._head.head is None:
                 return None
-            self.prepared = self.prepare(Head.parse(self._head.head))
+            # What the reader parted from the body is fields, from the first octet to the last.
+            self.prepared = self.prepare(Head(self._head.head))
         except Refused as error:
             self.refuse(error.reply)
             return None

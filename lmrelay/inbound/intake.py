@@ -138,8 +138,8 @@ class Intake:
 
     def _read_data(self) -> Step:
         content, reader = self.content, self.content.reader
-        while self.buffer.pending:
-            wait = self._feed(self.buffer.take_all())
+        while block := self.buffer.take_all():
+            wait = self._feed(block)
             if isinstance(reader, DataReader) and reader.finished:
                 if reader.rest:
                     self.buffer.give_back(reader.rest)

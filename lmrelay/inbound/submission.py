@@ -10,7 +10,7 @@ from hashlib import sha256
 from attrs import define
 from twisted.logger import Logger
 
-from lmrelay.config.values import Kind, Mode, Project, Route
+from lmrelay.config.values import Config, Kind, Mode, Project, Route
 from lmrelay.errors import Refused
 from lmrelay.ids import make_id
 from lmrelay.inbound.content import Content
@@ -162,10 +162,11 @@ def make_submission(
     """
     The message as the queue takes it, its signatures and its Received field on top.
     """
-    project, envelope = transaction.terms.project, transaction.envelope()
+    terms, envelope = transaction.terms, transaction.envelope()
+    project = terms.project
     controls, route = transaction.controls, transaction.route or project.route()
     unsubscribe, given = _choose_link(route, prepared.head)
-    whole, body_hash = given.prepend(_trace(services, client, transaction)), content.body_hash
+    whole, body_hash = given.prepend(_trace(terms.config, client, transaction)), content.body_hash
     # What each recipient gets of its own is to be signed with the rest, and so when it is sent.
     if body_hash and not unsubscribe:
         whole, body_hash = services.signers.sign(whole, prepared.domain, body_hash, transaction.received_at), b""
@@ -242,8 +243,7 @@ def _fingerprint(envelope: Envelope, route: Route, head: Head) -> str:
     return sha256(json.dumps([sender, recipients, route.slug, *shown]).encode("ascii")).hexdigest()
 
 
-def _trace(services: Services, client: Client, transaction: Transaction) -> Field:
-    config = services.config
+def _trace(config: Config, client: Client, transaction: Transaction) -> Field:
     hidden = config.submission.hide_client
     recipients = transaction.recipients
     only = str(next(iter(recipients.values())).address) if len(recipients) == 1 else ""

@@ -176,7 +176,9 @@ class Head:
         """
         found: dict[str, list[str]] = {}
         for name, rest in _VALUES.findall(self.octets.decode("utf-8", "replace")):
-            value = rest.replace("\r\n", "").strip(" \t")
+            value = rest.strip(" \t\r\n")
+            if "\n" in value:
+                value = value.replace("\r\n", "")
             name = name.lower()
             if name in found:
                 found[name].append(value)
@@ -210,13 +212,13 @@ class Head:
         """
         With these before all others.
         """
-        return Head(Head.of(fields).octets + self.octets)
+        return Head(b"".join([*[field.octets for field in fields], self.octets]))
 
     def append(self, *fields: Field) -> Head:
         """
         With these after all others.
         """
-        return Head(self.octets + Head.of(fields).octets)
+        return Head(b"".join([self.octets, *[field.octets for field in fields]]))
 
     def mailboxes(self, name: str) -> list[Mailbox]:
         """
