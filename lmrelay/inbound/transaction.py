@@ -10,7 +10,9 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from lmrelay.config.values import Config, Dialect, Limits, Project, Route
+from lmrelay.config.project import Project, Route
+from lmrelay.config.values import Config, Limits
+from lmrelay.config.words import Dialect
 from lmrelay.errors import Refused
 from lmrelay.inbound.content import EXCESS, Content, SizeLimit
 from lmrelay.inbound.controls import NOTHING, Controls

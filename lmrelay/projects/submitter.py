@@ -12,7 +12,8 @@ from twisted.mail.interfaces import IMessageDelivery
 from twisted.mail.smtp import SMTPBadRcpt, SMTPBadSender
 from zope.interface import implementer
 
-from lmrelay.config.values import Config, Project
+from lmrelay.config.project import Project
+from lmrelay.config.values import Config
 from lmrelay.errors import Refused, SyntaxRefused
 from lmrelay.interfaces import ISubmitter, ITokenUse
 from lmrelay.mail.address import ascii_domain
