@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from lmrelay.interfaces import IDispatch, IQueue, IResolver, ISettings, Lane, Leased, RecipientKey, SiteState
 from lmrelay.mail.outcome import Attempt, Delayed, Failed
+from lmrelay.outbound.approach import Approach
 from lmrelay.outbound.carrier import Carrier
 from lmrelay.outbound.connect import Connector
 from lmrelay.outbound.dane import Dane
@@ -32,6 +33,7 @@ from lmrelay.outbound.stage import Stage
 from lmrelay.outbound.sts import StsPolicy
 from lmrelay.outbound.suspension import Suspension
 from lmrelay.outbound.terms import find_terms
+from lmrelay.outbound.throttle import Throttle
 from lmrelay.outbound.tls_sessions import CountSession
 from lmrelay.outbound.trace import join, step
 from lmrelay.outbound.walk import Walk
@@ -66,8 +68,10 @@ class Courier:
     count_session: CountSession = lambda domain, policy, result: None
     pool: Pool = field(init=False)
     routing: Routing = field(init=False)
+    draining: bool = field(default=False, init=False)
     _stage: Stage = field(init=False)
     _tasks: Tasks = field(factory=Tasks, init=False)
+    _approach: Approach = field(init=False)
     _carrier: Carrier = field(init=False)
     _rules: Rules = field(init=False)
     _suspension: Suspension = field(init=False)
@@ -81,13 +85,16 @@ class Courier:
         self._suspension = Suspension(self.reactor)
         router = Router(self.resolver, self.random)
         self.routing = Routing(self.reactor, router, self.settings, self._route, self.find_policy)
-        dane = Dane(self.resolver, self.settings)
-        self._carrier = Carrier(self, self.reactor, self.connector, self.wall, self.random, router, dane, self.pool)
+        dane, throttle = Dane(self.resolver, self.settings), Throttle(self, self.reactor, self.wall, self.pool)
+        self._approach = Approach(
+            self, self.reactor, self.connector, self.wall, self.random, router, dane, self.pool, throttle
+        )
+        self._carrier = Carrier(self, self.reactor, self.wall, self.random, self.pool, self._approach, throttle)
 
     # IDispatch
 
     def reserve(self, lane: Lane, recipients: int) -> bool:
-        return not (self._carrier.draining or self._suspension.bars(lane.domain)) and self.dispatch.windows.reserve(
+        return not (self.draining or self._suspension.bars(lane.domain)) and self.dispatch.windows.reserve(
             lane, recipients
         )
 
@@ -96,7 +103,7 @@ class Courier:
 
     def take(self, leased: Sequence[Leased]) -> None:
         admitted = self.dispatch.admit(leased)
-        if self._carrier.draining:
+        if self.draining:
             self._release(self.dispatch.waiting())
             return
         domains: dict[str, list[Held]] = {}
@@ -122,7 +129,7 @@ class Courier:
         self._pump()
 
     def try_anew(self) -> None:
-        self._carrier.try_anew()
+        self._approach.try_anew()
         self.routing.forget()
 
     def recall(self, states: Sequence[SiteState]) -> None:
@@ -156,7 +163,7 @@ class Courier:
         Begin nothing more; what waits goes back to the queue. Fires when what was under way
         has ended and is recorded.
         """
-        self._carrier.draining = True
+        self.draining = True
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
@@ -170,6 +177,7 @@ class Courier:
         may have taken, its end of data being sent, is an attempt and waits for the next as any
         other; all else goes back as if it had not been tried.
         """
+        self.draining = True
         self._carrier.stop()
 
     def _release(self, keys: Iterable[RecipientKey]) -> None:
@@ -226,7 +234,7 @@ class Courier:
         try:
             self._watch_settings()
             self._play()
-            while not self._carrier.draining and (due := self.dispatch.begin(self.reactor.seconds())) is not None:
+            while not self.draining and (due := self.dispatch.begin(self.reactor.seconds())) is not None:
                 self._tasks.start(self._carry(*due))
         finally:
             self._pumping = False
@@ -236,7 +244,7 @@ class Courier:
         """
         Begin every part that may be played.
         """
-        while not (self._carrier.draining or self.dispatch.paused) and (turn := self._stage.begin()) is not None:
+        while not (self.draining or self.dispatch.paused) and (turn := self._stage.begin()) is not None:
             party, recipients = turn
             playing = [held for held in recipients if self.dispatch.is_waiting(held)]
             for held in playing:
@@ -265,7 +273,7 @@ class Courier:
         if self._alarm is not None and (until is None or until + LEAST_REST < self._alarm.getTime()):
             self._alarm.cancel()
             self._alarm = None
-        if self._alarm is None and until is not None and not self._carrier.draining:
+        if self._alarm is None and until is not None and not self.draining:
             # Never at once: a clock that shows a little less than it was asked for would be asked without end.
             self._alarm = self.reactor.callLater(max(until - self.reactor.seconds(), LEAST_REST), self._wake)
 
