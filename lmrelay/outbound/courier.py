@@ -183,7 +183,7 @@ class Courier:
     def _release(self, keys: Iterable[RecipientKey]) -> None:
         withdrawn = self.dispatch.withdraw(keys)
         if withdrawn:
-            self._tasks.start(self._give_back(withdrawn))
+            self._tasks.run(self._give_back(withdrawn))
 
     async def _give_back(self, keys: Collection[RecipientKey], seconds: float = 0.0) -> None:
         if seconds:
@@ -235,7 +235,7 @@ class Courier:
             self._watch_settings()
             self._play()
             while not self.draining and (due := self.dispatch.begin(self.reactor.seconds())) is not None:
-                self._tasks.start(self._carry(*due))
+                self._tasks.run(self._carry(*due))
         finally:
             self._pumping = False
         self._set_alarm()
@@ -249,7 +249,7 @@ class Courier:
             playing = [held for held in recipients if self.dispatch.is_waiting(held)]
             for held in playing:
                 self.dispatch.start(held)
-            self._tasks.start(self._perform(party, playing))
+            self._tasks.run(self._perform(party, playing))
 
     async def _perform(self, party: Hashable, held: list[Held]) -> None:
         try:
@@ -300,7 +300,7 @@ class Courier:
 
     def _finish(self, held: list[Held], attempts: Mapping[int, Attempt], site: str) -> None:
         if held:
-            self._tasks.start(self._record(held, attempts))
+            self._tasks.run(self._record(held, attempts))
             report(held, attempts, site)
 
     async def _record(self, held: list[Held], attempts: Mapping[int, Attempt]) -> None:
@@ -322,4 +322,4 @@ class Courier:
         held = [walk.left.pop(number) for number in list(walk.left)]
         if held:
             self.dispatch.leave(held)
-            self._tasks.start(self._give_back([each.key for each in held], seconds))
+            self._tasks.run(self._give_back([each.key for each in held], seconds))

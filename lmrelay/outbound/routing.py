@@ -118,7 +118,7 @@ class Routing:
                 if self._unasked.pop(domain, None) is None:
                     self._turns.end(party)
                 else:
-                    self._tasks.start(self._find(domain, party))
+                    self._tasks.run(self._find(domain, party))
         finally:
             self._asking = False
 
