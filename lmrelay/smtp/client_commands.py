@@ -8,9 +8,10 @@ a parameter: what has a line ending, a NUL or a space where none may be is L{Syn
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from lmrelay.errors import SyntaxRefused
-from lmrelay.mail.address import Address, parse_address
+from lmrelay.mail.address import Address, ascii_domain, parse_address
 from lmrelay.mail.envelope import Notify, Recipient, Ret
 from lmrelay.smtp.extensions import Extensions
 from lmrelay.smtp.xtext import encode_utf8_address, encode_xtext
@@ -81,24 +82,28 @@ def build_bdat(size: int, *, last: bool) -> bytes:
     """
     BDAT (RFC 3030).
     """
-    return _line("BDAT", f"{size:d}", *(["LAST"] if last else []))
+    return b"BDAT %d LAST\r\n" % size if last else b"BDAT %d\r\n" % size
 
 
 def _path(address: Address | None, smtputf8: bool) -> str:
-    if address is None:
-        return "<>"
-    sent = address if smtputf8 else address.to_ascii()
-    if sent is None:
-        raise SyntaxRefused("a non-ASCII local part needs SMTPUTF8")
+    return "<>" if address is None else _write_path(address.local, address.domain, smtputf8)
+
+
+@lru_cache(maxsize=4096)
+def _write_path(local: str, domain: str, smtputf8: bool) -> str:
+    if not smtputf8:
+        if not local.isascii():
+            raise SyntaxRefused("a non-ASCII local part needs SMTPUTF8")
+        domain = ascii_domain(domain)
     # Parsed again: what is no mailbox could close the path early and add parameters of its own.
-    return f"<{parse_address(str(sent), smtputf8=smtputf8)}>"
+    return f"<{parse_address(f'{local}@{domain}', smtputf8=smtputf8)}>"
 
 
 def _line(verb: str, *words: str) -> bytes:
-    quoted = _QUOTED.sub("", " ".join(words))
-    if quoted.count(" ") != len(words) - 1 or not all(words):
-        raise SyntaxRefused("a space where none may be")
     text = " ".join((verb, *words))
+    # A space more than between the words must be in quotes; an empty word would hide one.
+    if not all(words) or (text.count(" ") != len(words) and _QUOTED.sub("", text).count(" ") != len(words)):
+        raise SyntaxRefused("a space where none may be")
     if not text.isprintable():
         raise SyntaxRefused("a control character in a command")
-    return text.encode("utf-8") + b"\r\n"
+    return f"{text}\r\n".encode()
