@@ -32,7 +32,7 @@ from lmrelay.outbound.sites import Held, SiteQueue, Work
 from lmrelay.outbound.stage import Stage
 from lmrelay.outbound.sts import StsPolicy
 from lmrelay.outbound.suspension import Suspension
-from lmrelay.outbound.terms import find_terms
+from lmrelay.outbound.terms import KnownTerms
 from lmrelay.outbound.throttle import Throttle
 from lmrelay.outbound.tls_sessions import CountSession
 from lmrelay.outbound.trace import join, step
@@ -74,6 +74,7 @@ class Courier:
     _approach: Approach = field(init=False)
     _carrier: Carrier = field(init=False)
     _rules: Rules = field(init=False)
+    _terms: KnownTerms = field(factory=KnownTerms, init=False)
     _suspension: Suspension = field(init=False)
     _pumping: bool = field(default=False, init=False)
     _alarm: IDelayedCall | None = field(default=None, init=False)
@@ -197,7 +198,7 @@ class Courier:
         """
         The route of these, all of one domain, is known.
         """
-        waiting = [held for held in recipients if self.dispatch.is_waiting(held)]
+        waiting = [held for held in recipients if held.is_routing]
         if isinstance(found, Site):
             self._place(waiting, found, policy)
             return
@@ -213,14 +214,14 @@ class Courier:
     def _place(self, recipients: Sequence[Held], site: Site, policy: StsPolicy | None) -> None:
         if not recipients:
             return
-        config, limits = self.settings.config, self._rules.find(site)
-        queue = self.dispatch.find_queue(site, limits)
+        config = self.settings.config
+        queue = self.dispatch.find_queue(site, self._rules.find(site))
         self.queue.note_domain(recipients[0].leased.lane.domain, queue.hosts)
         if queue.suspended:
             self._hold_back(recipients)
             return
         for held in recipients:
-            self.dispatch.place(held, site, find_terms(config, held.leased, policy), limits)
+            self.dispatch.place(held, queue, site, self._terms.find(config, held.leased, policy))
         self._pump()
 
     def _pump(self) -> None:
@@ -230,9 +231,12 @@ class Courier:
         if self._pumping:
             # The outer loop takes up what this call was for; recursion would have no bound.
             return
+        if self._rules.have_changed():
+            self.dispatch.relimit(self._rules.find)
+        if not (self.dispatch.has_work or self._stage.has_work):
+            return
         self._pumping = True
         try:
-            self._watch_settings()
             self._play()
             while not self.draining and (due := self.dispatch.begin(self.reactor.seconds())) is not None:
                 self._tasks.run(self._carry(*due))
@@ -246,7 +250,7 @@ class Courier:
         """
         while not (self.draining or self.dispatch.paused) and (turn := self._stage.begin()) is not None:
             party, recipients = turn
-            playing = [held for held in recipients if self.dispatch.is_waiting(held)]
+            playing = [held for held in recipients if held.is_routing]
             for held in playing:
                 self.dispatch.start(held)
             self._tasks.run(self._perform(party, playing))
@@ -260,10 +264,6 @@ class Courier:
         finally:
             self._stage.end(party)
             self._pump()
-
-    def _watch_settings(self) -> None:
-        if self._rules.have_changed():
-            self.dispatch.relimit(self._rules.find)
 
     def _set_alarm(self) -> None:
         """

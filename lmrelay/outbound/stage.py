@@ -62,6 +62,13 @@ class Stage:
             self._turns.add(together[0].leased.lane.party, together)
         return others
 
+    @property
+    def has_work(self) -> bool:
+        """
+        Does anybody wait for a turn?
+        """
+        return bool(self._turns)
+
     def begin(self) -> tuple[Hashable, list[Held]] | None:
         """
         Those of a message who play now, and whose they are.
