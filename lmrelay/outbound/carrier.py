@@ -75,23 +75,26 @@ class Carrier:
         Make the transaction, whatever happens: of every recipient one outcome is settled, or it
         goes back to the queue, or waits at the site again.
         """
-        trip = Trip(queue, work, Walk.begin(self.wall(), work.held, queue.hosts), make_load(work))
+        trip = Trip(queue, work, work.site, Walk.begin(self.wall(), work.held, queue.hosts), make_load(work))
         try:
             await self._walk(trip)
         except Exception:  # noqa: BLE001 - our own fault, logged; it delays mail
             log.failure("delivery broke", message=work.leased.message_id, site=trip.site.name)
             self._end_all(trip, OURS)
+        finally:
+            self.office.end(queue, work)
 
     def _end_all(self, trip: Trip, outcome: Delayed) -> None:
         self.office.settle(trip.walk, trip.walk.end_all(self.wall(), outcome), trip.site.name)
 
     async def _walk(self, trip: Trip) -> None:
-        own = await self._make_own(trip.work)
-        if isinstance(own, Delayed):
-            self._end_all(trip, own)
-            return
-        site, walk = trip.site, trip.walk
-        walk.own = own
+        site, walk, leased = trip.site, trip.walk, trip.work.leased
+        if leased.is_personal or leased.body_hash:
+            own = await self._make_own(trip.work)
+            if isinstance(own, Delayed):
+                self._end_all(trip, own)
+                return
+            walk.own = own
         kept = self.pool.take(site, trip.load, site.groups[0])
         for host in self._hosts(site, kept):
             if self._is_over(trip) or not walk.left or walk.missed >= MAX_MISSES:
@@ -102,6 +105,8 @@ class Carrier:
                 fresh = await self.approach.connect(host, trip)
                 if fresh is not None:
                     await self._deliver(fresh, trip)
+            if not walk.left:
+                return
             kept = None
         if walk.left:
             self._end(trip)
@@ -166,17 +171,21 @@ class Carrier:
             raise
         finally:
             most = 0 if self.office.draining else trip.queue.limits.messages_per_connection
-            self.pool.put(connection, trip.site, trip.work.terms.egress, most)
+            self.pool.put(connection, trip.site, trip.load, most)
         walk.hear(verdicts, connection, leased)
-        if any(verdict.stale for verdict in verdicts.values()):
-            return True
-        slower = next((verdict.outcome for verdict in verdicts.values() if verdict.slow_down), None)
+        slower, took = None, False
+        for verdict in verdicts.values():
+            if verdict.stale:
+                return True
+            if verdict.slow_down:
+                slower = slower or verdict.outcome
+            took = took or type(verdict.outcome) is Delivered
         if isinstance(slower, Delayed):
             self.throttle.slow_down(trip.queue, trip.work, slower)
-        elif any(isinstance(verdict.outcome, Delivered) for verdict in verdicts.values()):
+        elif took:
             self.throttle.succeed(trip.queue)
         ended = walk.score(verdicts, connection, self.wall())
-        waits = bool(ended) and self._may_wait(trip)
+        waits = bool(ended) and walk.was_throttled and self._may_wait(trip)
         if not waits:
             self.office.settle(walk, ended, trip.site.name)
         if waits or (walk.was_cut and not self._is_over(trip)):

@@ -239,10 +239,11 @@ class Courier:
         try:
             self._play()
             while not self.draining and (due := self.dispatch.begin(self.reactor.seconds())) is not None:
-                self._tasks.run(self._carry(*due))
+                self._tasks.run(self._carrier.carry(*due))
         finally:
             self._pumping = False
-        self._set_alarm()
+        if self._alarm is not None or self.dispatch.wakes_at is not None:
+            self._set_alarm()
 
     def _play(self) -> None:
         """
@@ -281,14 +282,14 @@ class Courier:
         self._alarm = None
         self._pump()
 
-    async def _carry(self, queue: SiteQueue, work: Work) -> None:
-        try:
-            await self._carrier.carry(queue, work)
-        finally:
-            self.dispatch.end(queue, work)
-            if queue.suspended:
-                self._hold_back(queue.waiting())
-            self._pump()
+    def end(self, queue: SiteQueue, work: Work) -> None:
+        """
+        A transaction is through: what waited for its place goes on.
+        """
+        self.dispatch.end(queue, work)
+        if queue.suspended:
+            self._hold_back(queue.waiting())
+        self._pump()
 
     # Outcomes
 

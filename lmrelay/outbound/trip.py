@@ -35,6 +35,11 @@ class Office(Protocol):
         These of the walk are through.
         """
 
+    def end(self, queue: SiteQueue, work: Work) -> None:
+        """
+        The transaction is through, however it went.
+        """
+
     def abandon(self, walk: Walk, seconds: float = 0.0) -> None:
         """
         Those left go back to the queue, untried, to come again in so many seconds.
@@ -44,20 +49,14 @@ class Office(Protocol):
 @define(eq=False)
 class Trip:
     """
-    A transaction that is being made: what, where, under which terms, and how far it has come.
+    A transaction that is being made: what, where to, under which terms, and how far it has come.
     """
 
     queue: SiteQueue
     work: Work
+    site: Site
     walk: Walk
     load: Load
-
-    @property
-    def site(self) -> Site:
-        """
-        Where to.
-        """
-        return self.work.site
 
 
 def make_load(work: Work) -> Load:
@@ -66,4 +65,4 @@ def make_load(work: Work) -> Load:
     """
     # Without MX records the host is the domain that the sender wrote.
     vouched = work.site.authenticated or work.site.implicit
-    return Load(work.terms, frozenset(held.leased.lane.domain for held in work.held.values()), vouched)
+    return Load(work.terms, frozenset([held.leased.lane.domain for held in work.held.values()]), vouched)
