@@ -21,10 +21,10 @@ log = Logger()
 @define(eq=False)
 class Tasks:
     """
-    The coroutines under way.
+    The coroutines under way: C{running} are those that wait for something.
     """
 
-    _running: set[_Task] = field(factory=set, init=False)
+    running: set[_Task] = field(factory=set, init=False)
     _idle: list[Deferred[None]] = field(factory=list, init=False)
 
     def run(self, coroutine: Coroutine[Deferred[Any], Any, None]) -> None:
@@ -42,18 +42,12 @@ class Tasks:
         task.go_on()
         return ended
 
-    def keep(self, task: _Task) -> None:
+    def end(self, task: _Task) -> None:
         """
-        It waits for something.
+        It waits for nothing any more.
         """
-        self._running.add(task)
-
-    def drop(self, task: _Task) -> None:
-        """
-        It is over.
-        """
-        self._running.discard(task)
-        if self._idle and not self._running:
+        self.running.discard(task)
+        if self._idle and not self.running:
             idle, self._idle = self._idle, []
             for waiting in idle:
                 waiting.callback(None)
@@ -63,7 +57,7 @@ class Tasks:
         Fires when none is under way.
         """
         waiting: Deferred[None] = Deferred()
-        if self._running:
+        if self.running:
             self._idle.append(waiting)
         else:
             waiting.callback(None)
@@ -98,11 +92,11 @@ class _Task:
         else:
             self._awaited = awaited
             if began:
-                self._tasks.keep(self)
+                self._tasks.running.add(self)
             awaited.addBoth(self.go_on)
             return
         if not began:
-            self._tasks.drop(self)
+            self._tasks.end(self)
         # Each holds the other until then.
         ended, self.ended = self.ended, None
         if ended is not None:

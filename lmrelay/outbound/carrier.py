@@ -24,7 +24,7 @@ from lmrelay.outbound.pool import Pool
 from lmrelay.outbound.route import Site, nowhere
 from lmrelay.outbound.sites import SiteQueue, Work
 from lmrelay.outbound.throttle import Throttle
-from lmrelay.outbound.trip import Office, Trip, make_load
+from lmrelay.outbound.trip import Office, Trip, find_load
 from lmrelay.outbound.verdicts import Cause, Trouble
 from lmrelay.outbound.walk import Walk
 
@@ -75,7 +75,7 @@ class Carrier:
         Make the transaction, whatever happens: of every recipient one outcome is settled, or it
         goes back to the queue, or waits at the site again.
         """
-        trip = Trip(queue, work, work.site, Walk.begin(self.wall(), work.held, queue.hosts), make_load(work))
+        trip = Trip(queue, work, work.site, Walk.begin(self.wall(), work.held, queue.hosts), find_load(queue, work))
         try:
             await self._walk(trip)
         except Exception:  # noqa: BLE001 - our own fault, logged; it delays mail

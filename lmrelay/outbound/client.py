@@ -154,10 +154,9 @@ class Connection(Protocol):
             words=self.words,
             chunk=chunk,
         )
-        if transaction.is_over:
-            return transaction
         if not self.is_usable:
             transaction.end(_CLOSED)
+        if transaction.is_over:
             return transaction
         self.transactions += 1
         now = self._clock.seconds()
@@ -168,11 +167,13 @@ class Connection(Protocol):
         try:
             await self._until_turn(transaction)
             if transaction.wants_content:
-                await self._send_content(transaction, read)
-                await self._until_turn(transaction)
+                try:
+                    await self._send_content(transaction, read)
+                    await self._until_turn(transaction)
+                finally:
+                    self._flow.stop(connected=self._connected)
         except CancelledError:
             self.abort(Trouble(Cause.OURS, "the delivery was cancelled"))
-        self._flow.stop(connected=self._connected)
         self.heard += transaction.heard
         self._needs_reset = transaction.needs_reset
         return transaction

@@ -237,7 +237,8 @@ class Courier:
             return
         self._pumping = True
         try:
-            self._play()
+            if self._stage.has_work:
+                self._play()
             while not self.draining and (due := self.dispatch.begin(self.reactor.seconds())) is not None:
                 self._tasks.run(self._carrier.carry(*due))
         finally:

@@ -193,7 +193,7 @@ class Dispatch:
                 self._sites[groups] = oldest
 
     def _mark(self, queue: SiteQueue) -> None:
-        if queue.waits and queue.is_ready and queue not in self._resting:
+        if queue.is_ready and queue not in self._resting:
             self._ready.setdefault(queue)
 
     @property
@@ -229,7 +229,7 @@ class Dispatch:
         """
         if self._alarms:
             self._wake(now)
-        while not self.paused and (queue := self._next_queue()) is not None:
+        while (self._ready or self._barred) and not self.paused and (queue := self._next_queue()) is not None:
             if not queue.is_ready:
                 continue
             pace, has_room = queue.budget.pace, self.running.has_room
@@ -245,7 +245,8 @@ class Dispatch:
             pace.take(now)
             work.round = queue.budget.round
             self.running.take(work.leased.lane.party)
-            self._mark(queue)
+            if queue.waits:
+                self._mark(queue)
             for held in work.held.values():
                 held.work = None
             return queue, work
@@ -275,7 +276,8 @@ class Dispatch:
         """
         queue.running -= 1
         self.running.give_back(work.leased.lane.party)
-        self._mark(queue)
+        if queue.waits:
+            self._mark(queue)
 
     def start(self, held: Held) -> None:
         """

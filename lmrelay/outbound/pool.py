@@ -152,7 +152,7 @@ class Pool:
             connection = idle.connection
             if not connection.is_usable:
                 continue
-            if idle.site is not site or idle.load != load or connection.host not in hosts:
+            if idle.load is not load or idle.site is not site or connection.host not in hosts:
                 demand = idle.demand_for(load, site, hosts)
                 if demand is None:
                     continue

@@ -18,7 +18,7 @@ from lmrelay.interfaces import Leased, LeasedRecipient, RecipientKey, SiteState
 from lmrelay.outbound.pace import Pace
 from lmrelay.outbound.route import Site
 from lmrelay.outbound.rules import Limits
-from lmrelay.outbound.terms import Terms
+from lmrelay.outbound.terms import Load, Terms
 
 MAX_RECIPIENTS = 100
 """
@@ -227,7 +227,7 @@ class Budget:
 class SiteQueue:
     """
     The work that waits for a site: C{waits} counts the transactions. C{running} are under way; none begins while it is
-    C{suspended}.
+    C{suspended}. C{load} is what the last that began asked of its connection.
     """
 
     site: Site
@@ -235,6 +235,7 @@ class SiteQueue:
     suspended: bool = False
     running: int = 0
     waits: int = field(default=0, init=False)
+    load: Load | None = field(default=None, init=False)
     hosts: str = field(init=False)
     budget: Budget = field(init=False)
     _rings: dict[Kind, Ring] = field(init=False)
@@ -290,10 +291,11 @@ class SiteQueue:
         @param site: this one, as the DNS told it of the recipient's domain
         """
         leased = held.leased
-        work = None if leased.is_personal else self._find_open(leased.message_id, terms, site)
+        alone = leased.is_personal
+        work = None if alone else self._find_open(leased.message_id, terms, site)
         if work is None:
             work = Work(leased, terms, site, self)
-            if not leased.is_personal:
+            if not alone:
                 self._open.setdefault(leased.message_id, []).append(work)
             self._rings[leased.lane.kind].add(work)
             self.waits += 1

@@ -59,10 +59,15 @@ class Trip:
     load: Load
 
 
-def make_load(work: Work) -> Load:
+def find_load(queue: SiteQueue, work: Work) -> Load:
     """
-    What the transaction asks of the connection that carries it.
+    What the transaction asks of the connection that carries it: the same value, where it is the same as of the one
+    that began before it.
     """
     # Without MX records the host is the domain that the sender wrote.
     vouched = work.site.authenticated or work.site.implicit
-    return Load(work.terms, frozenset([held.leased.lane.domain for held in work.held.values()]), vouched)
+    domains = frozenset([held.leased.lane.domain for held in work.held.values()])
+    last = queue.load
+    if last is None or last.terms is not work.terms or last.domains != domains or last.vouched != vouched:
+        last = queue.load = Load(work.terms, domains, vouched)
+    return last

@@ -43,7 +43,7 @@ def build_mail(
 
     @raise SyntaxRefused: the address cannot be sent so
     """
-    words = ["FROM:" + _path(reverse_path, smtputf8)]
+    words = ["FROM:<>" if reverse_path is None else "FROM:" + _path(reverse_path.local, reverse_path.domain, smtputf8)]
     if size is not None and "SIZE" in extensions:
         words.append(f"SIZE={size:d}")
     if eight_bit and "8BITMIME" in extensions:
@@ -66,15 +66,16 @@ def build_rcpt(recipient: Recipient, extensions: Extensions, *, smtputf8: bool =
 
     @raise SyntaxRefused: the address cannot be sent so
     """
-    words = ["TO:" + _path(recipient.address, smtputf8)]
+    address = recipient.address
+    words = ["TO:" + _path(address.local, address.domain, smtputf8)]
     if "DSN" in extensions:
         if recipient.notify:
             wanted = [notify.value for notify in Notify if notify in recipient.notify]
             words.append("NOTIFY=" + ",".join(wanted))
         if recipient.orcpt is not None:
-            type_, address = recipient.orcpt
+            type_, original = recipient.orcpt
             encode = encode_utf8_address if type_.lower() == "utf-8" else encode_xtext
-            words.append(f"ORCPT={type_};{encode(address)}")
+            words.append(f"ORCPT={type_};{encode(original)}")
     return _line("RCPT", *words)
 
 
@@ -85,18 +86,14 @@ def build_bdat(size: int, *, last: bool) -> bytes:
     return b"BDAT %d LAST\r\n" % size if last else b"BDAT %d\r\n" % size
 
 
-def _path(address: Address | None, smtputf8: bool) -> str:
-    return "<>" if address is None else _write_path(address.local, address.domain, smtputf8)
-
-
 @lru_cache(maxsize=4096)
-def _write_path(local: str, domain: str, smtputf8: bool) -> str:
+def _path(local: str, domain: str, smtputf8: bool) -> str:
     if not smtputf8:
         if not local.isascii():
             raise SyntaxRefused("a non-ASCII local part needs SMTPUTF8")
         domain = ascii_domain(domain)
     # Parsed again: what is no mailbox could close the path early and add parameters of its own.
-    return f"<{parse_address(f'{local}@{domain}', smtputf8=smtputf8)}>"
+    return f"<{parse_address(f'{local}@{domain}')}>"
 
 
 def _line(verb: str, *words: str) -> bytes:
