@@ -99,6 +99,9 @@ class Turns(Generic[T]):
         self.shares.take(party)
         return thing
 
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
     def end(self, party: Hashable) -> None:
         """
         It is done.

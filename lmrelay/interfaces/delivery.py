@@ -126,6 +126,11 @@ class IContent(Interface):
         It fails with L{lmrelay.errors.StoreError}.
         """
 
+    def read_now() -> bytes | None:
+        """
+        All of it, at once, if it is at hand and nothing of it was read; None: only L{read} gives it.
+        """
+
     def read_head() -> Deferred[bytes]:
         """
         The head alone, as it was accepted; L{read} goes on as if it had not been asked for.

@@ -42,9 +42,9 @@ def takes_chunk(leased: Leased, extensions: Extensions) -> bool:
     What was tried before goes by DATA: a server, or what stands before it, that offers BDAT and stumbles over it would
     never get the message else.
     """
-    if leased.size > MAX_CHUNK or any(recipient.attempts for recipient in leased.recipients):
+    if leased.size > MAX_CHUNK or "CHUNKING" not in extensions or "PIPELINING" not in extensions:
         return False
-    return {"CHUNKING", "PIPELINING"} <= extensions.keys()
+    return not [recipient for recipient in leased.recipients if recipient.attempts]
 
 
 async def read_whole(content: IContent) -> bytes:

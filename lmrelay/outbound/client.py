@@ -122,7 +122,9 @@ class Connection(Protocol):
         reused = self.transactions > 0
         self.heard = []
         try:
-            chunk = await read_whole(content) if takes_chunk(leased, self.extensions) else None
+            chunk = None
+            if takes_chunk(leased, self.extensions) and (chunk := content.read_now()) is None:
+                chunk = await read_whole(content)
             transaction = await self._transact(leased, content.read, reused, chunk)
             if chunk is None or not transaction.refused_chunk:
                 return transaction.verdicts
@@ -153,23 +155,26 @@ class Connection(Protocol):
             words=self.words,
             chunk=chunk,
         )
-        if transaction.is_over:
-            return transaction
         if not self.is_usable:
             transaction.end(_CLOSED)
+        if transaction.is_over:
             return transaction
         self.transactions += 1
+        now = self._clock.seconds()
         if not self.heard:
-            self.began = self._clock.seconds()
-        self._begin(transaction)
+            self.began = now
+        self._begin(transaction, now)
+        self.transport.write(transaction.take_octets())
         try:
             await self._until_turn(transaction)
             if transaction.wants_content:
-                await self._send_content(transaction, read)
-                await self._until_turn(transaction)
+                try:
+                    await self._send_content(transaction, read)
+                    await self._until_turn(transaction)
+                finally:
+                    self._flow.stop(connected=self._connected)
         except CancelledError:
             self.abort(Trouble(Cause.OURS, "the delivery was cancelled"))
-        self._flow.stop(connected=self._connected)
         self.heard += transaction.heard
         self._needs_reset = transaction.needs_reset
         return transaction
@@ -208,7 +213,7 @@ class Connection(Protocol):
         exchange = Exchange(step)
         if not self.is_usable:
             return _CLOSED
-        self._begin(exchange)
+        self._begin(exchange, self._clock.seconds())
         if command:
             self.transport.write(command)
         await self._until_over(exchange)
@@ -222,7 +227,7 @@ class Connection(Protocol):
         if not self.is_usable:
             return _CLOSED
         self._handshake = handshake
-        self._begin(exchange)
+        self._begin(exchange, self._clock.seconds())
         self.transport.startTLS(handshake)
         await self._until_over(exchange)
         return exchange.result if isinstance(exchange.result, Trouble) else None
@@ -237,11 +242,9 @@ class Connection(Protocol):
         said = words(exchange.result) or (self.shown.words if self.shown else "")
         self.opening.append(step(NAMES[exchange.step], self._clock.seconds() - began, said))
 
-    def _begin(self, dialogue: Dialogue) -> None:
+    def _begin(self, dialogue: Dialogue, now: float) -> None:
         self._dialogue = dialogue
-        self._await_progress(dialogue)
-        if isinstance(dialogue, Transaction):
-            self.transport.write(dialogue.take_octets())
+        self._await_progress(dialogue, now)
 
     async def _until_turn(self, dialogue: Dialogue) -> None:
         """
@@ -261,20 +264,21 @@ class Connection(Protocol):
         if dialogue is None:
             self._drop(Trouble(Cause.NONSENSE, "the server said something unasked"))
             return
-        now = self._clock.seconds()
+        now, answered = self._clock.seconds(), False
         try:
             for reply in self._reader.feed(data):
                 dialogue.answer(reply, now)
-                if not dialogue.is_over:
-                    # Only whole replies count: one octet now and then would hold us for ever.
-                    self._await_progress(dialogue)
+                answered = True
         except SyntaxRefused as error:
             dialogue.end(Trouble(Cause.NONSENSE, f"the server's reply cannot be understood ({error})"), now)
             self._drop(Trouble(Cause.NONSENSE, str(error)))
             return
-        self._proceed(dialogue)
+        # Only whole replies count: one octet now and then would hold us for ever.
+        if answered and not dialogue.is_over:
+            self._await_progress(dialogue, now)
+        self._proceed(dialogue, now)
 
-    def _proceed(self, dialogue: Dialogue) -> None:
+    def _proceed(self, dialogue: Dialogue, now: float) -> None:
         if dialogue.is_over and not dialogue.is_broken and self._reader.pending:
             dialogue.answer(Reply(0, None, ("",)))
         if dialogue.is_broken:
@@ -286,7 +290,7 @@ class Connection(Protocol):
             return
         if isinstance(dialogue, Transaction):
             if octets := dialogue.take_octets():
-                self._await_progress(dialogue)
+                self._await_progress(dialogue, now)
                 self.transport.write(octets)
             if dialogue.wants_content:
                 self._take_turn()
@@ -317,8 +321,9 @@ class Connection(Protocol):
             self._drop(Trouble(Cause.OURS, "the content could not be read"))
             return
         if not transaction.is_over:
-            transaction.content_sent(self._clock.seconds())
-            self._await_progress(transaction)
+            now = self._clock.seconds()
+            transaction.content_sent(now)
+            self._await_progress(transaction, now)
             self.transport.write(octets + stuffer.finish())
 
     async def _write_content(self, octets: bytes) -> None:
@@ -330,11 +335,9 @@ class Connection(Protocol):
             await self._flow.room()
             self._patience.have(None)
 
-    def _await_progress(self, dialogue: Dialogue) -> None:
-        if dialogue.step is Step.CONTENT:
-            self._patience.have(None)
-        else:
-            self._patience.have(dialogue.step.timeout(self._timeouts))
+    def _await_progress(self, dialogue: Dialogue, now: float) -> None:
+        step = dialogue.step
+        self._patience.have(None if step is Step.CONTENT else step.timeout(self._timeouts), now)
 
     def _time_out(self) -> None:
         if self._leaving:

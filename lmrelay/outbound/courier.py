@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from lmrelay.interfaces import IDispatch, IQueue, IResolver, ISettings, Lane, Leased, RecipientKey, SiteState
 from lmrelay.mail.outcome import Attempt, Delayed, Failed
+from lmrelay.outbound.approach import Approach
 from lmrelay.outbound.carrier import Carrier
 from lmrelay.outbound.connect import Connector
 from lmrelay.outbound.dane import Dane
@@ -31,7 +32,8 @@ from lmrelay.outbound.sites import Held, SiteQueue, Work
 from lmrelay.outbound.stage import Stage
 from lmrelay.outbound.sts import StsPolicy
 from lmrelay.outbound.suspension import Suspension
-from lmrelay.outbound.terms import find_terms
+from lmrelay.outbound.terms import KnownTerms
+from lmrelay.outbound.throttle import Throttle
 from lmrelay.outbound.tls_sessions import CountSession
 from lmrelay.outbound.trace import join, step
 from lmrelay.outbound.walk import Walk
@@ -66,10 +68,13 @@ class Courier:
     count_session: CountSession = lambda domain, policy, result: None
     pool: Pool = field(init=False)
     routing: Routing = field(init=False)
+    draining: bool = field(default=False, init=False)
     _stage: Stage = field(init=False)
     _tasks: Tasks = field(factory=Tasks, init=False)
+    _approach: Approach = field(init=False)
     _carrier: Carrier = field(init=False)
     _rules: Rules = field(init=False)
+    _terms: KnownTerms = field(factory=KnownTerms, init=False)
     _suspension: Suspension = field(init=False)
     _pumping: bool = field(default=False, init=False)
     _alarm: IDelayedCall | None = field(default=None, init=False)
@@ -81,13 +86,16 @@ class Courier:
         self._suspension = Suspension(self.reactor)
         router = Router(self.resolver, self.random)
         self.routing = Routing(self.reactor, router, self.settings, self._route, self.find_policy)
-        dane = Dane(self.resolver, self.settings)
-        self._carrier = Carrier(self, self.reactor, self.connector, self.wall, self.random, router, dane, self.pool)
+        dane, throttle = Dane(self.resolver, self.settings), Throttle(self, self.reactor, self.wall, self.pool)
+        self._approach = Approach(
+            self, self.reactor, self.connector, self.wall, self.random, router, dane, self.pool, throttle
+        )
+        self._carrier = Carrier(self, self.reactor, self.wall, self.random, self.pool, self._approach, throttle)
 
     # IDispatch
 
     def reserve(self, lane: Lane, recipients: int) -> bool:
-        return not (self._carrier.draining or self._suspension.bars(lane.domain)) and self.dispatch.windows.reserve(
+        return not (self.draining or self._suspension.bars(lane.domain)) and self.dispatch.windows.reserve(
             lane, recipients
         )
 
@@ -96,7 +104,7 @@ class Courier:
 
     def take(self, leased: Sequence[Leased]) -> None:
         admitted = self.dispatch.admit(leased)
-        if self._carrier.draining:
+        if self.draining:
             self._release(self.dispatch.waiting())
             return
         domains: dict[str, list[Held]] = {}
@@ -122,7 +130,7 @@ class Courier:
         self._pump()
 
     def try_anew(self) -> None:
-        self._carrier.try_anew()
+        self._approach.try_anew()
         self.routing.forget()
 
     def recall(self, states: Sequence[SiteState]) -> None:
@@ -156,7 +164,7 @@ class Courier:
         Begin nothing more; what waits goes back to the queue. Fires when what was under way
         has ended and is recorded.
         """
-        self._carrier.draining = True
+        self.draining = True
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
@@ -170,12 +178,13 @@ class Courier:
         may have taken, its end of data being sent, is an attempt and waits for the next as any
         other; all else goes back as if it had not been tried.
         """
+        self.draining = True
         self._carrier.stop()
 
     def _release(self, keys: Iterable[RecipientKey]) -> None:
         withdrawn = self.dispatch.withdraw(keys)
         if withdrawn:
-            self._tasks.start(self._give_back(withdrawn))
+            self._tasks.run(self._give_back(withdrawn))
 
     async def _give_back(self, keys: Collection[RecipientKey], seconds: float = 0.0) -> None:
         if seconds:
@@ -189,7 +198,7 @@ class Courier:
         """
         The route of these, all of one domain, is known.
         """
-        waiting = [held for held in recipients if self.dispatch.is_waiting(held)]
+        waiting = [held for held in recipients if held.is_routing]
         if isinstance(found, Site):
             self._place(waiting, found, policy)
             return
@@ -205,14 +214,14 @@ class Courier:
     def _place(self, recipients: Sequence[Held], site: Site, policy: StsPolicy | None) -> None:
         if not recipients:
             return
-        config, limits = self.settings.config, self._rules.find(site)
-        queue = self.dispatch.find_queue(site, limits)
+        config = self.settings.config
+        queue = self.dispatch.find_queue(site, self._rules.find(site))
         self.queue.note_domain(recipients[0].leased.lane.domain, queue.hosts)
         if queue.suspended:
             self._hold_back(recipients)
             return
         for held in recipients:
-            self.dispatch.place(held, site, find_terms(config, held.leased, policy), limits)
+            self.dispatch.place(held, queue, site, self._terms.find(config, held.leased, policy))
         self._pump()
 
     def _pump(self) -> None:
@@ -222,26 +231,31 @@ class Courier:
         if self._pumping:
             # The outer loop takes up what this call was for; recursion would have no bound.
             return
+        if self._rules.have_changed():
+            self.dispatch.relimit(self._rules.find)
+        if not (self.dispatch.has_work or self._stage.has_work):
+            return
         self._pumping = True
         try:
-            self._watch_settings()
-            self._play()
-            while not self._carrier.draining and (due := self.dispatch.begin(self.reactor.seconds())) is not None:
-                self._tasks.start(self._carry(*due))
+            if self._stage.has_work:
+                self._play()
+            while not self.draining and (due := self.dispatch.begin(self.reactor.seconds())) is not None:
+                self._tasks.run(self._carrier.carry(*due))
         finally:
             self._pumping = False
-        self._set_alarm()
+        if self._alarm is not None or self.dispatch.wakes_at is not None:
+            self._set_alarm()
 
     def _play(self) -> None:
         """
         Begin every part that may be played.
         """
-        while not (self._carrier.draining or self.dispatch.paused) and (turn := self._stage.begin()) is not None:
+        while not (self.draining or self.dispatch.paused) and (turn := self._stage.begin()) is not None:
             party, recipients = turn
-            playing = [held for held in recipients if self.dispatch.is_waiting(held)]
+            playing = [held for held in recipients if held.is_routing]
             for held in playing:
                 self.dispatch.start(held)
-            self._tasks.start(self._perform(party, playing))
+            self._tasks.run(self._perform(party, playing))
 
     async def _perform(self, party: Hashable, held: list[Held]) -> None:
         try:
@@ -253,10 +267,6 @@ class Courier:
             self._stage.end(party)
             self._pump()
 
-    def _watch_settings(self) -> None:
-        if self._rules.have_changed():
-            self.dispatch.relimit(self._rules.find)
-
     def _set_alarm(self) -> None:
         """
         Go on when the first of the sites that rest may: one timer for all of them.
@@ -265,7 +275,7 @@ class Courier:
         if self._alarm is not None and (until is None or until + LEAST_REST < self._alarm.getTime()):
             self._alarm.cancel()
             self._alarm = None
-        if self._alarm is None and until is not None and not self._carrier.draining:
+        if self._alarm is None and until is not None and not self.draining:
             # Never at once: a clock that shows a little less than it was asked for would be asked without end.
             self._alarm = self.reactor.callLater(max(until - self.reactor.seconds(), LEAST_REST), self._wake)
 
@@ -273,14 +283,14 @@ class Courier:
         self._alarm = None
         self._pump()
 
-    async def _carry(self, queue: SiteQueue, work: Work) -> None:
-        try:
-            await self._carrier.carry(queue, work)
-        finally:
-            self.dispatch.end(queue, work)
-            if queue.suspended:
-                self._hold_back(queue.waiting())
-            self._pump()
+    def end(self, queue: SiteQueue, work: Work) -> None:
+        """
+        A transaction is through: what waited for its place goes on.
+        """
+        self.dispatch.end(queue, work)
+        if queue.suspended:
+            self._hold_back(queue.waiting())
+        self._pump()
 
     # Outcomes
 
@@ -292,7 +302,7 @@ class Courier:
 
     def _finish(self, held: list[Held], attempts: Mapping[int, Attempt], site: str) -> None:
         if held:
-            self._tasks.start(self._record(held, attempts))
+            self._tasks.run(self._record(held, attempts))
             report(held, attempts, site)
 
     async def _record(self, held: list[Held], attempts: Mapping[int, Attempt]) -> None:
@@ -314,4 +324,4 @@ class Courier:
         held = [walk.left.pop(number) for number in list(walk.left)]
         if held:
             self.dispatch.leave(held)
-            self._tasks.start(self._give_back([each.key for each in held], seconds))
+            self._tasks.run(self._give_back([each.key for each in held], seconds))

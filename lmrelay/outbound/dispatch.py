@@ -10,10 +10,12 @@ from __future__ import annotations
 import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from heapq import heappop, heappush
 
 from attrs import define, field
 
+from lmrelay.config.values import Kind
 from lmrelay.interfaces import Lane, Leased, RecipientKey, SiteState
 from lmrelay.outbound.route import Groups, Site
 from lmrelay.outbound.rules import Limits
@@ -41,32 +43,34 @@ class Windows:
 
     lane: int = LANE_WINDOW
     shares: Shares = field(factory=lambda: Shares(TOTAL_WINDOW, LEAST_WINDOW))
-    _lanes: dict[Lane, int] = field(factory=dict, init=False)
+    _lanes: dict[tuple[str, Kind, str], int] = field(factory=dict, init=False)
 
     def reserve(self, lane: Lane, recipients: int) -> bool:
         """
         Take room for so many, if there is some. A message of more recipients than a window
         passes alone, else it never would.
         """
-        used = self._lanes.get(lane, 0)
+        key, party = (lane.project, lane.kind, lane.domain), lane.party
+        used = self._lanes.get(key, 0)
         if used and used + recipients > self.lane:
             return False
-        if not self.shares.has_room(lane.party, recipients, fresh=not used):
+        if not self.shares.has_room(party, recipients, fresh=not used):
             return False
-        self._lanes[lane] = used + recipients
-        self.shares.take(lane.party, recipients)
+        self._lanes[key] = used + recipients
+        self.shares.take(party, recipients)
         return True
 
     def free(self, lane: Lane, recipients: int = 1) -> None:
         """
         Give room back.
         """
-        left = self._lanes.get(lane, 0) - recipients
+        key = (lane.project, lane.kind, lane.domain)
+        left = self._lanes.get(key, 0) - recipients
         self.shares.give_back(lane.party, recipients)
         if left > 0:
-            self._lanes[lane] = left
+            self._lanes[key] = left
         else:
-            self._lanes.pop(lane, None)
+            self._lanes.pop(key, None)
 
     @property
     def used(self) -> int:
@@ -87,9 +91,7 @@ class Dispatch:
     max_sites: int = MAX_SITES
     paused: bool = False
     _held: dict[RecipientKey, Held] = field(factory=dict, init=False)
-    _routing: dict[RecipientKey, Held] = field(factory=dict, init=False)
     _sites: OrderedDict[Groups, SiteQueue] = field(factory=OrderedDict, init=False)
-    _queues: dict[Work, SiteQueue] = field(factory=dict, init=False)
     _ready: OrderedDict[SiteQueue, None] = field(factory=OrderedDict, init=False)
     _barred: dict[tuple[Party, bool], OrderedDict[SiteQueue, None]] = field(factory=dict, init=False)
     _states: OrderedDict[str, SiteState] = field(factory=OrderedDict, init=False)
@@ -110,27 +112,18 @@ class Dispatch:
                     # Given twice it would be delivered twice.
                     self.windows.free(each.lane)
                     continue
-                self._held[held.key] = self._routing[held.key] = held
+                self._held[held.key] = held
                 admitted.append(held)
         return admitted
 
-    def is_waiting(self, held: Held) -> bool:
-        """
-        Does it still wait for its route?
-        """
-        return self._routing.get(held.key) is held
-
-    def place(self, held: Held, site: Site, terms: Terms, limits: Limits) -> None:
+    def place(self, held: Held, queue: SiteQueue, site: Site, terms: Terms) -> None:
         """
         Its route is known: it waits at the site now, if it still does.
         """
-        if self._routing.pop(held.key, None) is None:
-            return
-        queue = self.find_queue(site, limits)
-        queue.add(held, terms, site)
-        if held.work is not None:
-            self._queues[held.work] = queue
-        self._mark(queue)
+        if held.is_routing:
+            held.is_routing = False
+            queue.add(held, terms, site)
+            self._mark(queue)
 
     def find_queue(self, site: Site, limits: Limits) -> SiteQueue:
         """
@@ -204,6 +197,13 @@ class Dispatch:
             self._ready.setdefault(queue)
 
     @property
+    def has_work(self) -> bool:
+        """
+        Might L{begin} find something?
+        """
+        return bool(self._ready or self._barred or self._alarms)
+
+    @property
     def wakes_at(self) -> float | None:
         """
         When a site that rests may go on; None: none rests.
@@ -227,24 +227,26 @@ class Dispatch:
 
         @param now: seconds of a clock that never goes back, as all that is said of rates
         """
-        self._wake(now)
-        while not self.paused and (queue := self._next_queue()) is not None:
+        if self._alarms:
+            self._wake(now)
+        while (self._ready or self._barred) and not self.paused and (queue := self._next_queue()) is not None:
             if not queue.is_ready:
                 continue
-            if queue.budget.pace.ready_at > now:
-                self._rest(queue, queue.budget.pace.ready_at)
+            pace, has_room = queue.budget.pace, self.running.has_room
+            ready_at = pace.ready_at
+            if ready_at > now:
+                self._rest(queue, ready_at)
                 continue
-            fresh = not queue.running
-            work = queue.pop(lambda party, fresh=fresh: self.running.has_room(party, fresh=fresh))  # type: ignore[misc]
+            work = queue.pop(has_room if queue.running else partial(has_room, fresh=True))
             if work is None:
                 self._bar(queue)
                 continue
             queue.running += 1
-            queue.budget.pace.take(now)
+            pace.take(now)
             work.round = queue.budget.round
             self.running.take(work.leased.lane.party)
-            self._mark(queue)
-            self._queues.pop(work, None)
+            if queue.waits:
+                self._mark(queue)
             for held in work.held.values():
                 held.work = None
             return queue, work
@@ -274,13 +276,14 @@ class Dispatch:
         """
         queue.running -= 1
         self.running.give_back(work.leased.lane.party)
-        self._mark(queue)
+        if queue.waits:
+            self._mark(queue)
 
     def start(self, held: Held) -> None:
         """
         Its attempt ends without a site: it does not wait any more.
         """
-        self._routing.pop(held.key, None)
+        held.is_routing = False
 
     def wait_again(self, queue: SiteQueue, held: Iterable[Held], work: Work) -> None:
         """
@@ -288,8 +291,6 @@ class Dispatch:
         """
         for each in held:
             queue.add(each, work.terms, work.site)
-            if each.work is not None:
-                self._queues[each.work] = queue
         self._mark(queue)
 
     def leave(self, held: Iterable[Held]) -> None:
@@ -307,13 +308,11 @@ class Dispatch:
         return {key for key in keys if (held := self._held.get(key)) is not None and self._withdraw(held)}
 
     def _withdraw(self, held: Held) -> bool:
-        work = held.work
-        if work is not None:
-            self._queues[work].remove(held)
-            if not work.held:
-                del self._queues[work]
-        elif self._routing.pop(held.key, None) is None:
+        if held.work is not None:
+            held.work.queue.remove(held)
+        elif not held.is_routing:
             return False
+        held.is_routing = False
         del self._held[held.key]
         self.windows.free(held.leased.lane)
         return True
@@ -322,4 +321,4 @@ class Dispatch:
         """
         Everything that is not under way.
         """
-        return [key for key, held in self._held.items() if held.work is not None or key in self._routing]
+        return [key for key, held in self._held.items() if held.work is not None or held.is_routing]

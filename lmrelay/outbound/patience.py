@@ -22,21 +22,22 @@ class Patience:
     ended: Callable[[], None]
     _deadline: float = field(default=FOREVER, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
+    _fires_at: float = field(default=FOREVER, init=False)
 
-    def have(self, seconds: float | None) -> None:
+    def have(self, seconds: float | None, now: float | None = None) -> None:
         """
-        From now so long; None: as long as it takes.
+        From C{now} (what the clock says, if somebody has asked it) so long; None: as long as it takes.
 
         The timer is moved when it fires, not at each call: that is many times cheaper.
         """
         if seconds is None:
             self._deadline = FOREVER
             return
-        self._deadline = self.clock.seconds() + seconds
-        if self._timer is not None and self._timer.getTime() > self._deadline:
+        self._deadline = (self.clock.seconds() if now is None else now) + seconds
+        if self._timer is not None and self._fires_at > self._deadline:
             self.stop()
         if self._timer is None:
-            self._timer = self.clock.callLater(seconds, self._look)
+            self._begin(seconds)
 
     def stop(self) -> None:
         """
@@ -52,6 +53,9 @@ class Patience:
         if left == FOREVER:
             return
         if left > 0:
-            self._timer = self.clock.callLater(left, self._look)
+            self._begin(left)
         else:
             self.ended()
+
+    def _begin(self, seconds: float) -> None:
+        self._timer, self._fires_at = self.clock.callLater(seconds, self._look), self._deadline

@@ -13,14 +13,14 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import Union
 
-from attrs import define, field, frozen
+from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from lmrelay.mail.outcome import Fault
 from lmrelay.outbound.client import Connection
 from lmrelay.outbound.connect import HostFailure, Target
 from lmrelay.outbound.route import Groups, Site
-from lmrelay.outbound.terms import Egress, Load
+from lmrelay.outbound.terms import Load
 from lmrelay.outbound.tls import Demand
 
 IDLE = 5.0
@@ -72,15 +72,15 @@ class Dead:
     passed: int = 0
 
 
-@frozen(eq=False)
+@define(eq=False)
 class Idle:
     """
-    An idle connection, of which site and egress it is, and since when.
+    An idle connection, of which site it is, what it carried last, and since when it idles.
     """
 
     connection: Connection
     site: Site
-    egress: Egress
+    load: Load
     since: float
 
     def demand_for(self, load: Load, site: Site, hosts: Sequence[str]) -> Demand | None:
@@ -89,7 +89,7 @@ class Idle:
         plaintext is only if it was opened for the same demand: STARTTLS was then tried as this one wants it.
         """
         connection = self.connection
-        if connection.host not in hosts or load.terms.egress != self.egress:
+        if connection.host not in hosts or load.terms.egress != self.load.terms.egress:
             return None
         if site.authenticated and not self.site.authenticated:
             # What the DNS says of the host was not looked up when it was opened.
@@ -149,17 +149,23 @@ class Pool:
         An idle connection that may carry such a message, now in use.
         """
         for idle in reversed(self._of_site.get(site.groups, {}).values()):
-            demand = idle.demand_for(load, site, hosts) if idle.connection.is_usable else None
-            if demand is not None:
-                self._drop(idle.connection)
-                self._used[idle.connection] = None
-                idle.connection.serve(demand)
-                return idle.connection
+            connection = idle.connection
+            if not connection.is_usable:
+                continue
+            if idle.load is not load or idle.site is not site or connection.host not in hosts:
+                demand = idle.demand_for(load, site, hosts)
+                if demand is None:
+                    continue
+                connection.serve(demand)
+            # What asks for the same as the mail before it finds the connection as that left it.
+            self._drop(connection)
+            self._used[connection] = None
+            return connection
         return None
 
-    def put(self, connection: Connection, site: Site, egress: Egress, most_messages: int) -> None:
+    def put(self, connection: Connection, site: Site, load: Load, most_messages: int) -> None:
         """
-        It is not in use any more: idle, or closed if it served long enough.
+        It carried that and is not in use any more: idle, or closed if it served long enough.
         """
         self._used.pop(connection, None)
         if not connection.is_usable:
@@ -167,7 +173,7 @@ class Pool:
         if connection.transactions >= most_messages:
             connection.close()
             return
-        idle = Idle(connection, site, egress, self.clock.seconds())
+        idle = Idle(connection, site, load, self.clock.seconds())
         self._idle[connection] = idle
         self._of_site.setdefault(site.groups, OrderedDict())[connection] = idle
         if self._sweep is None:

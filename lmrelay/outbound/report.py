@@ -8,9 +8,11 @@ from collections.abc import Iterable, Mapping
 
 from twisted.logger import Logger
 
-from lmrelay.mail.outcome import Attempt, Delivered
+from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Failed
 from lmrelay.mail.redact import redact
 from lmrelay.outbound.sites import Held
+
+_NAMES: dict[type, str] = {Delivered: "delivered", Delayed: "delayed", Failed: "failed"}
 
 log = Logger()
 
@@ -21,10 +23,11 @@ def report(held: Iterable[Held], attempts: Mapping[int, Attempt], site: str) -> 
     """
     for each in held:
         attempt = attempts[each.recipient.number]
-        outcome, leased = attempt.outcome, each.leased
+        outcome, leased, tls = attempt.outcome, each.leased, attempt.tls
+        refusal = None if isinstance(outcome, Delivered) else outcome
         address = each.recipient.recipient.address
         reply = str(outcome.reply or "")
-        reason = "" if isinstance(outcome, Delivered) else outcome.text
+        reason = refusal.text if refusal else ""
         tls_failure = attempt.tls_failure
         if leased.redact:
             known = (address, leased.reverse_path)
@@ -34,7 +37,7 @@ def report(held: Iterable[Held], attempts: Mapping[int, Attempt], site: str) -> 
                 reply, reason = " ".join(filter(None, (str(outcome.reply.code), outcome.reply.enhanced))), ""
         log.info(
             "attempt ended",
-            outcome=type(outcome).__name__.lower(),
+            outcome=_NAMES[type(outcome)],
             message=leased.message_id,
             number=each.recipient.number,
             recipient="" if leased.redact else str(address),
@@ -46,14 +49,14 @@ def report(held: Iterable[Held], attempts: Mapping[int, Attempt], site: str) -> 
             host=attempt.host or "",
             address=attempt.address or "",
             source=attempt.source,
-            tls=attempt.tls.version if attempt.tls else "",
-            verified=attempt.tls is not None and attempt.tls.verified,
-            policy=attempt.tls.policy if attempt.tls else "",
+            tls=tls.version if tls else "",
+            verified=tls is not None and tls.verified,
+            policy=tls.policy if tls else "",
             tls_failure=tls_failure,
             offered=attempt.offered,
             reply=reply,
-            status="" if isinstance(outcome, Delivered) else outcome.status,
-            fault="" if isinstance(outcome, Delivered) else outcome.fault.value,
+            status=refusal.status if refusal else "",
+            fault=refusal.fault.value if refusal else "",
             reason=reason,
             attempt=each.recipient.attempts + 1,
             seconds=round(attempt.ended_at - attempt.started_at, 3),

@@ -73,7 +73,8 @@ class Routing:
         """
         Find the site of these, which are all at C{domain}.
         """
-        self._watch_settings()
+        if self.settings.config is not self._asked_under:
+            self._adopt_settings()
         known = self._known.get(domain)
         if known is not None and known[0] > self.clock.seconds():
             self.tell(recipients, known[1], known[2])
@@ -93,13 +94,12 @@ class Routing:
             self._turns.add(party, domain)
             self._ask()
 
-    def _watch_settings(self) -> None:
+    def _adopt_settings(self) -> None:
         """
         Other name servers may answer otherwise, and under another name other hosts are this one.
         """
-        if self.settings.config is not self._asked_under:
-            self._asked_under = self.settings.config
-            self.forget()
+        self._asked_under = self.settings.config
+        self.forget()
 
     def forget(self) -> None:
         """
@@ -118,7 +118,7 @@ class Routing:
                 if self._unasked.pop(domain, None) is None:
                     self._turns.end(party)
                 else:
-                    self._tasks.start(self._find(domain, party))
+                    self._tasks.run(self._find(domain, party))
         finally:
             self._asking = False
 

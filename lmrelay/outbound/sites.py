@@ -18,7 +18,7 @@ from lmrelay.interfaces import Leased, LeasedRecipient, RecipientKey, SiteState
 from lmrelay.outbound.pace import Pace
 from lmrelay.outbound.route import Site
 from lmrelay.outbound.rules import Limits
-from lmrelay.outbound.terms import Terms
+from lmrelay.outbound.terms import Load, Terms
 
 MAX_RECIPIENTS = 100
 """
@@ -47,13 +47,16 @@ Party = tuple[str, Kind]
 A project's mail of one kind.
 """
 
+_TURNS = (Kind.TRANSACTIONAL, Kind.BROADCAST)
+_BROADCASTS_TURN = (Kind.BROADCAST, Kind.TRANSACTIONAL)
+
 
 @define(eq=False)
 class Held:
     """
-    A recipient that dispatch has. C{work} is the transaction it waits in, if there is one. C{throttled} counts
-    how often the site wanted less at a time when it was its turn, C{asked} the seconds that the DNS took to name the
-    site for it (0: it was known).
+    A recipient that dispatch has. C{is_routing}: it waits for its route. C{work} is the transaction it waits in, if
+    there is one. C{throttled} counts how often the site wanted less at a time when it was its turn, C{asked} the
+    seconds that the DNS took to name the site for it (0: it was known).
     """
 
     leased: Leased
@@ -61,12 +64,11 @@ class Held:
     work: Work | None = None
     throttled: int = 0
     asked: float = 0.0
+    is_routing: bool = True
+    key: RecipientKey = field(init=False)
 
-    @property
-    def key(self) -> RecipientKey:
-        """
-        The message's id and the recipient's number.
-        """
+    @key.default
+    def _make_key(self) -> RecipientKey:
         return self.leased.message_id, self.recipient.number
 
 
@@ -74,12 +76,13 @@ class Held:
 class Work:
     """
     A transaction to be made: recipients of one message with the same terms, by number. C{site} is where to, as the DNS
-    told it of their domains. C{round} is that of the budget under which it began.
+    told it of their domains, C{queue} where it waits. C{round} is that of the budget under which it began.
     """
 
     leased: Leased
     terms: Terms
     site: Site
+    queue: SiteQueue
     held: dict[int, Held] = field(factory=dict)
     round: int = 0
 
@@ -87,51 +90,53 @@ class Work:
 @define(eq=False)
 class Ring:
     """
-    Work in order of arrival within a project, the projects in turn.
+    Work in order of arrival within a project, the projects in turn; all of it of one kind.
     """
 
-    _projects: OrderedDict[str, deque[Work]] = field(factory=OrderedDict, init=False)
+    _parties: OrderedDict[Party, deque[Work]] = field(factory=OrderedDict, init=False)
 
     def add(self, work: Work) -> None:
         """
         Behind all else of its project.
         """
-        self._projects.setdefault(work.leased.lane.project, deque()).append(work)
+        self._parties.setdefault(work.leased.lane.party, deque()).append(work)
 
-    def pop(self, may: Callable[[str], bool]) -> Work | None:
+    def pop(self, may: Callable[[Party], bool]) -> Work | None:
         """
         The next one of a project that may; the project then waits for the others.
         """
-        project = next((project for project in self._projects if may(project)), None)
-        if project is None:
+        for party in self._parties:
+            if may(party):
+                break
+        else:
             return None
-        queue = self._projects.pop(project)
+        queue = self._parties.pop(party)
         work = queue.popleft()
         if queue:
-            self._projects[project] = queue
+            self._parties[party] = queue
         return work
 
     def remove(self, work: Work) -> None:
         """
         Take it out of the middle.
         """
-        project = work.leased.lane.project
-        queue = self._projects[project]
+        party = work.leased.lane.party
+        queue = self._parties[party]
         queue.remove(work)
         if not queue:
-            del self._projects[project]
+            del self._parties[party]
 
     def works(self) -> Iterator[Work]:
         """
         All of it, project by project.
         """
-        return chain.from_iterable(self._projects.values())
+        return chain.from_iterable(self._parties.values())
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._projects)
+    def __iter__(self) -> Iterator[Party]:
+        return iter(self._parties)
 
     def __bool__(self) -> bool:
-        return bool(self._projects)
+        return bool(self._parties)
 
 
 @define(eq=False)
@@ -221,17 +226,20 @@ class Budget:
 @define(eq=False)
 class SiteQueue:
     """
-    The work that waits for a site. C{running} transactions are under way; none begins while it is C{suspended}.
+    The work that waits for a site: C{waits} counts the transactions. C{running} are under way; none begins while it is
+    C{suspended}. C{load} is what the last that began asked of its connection.
     """
 
     site: Site
     limits: Limits
     suspended: bool = False
     running: int = 0
+    waits: int = field(default=0, init=False)
+    load: Load | None = field(default=None, init=False)
     hosts: str = field(init=False)
     budget: Budget = field(init=False)
     _rings: dict[Kind, Ring] = field(init=False)
-    _open: dict[tuple[str, Terms, Site], Work] = field(factory=dict, init=False)
+    _open: dict[str, list[Work]] = field(factory=dict, init=False)
     _turn: int = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -267,14 +275,14 @@ class SiteQueue:
         """
         Does work wait, with a connection to spare for it?
         """
-        return not self.suspended and self.running < self.budget.allowed and any(self._rings.values())
+        return self.waits > 0 and not self.suspended and self.running < self.budget.allowed
 
     @property
     def is_quiet(self) -> bool:
         """
         Neither waiting nor under way: it may be forgotten.
         """
-        return not self.running and not any(self._rings.values())
+        return not self.running and not self.waits
 
     def add(self, held: Held, terms: Terms, site: Site) -> None:
         """
@@ -282,13 +290,25 @@ class SiteQueue:
 
         @param site: this one, as the DNS told it of the recipient's domain
         """
-        key = (held.leased.message_id, terms, site)
-        work = self._open.get(key)
-        if work is None or held.leased.is_personal or len(work.held) >= MAX_RECIPIENTS:
-            work = self._open[key] = Work(held.leased, terms, site)
-            self._rings[held.leased.lane.kind].add(work)
+        leased = held.leased
+        alone = leased.is_personal
+        work = None if alone else self._find_open(leased.message_id, terms, site)
+        if work is None:
+            work = Work(leased, terms, site, self)
+            if not alone:
+                self._open.setdefault(leased.message_id, []).append(work)
+            self._rings[leased.lane.kind].add(work)
+            self.waits += 1
         work.held[held.recipient.number] = held
         held.work = work
+        if len(work.held) >= MAX_RECIPIENTS:
+            self._close(work)
+
+    def _find_open(self, message_id: str, terms: Terms, site: Site) -> Work | None:
+        for work in self._open.get(message_id, ()):
+            if work.terms == terms and work.site == site:
+                return work
+        return None
 
     def remove(self, held: Held) -> None:
         """
@@ -301,16 +321,20 @@ class SiteQueue:
         if not work.held:
             self._close(work)
             self._rings[work.leased.lane.kind].remove(work)
+            self.waits -= 1
 
     def pop(self, may: Callable[[Party], bool] = lambda party: True) -> Work | None:
         """
         The transaction whose turn it is, of those who may.
         """
-        kinds = [Kind.TRANSACTIONAL, Kind.BROADCAST]
-        for kind in reversed(kinds) if self._turn >= SHARE else kinds:
-            work = self._rings[kind].pop(lambda project, kind=kind: may((project, kind)))  # type: ignore[misc]
+        for kind in _BROADCASTS_TURN if self._turn >= SHARE else _TURNS:
+            work = self._rings[kind].pop(may)
             if work is not None:
-                self._turn = 0 if kind is Kind.BROADCAST else self._turn + bool(self._rings[Kind.BROADCAST])
+                self.waits -= 1
+                if kind is Kind.BROADCAST:
+                    self._turn = 0
+                elif self.waits and self._rings[Kind.BROADCAST]:
+                    self._turn += 1
                 self._close(work)
                 return work
         return None
@@ -327,9 +351,14 @@ class SiteQueue:
         """
         Whose work waits.
         """
-        return ((project, kind) for kind, ring in self._rings.items() for project in ring)
+        return chain.from_iterable(self._rings.values())
 
     def _close(self, work: Work) -> None:
-        key = (work.leased.message_id, work.terms, work.site)
-        if self._open.get(key) is work:
-            del self._open[key]
+        """
+        Nobody joins it any more.
+        """
+        together = self._open.get(work.leased.message_id)
+        if together is not None and work in together:
+            together.remove(work)
+            if not together:
+                del self._open[work.leased.message_id]

@@ -40,10 +40,11 @@ OUTCOMES: dict[Part, Outcome] = {
 @define(eq=False)
 class Stage:
     """
-    Who plays what, and whose turn it is.
+    Who plays what, and whose turn it is. C{has_work}: somebody waits for a turn.
     """
 
     _settings: ISettings
+    has_work: bool = field(default=False, init=False)
     _turns: Turns[list[Held]] = field(factory=lambda: Turns(Shares(MAX_PLAYING, LEAST_PLAYING)), init=False)
 
     def admit(self, recipients: Iterable[Held]) -> list[Held]:
@@ -60,13 +61,16 @@ class Stage:
                 others.append(held)
         for together in playing.values():
             self._turns.add(together[0].leased.lane.party, together)
+            self.has_work = True
         return others
 
     def begin(self) -> tuple[Hashable, list[Held]] | None:
         """
         Those of a message who play now, and whose they are.
         """
-        return self._turns.next()
+        turn = self._turns.next()
+        self.has_work = bool(self._turns)
+        return turn
 
     def end(self, party: Hashable) -> None:
         """

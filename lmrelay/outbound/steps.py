@@ -60,16 +60,21 @@ class Step(enum.Enum):
         """
         Is this a code that lets the dialogue go on?
         """
-        if self is Step.DATA:
-            return code == 354
-        if self in (Step.GREETING, Step.STARTTLS):
-            return code == 220
-        return 200 <= code < 300
+        return code in GOOD[self]
 
 
 ENDS = frozenset({Step.CHUNK, Step.END_OF_DATA})
 """
 What is answered once the whole message was sent; without that answer it may have arrived or not.
+"""
+
+GOOD = {each: range(200, 300) for each in Step} | {
+    Step.GREETING: range(220, 221),
+    Step.STARTTLS: range(220, 221),
+    Step.DATA: range(354, 355),
+}
+"""
+The codes that let the dialogue go on.
 """
 
 IN_TRANSACTION = frozenset({Step.MAIL, Step.RCPT, Step.DATA, Step.CONTENT}) | ENDS

@@ -182,7 +182,7 @@ class StsPolicies:
         try:
             while (turn := self._turns.next()) is not None:
                 whose, (domain, id) = turn
-                self._tasks.start(self._fetch(domain, id, whose))
+                self._tasks.run(self._fetch(domain, id, whose))
         finally:
             self._beginning = False
 

@@ -6,10 +6,10 @@ Pure. Recipients of one message with equal terms share transactions; a connectio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from random import Random
 
-from attrs import evolve, frozen
+from attrs import define, evolve, field, frozen
 
 from lmrelay.config.project import Route
 from lmrelay.config.values import Config
@@ -22,6 +22,8 @@ from lmrelay.outbound.tls import Demand, Level, Rule, Vouched, fold
 from lmrelay.reach import Addresses
 
 REQUIRETLS = "requiretls"
+
+MAX_FOUND = 10_000
 
 _REQUIRED = Vouched(REQUIRETLS, Level.AUTHENTICATED)
 _UNNAMED = Vouched(
@@ -134,6 +136,30 @@ def find_terms(config: Config, leased: Leased, sts: StsPolicy | None = None) -> 
     if optional or (policy is TlsPolicy.NONE and not leased.require_tls):
         sts = None
     return Terms(policy, egress, leased.require_tls, sts, optional)
+
+
+@define(eq=False)
+class KnownTerms:
+    """
+    Remembers what was found, for as long as the configuration is the same: a lane's messages have the same terms.
+    """
+
+    _under: Config | None = field(default=None, init=False)
+    _found: dict[Hashable, tuple[StsPolicy | None, Terms]] = field(factory=dict, init=False)
+
+    def find(self, config: Config, leased: Leased, sts: StsPolicy | None) -> Terms:
+        """
+        As L{find_terms}.
+        """
+        if config is not self._under or len(self._found) >= MAX_FOUND:
+            self._under = config
+            self._found.clear()
+        lane = leased.lane
+        key = (lane.project, leased.route, lane.domain, leased.tls, leased.require_tls, leased.tls_optional)
+        found = self._found.get(key)
+        if found is None or found[0] is not sts:
+            found = self._found[key] = (sts, find_terms(config, leased, sts))
+        return found[1]
 
 
 def find_egress(config: Config, route: Route | None) -> Egress:

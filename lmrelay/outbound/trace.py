@@ -71,11 +71,13 @@ def _cut(text: str) -> str:
 class Spoken:
     """
     What was said in one transaction: C{steps} are everybody's, or stand in a row and are each recipient's own, by
-    number. C{brief}: all went well, on a connection that was there before, so that it says all there is to say.
+    number (only where C{differ} is True). C{brief}: all went well, on a connection that was there before, so that it
+    says all there is to say.
     """
 
     steps: list[str | dict[int, str]] = field(factory=list)
     brief: bool = False
+    differ: bool = False
 
     def add(self, whose: int, text: str) -> None:
         """
@@ -83,7 +85,9 @@ class Spoken:
         """
         if whose < 0:
             self.steps.append(text)
-        elif self.steps and isinstance(last := self.steps[-1], dict) and whose not in last:
+            return
+        self.differ = True
+        if self.steps and isinstance(last := self.steps[-1], dict) and whose not in last:
             last[whose] = text
         else:
             self.steps.append({whose: text})
@@ -92,6 +96,8 @@ class Spoken:
         """
         Those of one recipient.
         """
+        if not self.differ:
+            return self.steps  # type: ignore[return-value]
         mine = [one if type(one) is str else one.get(number, "") for one in self.steps]  # type: ignore[union-attr]
         return mine if all(mine) else [one for one in mine if one]
 
@@ -108,16 +114,19 @@ def listen(
 
     @param secret: addresses that may not stand in a trace, nor whatever a receiver says of them; None: all may
     """
-    spoken, before = Spoken(), began
-    if nth > 1:
-        spoken.add(-1, f'["kept",null,"{nth}"]')
+    spoken, before = Spoken([f'["kept",null,"{nth}"]'] if nth > 1 else []), began
     for verdict in verdicts.values():
         if type(verdict.outcome) is not Delivered:
             break
     else:
+        lone = len(verdicts) == 1
         for what, whose, at, said in heard:
             code = f',"{said.code}"' if type(said) is Reply else ""
-            spoken.add(whose, f'["{NAMES[what]}",{int((at - before) * 1e6)}{code}]')
+            text = f'["{NAMES[what]}",{int((at - before) * 1e6)}{code}]'
+            if lone:
+                spoken.steps.append(text)
+            else:
+                spoken.add(whose, text)
             before = at
         spoken.brief = nth > 1
         return spoken

@@ -8,15 +8,14 @@ the end every recipient has a verdict, whatever came or did not come.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from lmrelay.errors import SyntaxRefused
 from lmrelay.interfaces import Leased, LeasedRecipient
 from lmrelay.mail.address import Address
 from lmrelay.mail.outcome import Delivered
-from lmrelay.outbound.steps import Step
+from lmrelay.outbound.steps import GOOD, Step
 from lmrelay.outbound.trace import Heard
 from lmrelay.outbound.verdicts import Cause, Trouble, Verdict, judge, judge_trouble, lacks
 from lmrelay.smtp.client_commands import build_bdat, build_mail, build_rcpt
@@ -31,11 +30,14 @@ What a server says to a command that it does not know, or not here.
 """
 
 
-@frozen
-class _Command:
-    step: Step
-    octets: bytes
-    number: int = -1
+_Command = tuple[Step, bytes, int]
+"""
+What is waited for once these octets were sent, and for whom (by number; -1: for all).
+"""
+
+_RSET = (Step.RSET, b"RSET\r\n", -1)
+_DATA = (Step.DATA, b"DATA\r\n", -1)
+_END = (Step.END_OF_DATA, b"", -1)
 
 
 class Transaction:
@@ -71,7 +73,7 @@ class Transaction:
         self.refused_chunk = False
         self._reused = reused
         self._tls_failure = tls_failure
-        self._judge = partial(judge, words=words)
+        self._words = words
         self._pipelining = "PIPELINING" in extensions
         # Where the sender is signed, what later servers tell comes to the relay: the client hears no more of it.
         self._relayed = "DSN" not in extensions or bool(leased.return_path)
@@ -104,15 +106,13 @@ class Transaction:
         recipients = [command for one in leased.recipients if (command := self._rcpt(one, extensions, smtputf8))]
         if not recipients:
             return []
-        first = [_Command(Step.RSET, b"RSET\r\n")] if reset else []
-        last = _Command(Step.DATA, b"DATA\r\n")
-        if chunk is not None:
-            last = _Command(Step.CHUNK, build_bdat(len(chunk), last=True) + chunk)
-        return [*first, _Command(Step.MAIL, mail), *recipients, last]
+        last = _DATA if chunk is None else (Step.CHUNK, build_bdat(len(chunk), last=True) + chunk, -1)
+        commands = [(Step.MAIL, mail, -1), *recipients, last]
+        return [_RSET, *commands] if reset else commands
 
     def _rcpt(self, leased: LeasedRecipient, extensions: Extensions, smtputf8: bool) -> _Command | None:
         address = leased.recipient.address
-        if not smtputf8 and address.to_ascii() is None:
+        if not (smtputf8 or address.local.isascii()):
             text = "the recipient's address needs SMTPUTF8, which the server does not offer"
             self.verdicts[leased.number] = lacks("5.6.7", text)
             return None
@@ -121,7 +121,7 @@ class Transaction:
         except SyntaxRefused as error:
             self.verdicts[leased.number] = lacks("5.6.7", f"the recipient's address cannot be sent: {error}")
             return None
-        return _Command(Step.RCPT, octets, leased.number)
+        return Step.RCPT, octets, leased.number
 
     @property
     def step(self) -> Step:
@@ -130,7 +130,7 @@ class Transaction:
         """
         if self.wants_content:
             return Step.CONTENT
-        return self._commands[min(self._answered, len(self._commands) - 1)].step
+        return self._commands[min(self._answered, len(self._commands) - 1)][0]
 
     def take_octets(self) -> bytes:
         """
@@ -138,14 +138,14 @@ class Transaction:
         """
         if self.is_over or self._sent == len(self._commands):
             return b""
-        if self._pipelining or self._commands[self._sent].step is Step.END_OF_DATA:
+        if self._pipelining or self._commands[self._sent][0] is Step.END_OF_DATA:
             commands = self._commands[self._sent :]
         elif self._sent == self._answered:
             commands = self._commands[self._sent : self._sent + 1]
         else:
             return b""
         self._sent += len(commands)
-        return b"".join([command.octets for command in commands])
+        return b"".join([octets for _, octets, _ in commands])
 
     def answer(self, reply: Reply, at: float = 0.0) -> None:
         """
@@ -162,17 +162,19 @@ class Transaction:
         if self._answered == self._sent:
             self.end(Trouble(Cause.NONSENSE, f"the server said {reply} unasked"), at)
             return
-        command = self._commands[self._answered]
+        step, _, whose = self._commands[self._answered]
+        code = reply.code
         self._answered += 1
-        self.heard.append((command.step, command.number, at, reply))
-        if reply.code == 421:
-            self._break(lambda: self._judge_leaving(command.step, reply))
-        elif not command.step.is_answered_by(reply.code) and not 400 <= reply.code < 600:
+        self.heard.append((step, whose, at, reply))
+        if code == 421:
+            self._break(lambda: self._judge_leaving(step, reply))
+        elif code not in GOOD[step] and not 400 <= code < 600:
             self._answered -= 1
             self.end(Trouble(Cause.NONSENSE, f"the server said {reply}"), at)
         else:
-            _ANSWERS[command.step](self, command, reply)
-            self._skip_pointless()
+            _ANSWERS[step](self, whose, reply)
+            if not self.is_over and self._answered == self._sent:
+                self._skip_pointless()
 
     def _doubt(self, reply: Reply, at: float) -> None:
         """
@@ -191,7 +193,7 @@ class Transaction:
         """
         self.heard.append((Step.CONTENT, -1, at, None))
         self.wants_content = False
-        self._commands.append(_Command(Step.END_OF_DATA, b""))
+        self._commands.append(_END)
         self._sent += 1
 
     def end(self, trouble: Trouble, at: float = 0.0) -> None:
@@ -207,10 +209,13 @@ class Transaction:
             self._break(lambda: evolve(verdict, stale=self._is_stale(trouble.cause is Cause.LOST)))
 
     def _has_sent_chunk(self) -> bool:
-        return bool(self._sent) and self._commands[self._sent - 1].step is Step.CHUNK
+        return bool(self._sent) and self._commands[self._sent - 1][0] is Step.CHUNK
 
     def _is_stale(self, closed: bool) -> bool:
         return closed and self._reused and self._answered == 0
+
+    def _judge(self, step: Step, reply: Reply, *, relayed: bool = False, tls_failure: str = "") -> Verdict:
+        return judge(step, reply, relayed=relayed, tls_failure=tls_failure, words=self._words)
 
     def _judge_leaving(self, step: Step, reply: Reply) -> Verdict:
         """
@@ -234,40 +239,40 @@ class Transaction:
         for number in self._numbers:
             self.verdicts.setdefault(number, verdict)
 
-    def _answer_rset(self, command: _Command, reply: Reply) -> None:
-        if reply.is_positive():
+    def _answer_rset(self, whose: int, reply: Reply) -> None:
+        if reply.code < 400:
             self.needs_reset = False
         else:
             self._break(lambda: self._judge(Step.RSET, reply))
 
-    def _answer_mail(self, command: _Command, reply: Reply) -> None:
+    def _answer_mail(self, whose: int, reply: Reply) -> None:
         self.needs_reset = True
-        if not reply.is_positive():
+        if reply.code >= 400:
             self._decide(self._judge(Step.MAIL, reply, tls_failure=self._tls_failure))
 
-    def _answer_rcpt(self, command: _Command, reply: Reply) -> None:
-        if command.number in self.verdicts:
+    def _answer_rcpt(self, whose: int, reply: Reply) -> None:
+        if whose in self.verdicts:
             return
-        if reply.is_positive():
-            self._accepted.append(command.number)
+        if reply.code < 400:
+            self._accepted.append(whose)
         else:
-            self.verdicts[command.number] = self._judge(Step.RCPT, reply, tls_failure=self._tls_failure)
+            self.verdicts[whose] = self._judge(Step.RCPT, reply, tls_failure=self._tls_failure)
 
-    def _answer_data(self, command: _Command, reply: Reply) -> None:
+    def _answer_data(self, whose: int, reply: Reply) -> None:
         if reply.code != 354:
             self._finish(self._judge(Step.DATA, reply))
         elif self._accepted:
             self.wants_content = True
         else:
             # Pipelined, and everybody was refused: nothing may be sent but the dot (RFC 2920 §3.1).
-            self._commands.append(_Command(Step.END_OF_DATA, LONE_DOT))
+            self._commands.append((Step.END_OF_DATA, LONE_DOT, -1))
 
-    def _answer_end(self, command: _Command, reply: Reply) -> None:
+    def _answer_end(self, whose: int, reply: Reply) -> None:
         self.needs_reset = False
         self._finish(self._judge(Step.END_OF_DATA, reply, relayed=self._relayed))
 
-    def _answer_chunk(self, command: _Command, reply: Reply) -> None:
-        self.needs_reset = not reply.is_positive()
+    def _answer_chunk(self, whose: int, reply: Reply) -> None:
+        self.needs_reset = reply.code >= 400
         if reply.code in UNKNOWN and self._accepted:
             self.refused_chunk = self.is_over = True
         else:
@@ -286,13 +291,13 @@ class Transaction:
         """
         Without pipelining: what is not yet sent and can no longer help is not sent.
         """
-        if not self.is_over and self._answered == self._sent and len(self.verdicts) == len(self._numbers):
-            if self._sent < len(self._commands) and self._commands[self._sent].step is Step.END_OF_DATA:
+        if len(self.verdicts) == len(self._numbers):
+            if self._sent < len(self._commands) and self._commands[self._sent][0] is Step.END_OF_DATA:
                 return
             self.is_over = True
 
 
-_ANSWERS: dict[Step, Callable[[Transaction, _Command, Reply], None]] = {
+_ANSWERS: dict[Step, Callable[[Transaction, int, Reply], None]] = {
     Step.RSET: Transaction._answer_rset,
     Step.MAIL: Transaction._answer_mail,
     Step.RCPT: Transaction._answer_rcpt,
@@ -316,7 +321,7 @@ def unfit_message(leased: Leased, extensions: Extensions) -> Verdict | None:
     if "SMTPUTF8" not in extensions:
         if leased.smtputf8 and leased.utf8_head:
             return lacks("5.6.7", "the message's head needs SMTPUTF8, which the server does not offer")
-        if leased.reverse_path is not None and leased.reverse_path.to_ascii() is None:
+        if leased.reverse_path is not None and not leased.reverse_path.local.isascii():
             return lacks("5.6.7", "the sender's address needs SMTPUTF8, which the server does not offer")
     return None
 

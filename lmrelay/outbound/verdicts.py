@@ -13,7 +13,7 @@ from attrs import frozen
 
 from lmrelay.mail.classify import Reason, classify
 from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault, Outcome
-from lmrelay.outbound.steps import ENDS, IN_TRANSACTION, Step
+from lmrelay.outbound.steps import ENDS, GOOD, IN_TRANSACTION, Step
 from lmrelay.smtp.reply import Reply
 
 
@@ -124,7 +124,7 @@ def judge(
     @param tls_failure: why the TLS that the server offered is not used
     @param words: the receiver's own that ask for less at a time
     """
-    if step in ENDS and step.is_answered_by(reply.code):
+    if step in ENDS and reply.code in GOOD[step]:
         return Verdict(Delivered(reply, relayed))
     if not 400 <= reply.code < 600:
         return judge_trouble(step, Trouble(Cause.NONSENSE, f"it answered {reply.code}"))

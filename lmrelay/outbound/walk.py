@@ -52,18 +52,23 @@ class Walk:
         """
         With all of these, to the hosts that are in the word.
         """
-        return cls(now, dict(held), Trace(hosts, max([each.asked for each in held.values()], default=0.0)))
+        asked = 0.0
+        for each in held.values():
+            if each.asked > asked:
+                asked = each.asked
+        return cls(now, dict(held), Trace(hosts, asked))
 
     def hear(self, verdicts: Mapping[int, Verdict], connection: Connection, leased: Leased) -> None:
         """
         This was said in a transaction, whether it counts or not.
         """
-        nth = 1 if connection.opening else connection.transactions
-        self.trace.add(connection.opening)
-        connection.opening = []
+        nth = connection.transactions
+        if connection.opening:
+            nth = 1
+            self.trace.add(connection.opening)
+            connection.opening = []
         secret = [leased.reverse_path, *(one.recipient.address for one in leased.recipients)] if leased.redact else None
-        spoken = listen(connection.heard, connection.began, nth, verdicts, secret)
-        self.trace.hear(spoken)
+        self.trace.hear(listen(connection.heard, connection.began, nth, verdicts, secret))
 
     def score(self, verdicts: Mapping[int, Verdict], connection: Connection, now: float) -> dict[int, Attempt]:
         """
@@ -71,14 +76,17 @@ class Walk:
         """
         ended = {}
         self._was_tried, self.was_refused = True, False
-        self.was_throttled = all(verdict.slow_down for verdict in verdicts.values())
-        took = any(isinstance(verdict.outcome, Delivered) for verdict in verdicts.values())
-        self.was_cut = took and any(verdict.too_many for verdict in verdicts.values())
+        throttled, took, too_many = True, False, False
+        for each in verdicts.values():
+            throttled = throttled and each.slow_down
+            took = took or type(each.outcome) is Delivered
+            too_many = too_many or each.too_many
+        self.was_throttled, self.was_cut = throttled, took and too_many
         for number in list(self.left):
             verdict = verdicts.get(number)
             if verdict is None or (took and verdict.too_many):
                 continue
-            ends = verdict.reach in (Reach.RECIPIENT, Reach.SITE) or isinstance(verdict.outcome, Delivered)
+            ends = verdict.reach in (Reach.RECIPIENT, Reach.SITE) or type(verdict.outcome) is Delivered
             attempt = Attempt(
                 self.started_at,
                 now,

@@ -187,6 +187,13 @@ class Content:
         # Nearly all is in memory; for that a coroutine would cost more than it does.
         return Deferred.fromCoroutine(self._next()) if self._left is None or self._missing else succeed(b"")
 
+    def read_now(self) -> bytes | None:
+        """
+        See L{IContent}.
+        """
+        kept = self._cache.get(self._message) if self._left is None else None
+        return None if kept is None else self._above + self._fields.join(kept)
+
     def read_head(self) -> Deferred[bytes]:
         """
         See L{IContent}.

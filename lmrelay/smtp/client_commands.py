@@ -8,9 +8,10 @@ a parameter: what has a line ending, a NUL or a space where none may be is L{Syn
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from lmrelay.errors import SyntaxRefused
-from lmrelay.mail.address import Address, parse_address
+from lmrelay.mail.address import Address, ascii_domain, parse_address
 from lmrelay.mail.envelope import Notify, Recipient, Ret
 from lmrelay.smtp.extensions import Extensions
 from lmrelay.smtp.xtext import encode_utf8_address, encode_xtext
@@ -42,7 +43,7 @@ def build_mail(
 
     @raise SyntaxRefused: the address cannot be sent so
     """
-    words = ["FROM:" + _path(reverse_path, smtputf8)]
+    words = ["FROM:<>" if reverse_path is None else "FROM:" + _path(reverse_path.local, reverse_path.domain, smtputf8)]
     if size is not None and "SIZE" in extensions:
         words.append(f"SIZE={size:d}")
     if eight_bit and "8BITMIME" in extensions:
@@ -65,15 +66,16 @@ def build_rcpt(recipient: Recipient, extensions: Extensions, *, smtputf8: bool =
 
     @raise SyntaxRefused: the address cannot be sent so
     """
-    words = ["TO:" + _path(recipient.address, smtputf8)]
+    address = recipient.address
+    words = ["TO:" + _path(address.local, address.domain, smtputf8)]
     if "DSN" in extensions:
         if recipient.notify:
             wanted = [notify.value for notify in Notify if notify in recipient.notify]
             words.append("NOTIFY=" + ",".join(wanted))
         if recipient.orcpt is not None:
-            type_, address = recipient.orcpt
+            type_, original = recipient.orcpt
             encode = encode_utf8_address if type_.lower() == "utf-8" else encode_xtext
-            words.append(f"ORCPT={type_};{encode(address)}")
+            words.append(f"ORCPT={type_};{encode(original)}")
     return _line("RCPT", *words)
 
 
@@ -81,24 +83,24 @@ def build_bdat(size: int, *, last: bool) -> bytes:
     """
     BDAT (RFC 3030).
     """
-    return _line("BDAT", f"{size:d}", *(["LAST"] if last else []))
+    return b"BDAT %d LAST\r\n" % size if last else b"BDAT %d\r\n" % size
 
 
-def _path(address: Address | None, smtputf8: bool) -> str:
-    if address is None:
-        return "<>"
-    sent = address if smtputf8 else address.to_ascii()
-    if sent is None:
-        raise SyntaxRefused("a non-ASCII local part needs SMTPUTF8")
+@lru_cache(maxsize=4096)
+def _path(local: str, domain: str, smtputf8: bool) -> str:
+    if not smtputf8:
+        if not local.isascii():
+            raise SyntaxRefused("a non-ASCII local part needs SMTPUTF8")
+        domain = ascii_domain(domain)
     # Parsed again: what is no mailbox could close the path early and add parameters of its own.
-    return f"<{parse_address(str(sent), smtputf8=smtputf8)}>"
+    return f"<{parse_address(f'{local}@{domain}')}>"
 
 
 def _line(verb: str, *words: str) -> bytes:
-    quoted = _QUOTED.sub("", " ".join(words))
-    if quoted.count(" ") != len(words) - 1 or not all(words):
-        raise SyntaxRefused("a space where none may be")
     text = " ".join((verb, *words))
+    # A space more than between the words must be in quotes; an empty word would hide one.
+    if not all(words) or (text.count(" ") != len(words) and _QUOTED.sub("", text).count(" ") != len(words)):
+        raise SyntaxRefused("a space where none may be")
     if not text.isprintable():
         raise SyntaxRefused("a control character in a command")
-    return text.encode("utf-8") + b"\r\n"
+    return f"{text}\r\n".encode()

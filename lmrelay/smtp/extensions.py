@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from lmrelay.smtp.reply import Reply
 
@@ -36,7 +37,11 @@ def size_limit(extensions: Extensions) -> int | None:
     """
     The largest message that the server says it takes, in octets (RFC 1870); None: it says nothing of one.
     """
-    parameters = extensions.get("SIZE", ())
+    return _read_limit(extensions.get("SIZE", ()))
+
+
+@lru_cache(maxsize=256)
+def _read_limit(parameters: tuple[str, ...]) -> int | None:
     if not parameters or not _SIZE.fullmatch(parameters[0]):
         return None
     return int(parameters[0]) or None

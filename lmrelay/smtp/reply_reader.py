@@ -36,38 +36,31 @@ class ReplyReader:
     Reads the replies of one connection.
     """
 
-    _octets: bytearray = field(factory=bytearray)
-    _scanned: int = 0
+    _octets: bytes = b""
     _code: bytes = b""
     _lines: list[bytes] = field(factory=list)
 
     def feed(self, block: bytes) -> Iterator[Reply]:
         """
-        The replies that are whole with this block, one by one; nothing is read before they are asked for.
+        The replies that are whole with this block, one by one.
 
         Those that came before the nonsense are given before the error is raised: one of
         them may say that a message was accepted.
 
         @raise SyntaxRefused: this is no SMTP server's talk; the connection is of no more use
         """
-        self._octets += block
-        while (end := self._octets.find(b"\n", self._scanned)) >= 0:
-            line = bytes(self._octets[: end + 1])
-            del self._octets[: end + 1]
-            self._scanned = 0
-            reply = self._read_line(line)
-            if reply is not None:
+        *lines, self._octets = (self._octets + block).split(b"\n")
+        for line in lines:
+            reply = _read_lone(line) if not self._lines and len(line) < SHORT else None
+            if reply is not None or (reply := self._read_line(line)) is not None:
                 yield reply
-        self._scanned = len(self._octets)
-        if self._scanned > LINE_LIMIT:
+        if len(self._octets) > LINE_LIMIT:
             raise SyntaxRefused("a line of the reply is too long")
 
     def _read_line(self, line: bytes) -> Reply | None:
-        if not self._lines and len(line) <= SHORT and (known := _read_lone(line)) is not None:
-            return known
-        if len(line) > LINE_LIMIT:
+        if len(line) >= LINE_LIMIT:
             raise SyntaxRefused("a line of the reply is too long")
-        match = _LINE.fullmatch(line[:-1].removesuffix(b"\r"))
+        match = _LINE.fullmatch(line.removesuffix(b"\r"))
         if match is None:
             raise SyntaxRefused("a line of the reply does not begin with a reply code")
         if self._lines and match[1] != self._code:
@@ -94,7 +87,7 @@ def _read_lone(line: bytes) -> Reply | None:
     """
     The reply that this line is all of, if it is one.
     """
-    match = _LINE.fullmatch(line[:-1].removesuffix(b"\r"))
+    match = _LINE.fullmatch(line.removesuffix(b"\r"))
     if match is None or match[2] == b"-":
         return None
     return _make_reply(int(match[1]), [_read_text(match[3] or b"")])

@@ -102,6 +102,9 @@ class Blocks:
     blocks: list[Any]
     reads: int = 0
 
+    def read_now(self) -> None:
+        return None
+
     def read(self) -> Deferred[bytes]:
         self.reads += 1
         block = self.blocks.pop(0) if self.blocks else b""

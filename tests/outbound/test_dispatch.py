@@ -23,7 +23,7 @@ ANY = Terms(TlsPolicy.OPPORTUNISTIC)
 def add(dispatch: Dispatch, message, site=SITE, terms=ANY, connections: int = 1, limits: Limits | None = None) -> None:
     assert dispatch.windows.reserve(message.lane, len(message.recipients))
     for held in dispatch.admit([message]):
-        dispatch.place(held, site, terms, limits or Limits(connections))
+        dispatch.place(held, dispatch.find_queue(site, limits or Limits(connections)), site, terms)
 
 
 def served(dispatch: Dispatch, count: int) -> list[Work]:
@@ -350,7 +350,7 @@ def test_withdrawn_work_leaves_no_trace() -> None:
     assert {("m", 0), ("m", 1)} == dispatch.withdraw([("m", 0), ("m", 1), ("m", 2)])
     assert dispatch.begin(0.0) is None
     assert [True] == [queue.is_quiet for queue in dispatch._sites.values()]
-    assert 0 == dispatch.windows.used == len(dispatch._queues)
+    assert (0, {}) == (dispatch.windows.used, dispatch._held)
 
 
 def test_sites_are_bounded() -> None:

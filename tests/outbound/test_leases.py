@@ -199,7 +199,7 @@ class Leases(RuleBasedStateMachine):
         self.clock.advance(60)
         assert sorted(self.taken) == sorted(self.ended())
         dispatch = self.courier.dispatch
-        assert (0, 0, 0, {}) == (dispatch.windows.used, dispatch.running.used, self.courier.pool.idle, dispatch._queues)
+        assert (0, 0, 0, {}) == (dispatch.windows.used, dispatch.running.used, self.courier.pool.idle, dispatch._held)
         assert [] == self.clock.getDelayedCalls()
         if self.drained is not None:
             assert self.drained.called

@@ -355,7 +355,7 @@ class HangingConnector(FakeConnector):
 class HangTests(Sites):
     def setUp(self) -> None:
         Sites.setUp(self)
-        self.connector = self.courier.connector = self.courier._carrier.connector = HangingConnector(clock=self.clock)
+        self.connector = self.courier.connector = self.courier._approach.connector = HangingConnector(clock=self.clock)
         self.courier.dispatch = Dispatch(Windows(50, Shares(2000, 50)), Shares(12, 2))
         for number in range(8):
             self.zone.exchanges(f"d{number}.example", (10, f"mx.d{number}.example"))

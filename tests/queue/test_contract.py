@@ -200,6 +200,21 @@ def test_fields_around_the_head(world: World) -> None:
     failure_of(world.queue.open_content(name(2)).read_head(), StoreError)
 
 
+def test_content_at_hand(world: World) -> None:
+    """
+    A fresh content is there at once, the same as block by block; not once some of it was read, nor after a restart.
+    """
+    result_of(world.accept())
+    whole = world.queue.open_content(name(1), b"Behind: b\r\n", b"Above: a\r\n").read_now()
+    assert b"Above: a\r\nSubject: Hi\r\nBehind: b\r\n\r\nhello\r\n" == whole
+    begun = world.queue.open_content(name(1))
+    result_of(begun.read())
+    assert begun.read_now() is None
+    world.crash()
+    world.start()
+    assert world.queue.open_content(name(1)).read_now() is None
+
+
 def _blocks(content: IContent) -> Iterator[bytes]:
     while block := result_of(content.read()):
         yield block

@@ -260,7 +260,7 @@ class World:
             part._engine.dispose()  # type: ignore[attr-defined]
         # What Python still closes of it must not do so in the midst of another life, and begin nothing when it does.
         self._dead.append((relay, self.machine))
-        relay.courier._carrier.draining = True
+        relay.courier.draining = True
         self.died()
 
     def stop(self) -> Deferred[None]:
