@@ -28,6 +28,7 @@ ROOF = {
     "descriptors",
     "server_tls",
     "cli",
+    "lines",
     "logs",
     "notify",
 }
