@@ -16,7 +16,8 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel
 from twisted.python.components import Componentized
 from zope.interface import implementer
 
-from lmrelay.config.values import Log, LogFormat
+from lmrelay.config.values import Log
+from lmrelay.config.words import LogFormat
 from lmrelay.errors import ConfigError, Problem
 from lmrelay.lines import format_json, format_text, is_ours
 

@@ -13,7 +13,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from lmrelay.config.values import MIB, Config, TlsPolicy
+from lmrelay.config.values import MIB, Config
+from lmrelay.config.words import TlsPolicy
 from lmrelay.errors import Refused, StoreError, StoreFull
 from lmrelay.ids import make_id
 from lmrelay.interfaces import IAcceptance, IBody, IDispatch, ISettings, Lane, RecipientKey, Submission

@@ -13,7 +13,8 @@ import pytest
 from attrs import evolve
 from sqlalchemy.exc import OperationalError
 
-from lmrelay.config.values import Config, Project
+from lmrelay.config.project import Project
+from lmrelay.config.values import Config
 from lmrelay.errors import Refused, StoreError, StoreFault, StoreFull
 from lmrelay.mail.outcome import Attempt, Failed, Fault, Outcome
 from lmrelay.queue import store

@@ -21,21 +21,9 @@ from sqlalchemy import Connection, Engine, event
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
-from lmrelay.config.values import (
-    MIB,
-    Auth,
-    Config,
-    Delivery,
-    Form,
-    Kind,
-    Limits,
-    Listener,
-    Project,
-    Route,
-    Security,
-    Server,
-    Token,
-)
+from lmrelay.config.project import Project, Route, Token
+from lmrelay.config.values import MIB, Auth, Config, Delivery, Limits, Listener, Server
+from lmrelay.config.words import Form, Kind, Security
 from lmrelay.projects.tokens import digest, make_token
 from lmrelay.queue.service import QueueService
 from lmrelay.queue.store import FILE, find_url, make_engine, make_reading_engine, migrate
