@@ -184,7 +184,7 @@ class QueueService:
         if threads is None:
             self._writer = self._make_writer(make_engine(url), self._has_room)
         else:
-            self._writer = ThreadedWriter(make_engine(url), threads, self._has_room, self.note_commit)
+            self._writer = ThreadedWriter(make_engine(url), self._reactor, self._has_room, self.note_commit)
         # Nobody's mail waits for people who look.
         self._reader, looking = (make_reader(make_reading_engine(url), threads) for _ in range(2))
         self._checkpoints = Checkpoints(make_engine(url), threads)
@@ -213,7 +213,7 @@ class QueueService:
             self.worker,
             self._wall,
             self._entropy,
-            self._free_octets,
+            self._free or self._disk.free,
             self._cache,
             self._taker.wake,
             self.release,
@@ -327,8 +327,10 @@ class QueueService:
         if over:
             self._cache.drop(settle.message)
         self._taker.room_was_made()
-        if any(not isinstance(one.outcome, Delivered) or one.outcome.relayed for one in settle.attempts.values()):
-            self._taker.wake()
+        for one in settle.attempts.values():
+            if not isinstance(one.outcome, Delivered) or one.outcome.relayed:
+                self._taker.wake()
+                break
 
     def release(self, keys: Collection[RecipientKey]) -> Deferred[None]:
         """
