@@ -61,17 +61,19 @@ def format_text(event: LogEvent) -> str:
     A value in quotes is a JSON string.
     """
     level = event.get("log_level") or _INFO
-    told = [f"{_iso(event.get('log_time') or 0.0)} {level.name} {escape(_fact(event))}"]
+    when = _iso(event.get("log_time") or 0.0)
     # A busy relay writes tens of thousands of fields a second, so there is one pass over them.
     if is_ours(event):
+        told = [f"{when} {level.name} {escape(_fact(event))}"]
         told += [
             f"{shown}={_TEXTS.get(type(value := event[key]), _quoted)(value)}" for key, shown in _fields(tuple(event))
         ]
-    told += [f"{key}={_quoted(value)}" for key, value in _explain(event)]
-    line = " ".join(told)
-    if "log_failure" in event:
-        line = "\n".join([line, *("    " + escape(line) for line in _traceback(event).splitlines())])
-    return redact(line)
+    else:
+        told = [f"{when} {level.name} {_LIBRARY}", *(f"{key}={_quoted(value)}" for key, value in _overhear(event))]
+    if "log_failure" not in event:
+        return redact(" ".join(told))
+    told += [f"error={_quoted(error)}" for error in _find_error(event)]
+    return redact("\n".join([" ".join(told), *("    " + escape(line) for line in _traceback(event).splitlines())]))
 
 
 def format_json(event: LogEvent) -> str:
@@ -79,19 +81,24 @@ def format_json(event: LogEvent) -> str:
     The event as one line of JSON, with the same keys.
     """
     level = event.get("log_level") or _INFO
-    record: dict[str, object] = {
-        "time": _iso(event.get("log_time") or 0.0),
-        "level": level.name,
-        "fact": _shorten(_fact(event)),
-    }
+    record: dict[str, object] = {"time": _iso(event.get("log_time") or 0.0), "level": level.name}
     if is_ours(event):
+        record["fact"] = _shorten(_fact(event))
         for key, shown in _fields(tuple(event)):
-            record[shown] = _jsonable(event[key])
-    record.update((key, _jsonable(value)) for key, value in _explain(event))
-    if "log_failure" in event and (traceback := _traceback(event)):
-        record["traceback"] = traceback
+            value = event[key]
+            record[shown] = value if type(value) in _AS_THEY_ARE else _jsonable(value)
+    else:
+        record["fact"] = _LIBRARY
+        record.update(_overhear(event))
+    if "log_failure" in event:
+        record.update(("error", error) for error in _find_error(event))
+        if traceback := _traceback(event):
+            record["traceback"] = traceback
     return redact(_encode(record))
 
+
+_LIBRARY = "library speaks"
+_AS_THEY_ARE = frozenset({int, bool, type(None)})
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 """
@@ -100,7 +107,22 @@ ASCII only: U+2028 and its like end a line for some readers.
 
 
 def _fact(event: LogEvent) -> str:
-    return str(event.get("log_format") or "") if is_ours(event) else "library speaks"
+    return str(event.get("log_format") or "")
+
+
+def _overhear(event: LogEvent) -> list[tuple[str, str]]:
+    """
+    What a library says. Its fields are objects of its own; the text says what they are.
+    """
+    return [("source", event.get("log_namespace") or "unknown"), ("text", _shorten(formatEvent(event).strip()))]
+
+
+def _find_error(event: LogEvent) -> list[str]:
+    """
+    The failure of an event in a word, unless that is among its fields.
+    """
+    failure = event["log_failure"]
+    return [] if failure is None or "error" in event else [_plain(failure)]
 
 
 @lru_cache(maxsize=256)
@@ -112,20 +134,6 @@ def _fields(keys: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     return tuple(
         (key, f"{key}_" if key in _OUR_KEYS else key) for key in keys if key[:4] != "log_" and key not in unwanted
     )
-
-
-def _explain(event: LogEvent) -> list[tuple[str, object]]:
-    """
-    What is told besides an event's own fields.
-    """
-    pairs: list[tuple[str, object]] = []
-    if not is_ours(event):
-        # Its fields are objects of a library's; the text says what they are.
-        pairs += [("source", event.get("log_namespace") or "unknown"), ("text", formatEvent(event).strip())]
-    failure = event.get("log_failure")
-    if failure is not None and "error" not in event:
-        pairs.append(("error", _plain(failure)))
-    return pairs
 
 
 def _traceback(event: LogEvent) -> str:

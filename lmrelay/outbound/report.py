@@ -6,13 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from twisted.logger import Logger
-
+from lmrelay.busy import BusyLogger
 from lmrelay.mail.outcome import Attempt, Delivered
 from lmrelay.mail.redact import redact
 from lmrelay.outbound.sites import Held
 
-log = Logger()
+log = BusyLogger()
 
 
 def report(held: Iterable[Held], attempts: Mapping[int, Attempt], site: str) -> None:
