@@ -15,6 +15,8 @@ from twisted.logger import LogLevel
 
 from lmrelay.logs import Sink
 
+_QUIET = frozenset({LogLevel.debug, LogLevel.info})
+
 
 @define(eq=False)
 class GatheredLines:
@@ -33,7 +35,7 @@ class GatheredLines:
         """
         Write it now, or at the end of the turn.
         """
-        if level >= LogLevel.warn or get_ident() != self._thread or not self.reactor.running:
+        if level not in _QUIET or get_ident() != self._thread or not self.reactor.running:
             self.flush()
             self.sink.write(level, text)
             return

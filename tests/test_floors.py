@@ -14,7 +14,7 @@ import lmrelay
 
 PACKAGE = Path(lmrelay.__file__).resolve().parent
 
-GROUND = {"smtp", "mail", "config", "interfaces", "errors", "ids", "shares", "tasks", "reach", "trust", "https"}
+GROUND = {"smtp", "mail", "config", "interfaces", "errors", "ids", "shares", "tasks", "busy", "reach", "trust", "https"}
 ROOMS = {"projects", "inbound", "queue", "outbound", "events", "web", "dns"}
 ROOF = {
     "archive",
@@ -28,6 +28,7 @@ ROOF = {
     "descriptors",
     "server_tls",
     "cli",
+    "lines",
     "logs",
     "notify",
 }

@@ -17,7 +17,8 @@ from twisted.python.failure import Failure
 from lmrelay.config.values import Log
 from lmrelay.config.words import LogFormat, Security
 from lmrelay.errors import ConfigError
-from lmrelay.logs import FileSink, LogObserver, StreamSink, format_json, format_text, install, open_log, redact
+from lmrelay.lines import format_json, format_text, redact
+from lmrelay.logs import FileSink, LogObserver, StreamSink, install, open_log
 
 NOON = 1795262400.1234
 TOKEN = "lmr_abcDEF012345_" + "s3cr3tS3cr3t" * 3 + "abcd"

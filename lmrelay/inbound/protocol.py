@@ -12,7 +12,6 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IHandshakeListener, IPushProducer
-from twisted.logger import Logger
 
 # Importing it asks the system for this host's full name, which may wait for the DNS; Twisted knows no way around. It is
 # done once, before a port is open, and the name is not used: ours is [server] hostname.
@@ -20,6 +19,7 @@ from twisted.mail.smtp import ESMTP
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from lmrelay.busy import BusyLogger
 from lmrelay.config.values import Listener
 from lmrelay.config.words import Security
 from lmrelay.inbound.auto import PATIENCE, is_tls, waits_for_client
@@ -54,7 +54,7 @@ class SubmissionProtocol(ESMTP):
     One connection.
     """
 
-    log = Logger()
+    log = BusyLogger()
     transport: Any
 
     def __init__(self, services: Services, listener: Listener, name: str, gone: Callable[[SubmissionProtocol], None]):

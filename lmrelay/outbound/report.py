@@ -6,15 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from twisted.logger import Logger
-
+from lmrelay.busy import BusyLogger
 from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Failed
 from lmrelay.mail.redact import redact
 from lmrelay.outbound.sites import Held
 
 _NAMES: dict[type, str] = {Delivered: "delivered", Delayed: "delayed", Failed: "failed"}
 
-log = Logger()
+log = BusyLogger()
 
 
 def report(held: Iterable[Held], attempts: Mapping[int, Attempt], site: str) -> None:

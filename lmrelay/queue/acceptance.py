@@ -308,26 +308,29 @@ class Acceptance:
             if lane in reserved:
                 self._dispatch.cancel(lane, 1)
         if reserved:
-            domains = [lane.domain for lane in reserved]
-            self._dispatch.take(make_leased(submission, size, domains, tls, withheld))
+            self._dispatch.take(make_leased(submission, size, reserved, tls, withheld))
         if sum(reserved.values()) < len(to):
             self._left_over()
 
     def _reserve(self, submission: Submission) -> dict[Lane, int]:
-        numbers: dict[Lane, int] = {}
+        numbers: dict[str, int] = {}
         for one in submission.envelope.recipients:
-            lane = Lane(submission.project, submission.kind, one.address.ascii_domain)
-            numbers[lane] = numbers.get(lane, 0) + 1
-        return {lane: number for lane, number in numbers.items() if self._dispatch.reserve(lane, number)}
+            domain = one.address.ascii_domain
+            numbers[domain] = numbers.get(domain, 0) + 1
+        project, kind, reserve = submission.project, submission.kind, self._dispatch.reserve
+        lanes = [(Lane(project, kind, domain), number) for domain, number in numbers.items()]
+        return {lane: number for lane, number in lanes if reserve(lane, number)}
 
     def _rows(
         self, submission: Submission, body: Body, rest: bytes, reserved: dict[Lane, int], tls: TlsPolicy | None
     ) -> Accept:
         name = body.name or submission.id
-        blocks = [rest[start : start + CHUNK] for start in range(0, len(rest), CHUNK)]
+        # Nearly all bodies are one block.
+        blocks = [rest[start : start + CHUNK] for start in range(0, len(rest), CHUNK)] if len(rest) > CHUNK else [rest]
         chunks = [
             {"body": name, "number": number, "size": len(block), "octets": block}
             for number, block in enumerate(blocks, body.chunks)
+            if block
         ]
         context = (submission.project, submission.route)
         return Accept(

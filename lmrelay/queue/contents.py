@@ -138,7 +138,8 @@ class Cache:
         """
         Keep head and body.
         """
-        self.drop(message_id)
+        if message_id in self._kept:
+            self.drop(message_id)
         self._kept[message_id] = (head, body)
         self._size += len(head) + len(body)
         while self._size > self.limit:

@@ -29,6 +29,15 @@ def dump(value: object) -> str:
     return _encode(value)
 
 
+def dump_texts(texts: Mapping[str, str]) -> str:
+    """
+    The same of texts by name, which every message has; for these the encoder takes longer to be made than to encode.
+    """
+    if not texts:
+        return "{}"
+    return f"{{{','.join([f'{encode_basestring(name)}:{encode_basestring(text)}' for name, text in texts.items()])}}}"
+
+
 def message_row(
     submission: Submission, size: int, body: str, *, notification: bool = False, tls: TlsPolicy | None = None
 ) -> Row:
@@ -58,8 +67,8 @@ def message_row(
         "sender": submission.sender,
         "to": submission.to,
         "tags": dump(submission.tags) if submission.tags else "[]",
-        "metadata": dump(dict(submission.metadata)) if submission.metadata else "{}",
-        "client": dump(dict(submission.client)) if submission.client else "{}",
+        "metadata": dump_texts(submission.metadata),
+        "client": dump_texts(submission.client),
         "token_id": submission.token_id,
         "size": size,
         "body": body,
@@ -171,27 +180,27 @@ def read_tls(text: str | None) -> TlsPolicy | None:
 def make_leased(
     submission: Submission,
     size: int,
-    domains: Iterable[str],
+    lanes: Iterable[Lane],
     tls: TlsPolicy | None = None,
     withheld: Collection[int] = (),
 ) -> list[Leased]:
     """
-    The same of a message that was just accepted, without a read, and without the recipients C{withheld}.
+    The same of a message that was just accepted, without a read: what goes by these of its lanes, without the
+    recipients C{withheld}.
     """
-    wanted = set(domains)
-    lanes: dict[str, list[LeasedRecipient]] = {}
-    for number, one in enumerate(submission.envelope.recipients):
-        domain = one.address.ascii_domain
-        if domain in wanted and number not in withheld:
-            lanes.setdefault(domain, []).append(LeasedRecipient(number, one))
+    members: dict[str, tuple[Lane, list[LeasedRecipient]]] = {lane.domain: (lane, []) for lane in lanes}
     envelope = submission.envelope
+    for number, one in enumerate(envelope.recipients):
+        found = members.get(one.address.ascii_domain)
+        if found is not None and number not in withheld:
+            found[1].append(LeasedRecipient(number, one))
     return [
         Leased(
             submission.id,
-            Lane(submission.project, submission.kind, domain),
+            lane,
             submission.route,
             envelope.reverse_path,
-            members,  # type: ignore[arg-type]
+            recipients,  # type: ignore[arg-type]
             size,
             submission.received_at,
             submission.eight_bit,
@@ -210,7 +219,8 @@ def make_leased(
             tls_optional=submission.tls_optional,
             sandbox=submission.sandbox,
         )
-        for domain, members in lanes.items()
+        for lane, recipients in members.values()
+        if recipients
     ]
 
 

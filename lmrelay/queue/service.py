@@ -38,6 +38,7 @@ from lmrelay.queue.acceptance import RESERVE, Acceptance
 from lmrelay.queue.ballast import FILE as BALLAST
 from lmrelay.queue.ballast import SIZE, Ballast
 from lmrelay.queue.bounces import Bounces
+from lmrelay.queue.clocks import Clocks
 from lmrelay.queue.commands import Obedience
 from lmrelay.queue.contents import Cache, Content, IReader, make_reader
 from lmrelay.queue.disk import Disk
@@ -50,7 +51,6 @@ from lmrelay.queue.privacy import make_folder
 from lmrelay.queue.recorder import Recorder
 from lmrelay.queue.releases import Releases
 from lmrelay.queue.rows import Entropy
-from lmrelay.queue.schedule import Drift
 from lmrelay.queue.settle import Settle, Settler
 from lmrelay.queue.site_watch import SiteWatch
 from lmrelay.queue.sites import SiteMemory, read_states
@@ -108,7 +108,7 @@ class QueueService:
     _acceptance: Acceptance = field(init=False)
     _recorder: Recorder = field(init=False)
     _taker: Taker = field(init=False)
-    _drift: Drift = field(init=False)
+    _clocks: Clocks = field(init=False)
     _obedience: Obedience = field(init=False)
     _upkeep: Upkeep = field(init=False)
     _releases: Releases = field(init=False)
@@ -184,14 +184,14 @@ class QueueService:
         if threads is None:
             self._writer = self._make_writer(make_engine(url), self._has_room)
         else:
-            self._writer = ThreadedWriter(make_engine(url), threads, self._has_room, self.note_commit)
+            self._writer = ThreadedWriter(make_engine(url), self._reactor, self._has_room, self.note_commit)
         # Nobody's mail waits for people who look.
         self._reader, looking = (make_reader(make_reading_engine(url), threads) for _ in range(2))
         self._checkpoints = Checkpoints(make_engine(url), threads)
         self._ballast = Ballast(state_dir / BALLAST)
         self._take_ballast()
         self._lease = Lease(self.worker, state_dir, self._wall)
-        self._drift = Drift(self._wall(), self._reactor.seconds())
+        self._clocks = Clocks(self._wall, self._reactor)
         self.hooks = Hooks(self._writer, self._reader, self.worker, self._wall, threads, self._lives)
         outbox = Outbox(self._settings, self.hooks.note)
         suppressions = Suppressions(self._entropy, outbox.write)
@@ -213,7 +213,7 @@ class QueueService:
             self.worker,
             self._wall,
             self._entropy,
-            self._free_octets,
+            self._free or self._disk.free,
             self._cache,
             self._taker.wake,
             self.release,
@@ -230,7 +230,7 @@ class QueueService:
         self._token_use = TokenUse(self._writer, self._wall)
         self.oversight = Oversight(looking, self._sleep, self._lives, self._acceptance, self._recorder)
         self.returns = Bounces(self._writer, self._reader, self._wall, self._entropy, outbox.write)
-        keeping = self._writer, self._reader, self._settings, self._wall, self._sleep, self._have_parted
+        keeping = self._writer, self._reader, self._settings, self._wall, self._sleep, self._clocks.have_parted
         self._upkeep = Upkeep(*keeping, suppressions)
         self.tls_counts = TlsCounts(self._writer, self._reader, self._wall, self._taker.wake)
 
@@ -321,23 +321,16 @@ class QueueService:
         """
         See L{IQueue}.
         """
-        return self._recorder.record(Settle(message_id, dict(attempts), self._have_parted()))
-
-    def _have_parted(self) -> bool:
-        before = self._drift.parted
-        parted = self._drift.observe(self._wall(), self._reactor.seconds())
-        if parted and not before:
-            log.warn("the clock was set, so nothing expires until it stands for an hour")
-        elif before and not parted:
-            log.info("the clock is trusted again")
-        return parted
+        return self._recorder.record(Settle(message_id, dict(attempts), self._clocks.have_parted()))
 
     def _recorded(self, settle: Settle, over: bool) -> None:
         if over:
             self._cache.drop(settle.message)
         self._taker.room_was_made()
-        if any(not isinstance(one.outcome, Delivered) or one.outcome.relayed for one in settle.attempts.values()):
-            self._taker.wake()
+        for one in settle.attempts.values():
+            if not isinstance(one.outcome, Delivered) or one.outcome.relayed:
+                self._taker.wake()
+                break
 
     def release(self, keys: Collection[RecipientKey]) -> Deferred[None]:
         """
@@ -367,7 +360,7 @@ class QueueService:
         return self._try(self._live())
 
     async def _live(self) -> None:
-        self._have_parted()
+        self._clocks.have_parted()
         now = self._reactor.seconds()
         await self._writer.submit(self._lease.touch, None, urgent=True)
         self._touched_at = now

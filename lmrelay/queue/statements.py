@@ -38,6 +38,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import psycopg
 
 from lmrelay.interfaces import RecipientKey
+from lmrelay.queue.driver import SQLITE, run_text
 from lmrelay.queue.schema import is_open, message, recipient
 
 _DIALECTS: dict[str, Callable[[], Dialect]] = {
@@ -45,15 +46,14 @@ _DIALECTS: dict[str, Callable[[], Dialect]] = {
     postgresql.dialect.name: lambda: psycopg.dialect(paramstyle="format"),  # type: ignore[no-untyped-call]
 }
 
-READ_SIZES = (1, 8, 64, 256)
+READ_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 32, 64, 256)
 """
 How many keys one read looks for: few sizes, so few texts.
 """
 
-
-WRITE_SIZES = (32, 8, 4, 2, 1)
+WRITE_SIZES = (64, 32, 16, 8, 7, 6, 5, 4, 3, 2, 1)
 """
-How many rows one statement writes, likewise.
+How many rows one statement writes, likewise. A batch of a busy relay is often below ten, and each run has its price.
 """
 
 PLAIN = "plain_text"
@@ -109,7 +109,7 @@ def insert_returning(
     found: list[Any] = []
     for size, part in _gather(_pick(connection, how, rows)):
         text = f"{_repeat_insert(how, size)} RETURNING {', '.join(names)}"
-        found += connection.exec_driver_sql(text, part).all()
+        found += run_text(connection, text, part)
     return found
 
 
@@ -164,7 +164,7 @@ def delete_rows(connection: Connection, chosen: Column[Any], keys: Sequence[Any]
     """
     for part in _parts(keys):
         text = _compile(connection.dialect.name, _delete(chosen, len(part))).text
-        connection.exec_driver_sql(text, tuple(part))
+        run_text(connection, text, tuple(part))
 
 
 def run_each(connection: Connection, statement: Insert, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -194,11 +194,11 @@ def _run(
     next turn where they are busy; so one run takes many rows.
     """
     given = _pick(connection, how, rows)
-    if together is None or connection.dialect.name != sqlite.dialect.name:
+    if together is None or connection.dialect.name != SQLITE:
         connection.exec_driver_sql(how.text, given)
         return
     for size, part in _gather(given):
-        connection.exec_driver_sql(together(size) if size > 1 else how.text, part)
+        run_text(connection, together(size) if size > 1 else how.text, part)
 
 
 def _pick(connection: Connection, how: _Text, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
@@ -318,7 +318,7 @@ def find_rows(
     """
     for part in _parts(keys):
         text = _compile(connection.dialect.name, make(len(part))).text
-        yield from connection.exec_driver_sql(text, tuple(chain.from_iterable(part)))
+        yield from run_text(connection, text, tuple(chain.from_iterable(part)))
 
 
 def find_over(connection: Connection, ids: Sequence[str]) -> set[str]:
@@ -328,7 +328,7 @@ def find_over(connection: Connection, ids: Sequence[str]) -> set[str]:
     found: set[str] = set()
     for part in _parts(ids):
         text = _compile(connection.dialect.name, _select_over(len(part))).text
-        found.update(row[0] for row in connection.exec_driver_sql(text, tuple(part)))
+        found.update(row[0] for row in run_text(connection, text, tuple(part)))
     return found
 
 

@@ -21,6 +21,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from lmrelay.config.values import Config
 from lmrelay.errors import StoreError, StoreFault, StoreFull
+from lmrelay.queue.driver import run_text
 from lmrelay.queue.privacy import close, make_file
 
 FILE = "queue.sqlite"
@@ -33,6 +34,11 @@ JOURNAL_LIMIT = 64 * 1024 * 1024
 AUTOCHECKPOINT = 16384
 """
 Pages in the log at which a commit empties it itself: far more than upkeep leaves, so commits seldom wait for that.
+"""
+
+PREPARED = 256
+"""
+Statements that a connection keeps ready to run. Those that every message needs have a text for each of a dozen sizes.
 """
 
 MIGRATION_LOCK = 0x6C6D7265
@@ -98,7 +104,7 @@ def _make_sqlite_engine(url: URL, connections: int) -> Engine:
         poolclass=QueuePool,
         pool_size=connections,
         max_overflow=0,
-        connect_args={"check_same_thread": False},
+        connect_args={"check_same_thread": False, "cached_statements": PREPARED},
         hide_parameters=True,
     )
 
@@ -124,11 +130,11 @@ def _set_up_reading(connection: SqliteConnection, _: object) -> None:
 
 
 def _begin_immediate(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    run_text(connection, "BEGIN IMMEDIATE")
 
 
 def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")
+    run_text(connection, "BEGIN")
 
 
 def _alembic() -> AlembicConfig:

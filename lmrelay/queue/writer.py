@@ -17,7 +17,6 @@ from attrs import define, field
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DataError
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -210,12 +209,13 @@ class ThreadedWriter:
     What one turn of the reactor submits is handed over together at its end: else the first of it would wake the
     thread and be a commit of its own, with the rest waiting for that to reach the disk.
 
-    C{has_room}: is there room on the disk of the database? C{note} is told of each batch, on the reactor thread: its
-    writes, and how many seconds of C{clock} they took to reach the disk.
+    C{reactor} is an L{IReactorTime} that takes calls from threads. C{has_room}: is there room on the disk of the
+    database? C{note} is told of each batch, on the reactor thread: its writes, and how many seconds of C{clock} they
+    took to reach the disk.
     """
 
     _engine: Engine
-    _reactor: IReactorFromThreads
+    _reactor: Any
     _has_room: Callable[[], bool] = _always
     _note: Callable[[int, float], None] = ignore
     _clock: Callable[[], float] = monotonic
@@ -240,7 +240,8 @@ class ThreadedWriter:
             return one.result
         self._submitted.append(one)
         if len(self._submitted) == 1:
-            self._reactor.callFromThread(self._hand_over)
+            # It is this thread's own call: the way for other threads' would wake a reactor that is awake.
+            self._reactor.callLater(0, self._hand_over)
         return one.result
 
     def _hand_over(self) -> None:

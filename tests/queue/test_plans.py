@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from attrs import evolve
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection
 
 from lmrelay.config.values import Config, Server
 from lmrelay.interfaces import Telling, Told, Want
@@ -59,17 +59,14 @@ def explained(connection: Connection) -> Iterator[list[str]]:
     The plans of what is executed, a line a step.
     """
     plans: list[str] = []
-
-    def explain(_: Connection, cursor: Any, statement: str, parameters: Any, __: object, many: bool) -> None:
-        if statement.startswith(("PRAGMA", "EXPLAIN")):
-            return
-        given = parameters[0] if many else parameters
-        steps = cursor.connection.execute(f"EXPLAIN QUERY PLAN {statement}", given)
-        plans.extend(step[3] for step in steps)
-
-    event.listen(connection, "before_cursor_execute", explain)
+    database: Any = connection.connection.dbapi_connection
+    said: list[str] = []
+    database.set_trace_callback(said.append)
     yield plans
-    event.remove(connection, "before_cursor_execute", explain)
+    database.set_trace_callback(None)
+    for statement in said:
+        if not statement.startswith(("PRAGMA", "EXPLAIN")):
+            plans.extend(step[3] for step in database.execute(f"EXPLAIN QUERY PLAN {statement}"))
 
 
 CHECKED = evolve(

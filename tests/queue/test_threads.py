@@ -43,7 +43,8 @@ Seconds after which a thread is taken to hang.
 @define(eq=False)
 class Reactor:
     """
-    One whose time stands, and that runs on the test's thread.
+    One whose time stands, so that of later calls only those for the end of a turn come, and that runs on the test's
+    thread.
     """
 
     clock: Clock = field(factory=Clock)
@@ -60,6 +61,8 @@ class Reactor:
         return self.clock.seconds()
 
     def callLater(self, delay: float, callable: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if not delay:
+            return self.calls.put(lambda: callable(*args, **kwargs))
         return self.clock.callLater(delay, callable, *args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
