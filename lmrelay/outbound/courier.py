@@ -7,6 +7,7 @@ gives every outcome to the queue. Whatever breaks on the way delays mail, and lo
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from random import Random
 
@@ -44,6 +45,11 @@ LEAST_REST = 0.001
 Seconds.
 """
 
+AT_ONCE = 50
+"""
+Messages without a site whose outcome is recorded at a time.
+"""
+
 log = Logger()
 
 
@@ -76,6 +82,8 @@ class Courier:
     _rules: Rules = field(init=False)
     _terms: KnownTerms = field(factory=KnownTerms, init=False)
     _suspension: Suspension = field(init=False)
+    _unsent: deque[tuple[list[Held], Attempt]] = field(factory=deque, init=False)
+    _ending_unsent: bool = field(default=False, init=False)
     _pumping: bool = field(default=False, init=False)
     _alarm: IDelayedCall | None = field(default=None, init=False)
 
@@ -208,8 +216,28 @@ class Courier:
             messages.setdefault(held.leased.message_id, []).append(held)
         trace = join([step("mx", waiting[0].asked or None, found.text)]) if waiting else ""
         attempt = Attempt(self.wall(), self.wall(), found, trace=trace)
-        for together in messages.values():
-            self._finish(together, {held.recipient.number: attempt for held in together}, "")
+        self._unsent += ((together, attempt) for together in messages.values())
+        if not self._ending_unsent:
+            self._tasks.run(self._end_unsent())
+
+    async def _end_unsent(self) -> None:
+        """
+        Record the outcome of what has no site, some messages at a time: a newsletter to names that do not exist comes
+        in thousands at once, and clients would wait for the reactor and the store meanwhile.
+        """
+        self._ending_unsent = True
+        try:
+            while self._unsent:
+                recorded = []
+                for _ in range(min(len(self._unsent), AT_ONCE)):
+                    together, attempt = self._unsent.popleft()
+                    attempts = {held.recipient.number: attempt for held in together}
+                    recorded.append(self._tasks.start(self._record(together, attempts)))
+                    report(together, attempts, "")
+                for each in recorded:
+                    await each
+        finally:
+            self._ending_unsent = False
 
     def _place(self, recipients: Sequence[Held], site: Site, policy: StsPolicy | None) -> None:
         if not recipients:

@@ -228,6 +228,20 @@ class TestRoutes(Deliveries):
         self.assertEqual(list(expected.values()), [(type(outcome), outcome.status) for outcome in outcomes])
         self.assertEqual([], self.connector.asked)
 
+    def test_many_without_a_site(self) -> None:
+        """
+        The outcomes of a newsletter to a name that does not exist come some at a time, each of them once.
+        """
+        self.courier.dispatch = Dispatch(Windows(1000, Shares(5000, 10)))
+        self.queue.slow = True
+        self.take(*(leased(f"m{number}", domain="nowhere.example") for number in range(120)))
+        settled = []
+        for _ in range(3):
+            settled.append(len(self.queue.settlements))
+            self.queue.commit()
+        self.assertEqual([50, 100, 120], settled)
+        self.assertEqual((120, 0), (len(self.queue.settled), self.courier.dispatch.windows.used))
+
     def test_two_domains_one_transaction(self) -> None:
         """
         Recipients of a message in two domains with the same hosts share a transaction.
