@@ -45,7 +45,7 @@ LEAST_REST = 0.001
 Seconds.
 """
 
-AT_ONCE = 50
+AT_ONCE = 200
 """
 Messages without a site whose outcome is recorded at a time.
 """

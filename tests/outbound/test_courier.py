@@ -234,13 +234,13 @@ class TestRoutes(Deliveries):
         """
         self.courier.dispatch = Dispatch(Windows(1000, Shares(5000, 10)))
         self.queue.slow = True
-        self.take(*(leased(f"m{number}", domain="nowhere.example") for number in range(120)))
+        self.take(*(leased(f"m{number}", domain="nowhere.example") for number in range(450)))
         settled = []
         for _ in range(3):
             settled.append(len(self.queue.settlements))
             self.queue.commit()
-        self.assertEqual([50, 100, 120], settled)
-        self.assertEqual((120, 0), (len(self.queue.settled), self.courier.dispatch.windows.used))
+        self.assertEqual([200, 400, 450], settled)
+        self.assertEqual((450, 0), (len(self.queue.settled), self.courier.dispatch.windows.used))
 
     def test_two_domains_one_transaction(self) -> None:
         """
