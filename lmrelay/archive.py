@@ -19,12 +19,13 @@ from lmrelay.cli.waiting import what_else_counts
 from lmrelay.interfaces import ISettings, Record
 from lmrelay.queue.operations import Desk, open_desk
 from lmrelay.queue.orders import Search
+from lmrelay.queue.search import WINDOW
 from lmrelay.web.sources import Found
 
 AT_A_TIME = 2
-MOST = 200_000
+SECONDS = 5.0
 """
-Looks at a time, and rows that a search looks at: some tenths of a second of the database's work.
+Looks at a time, and for how long a search looks: as long as people wait for a page.
 """
 
 T = TypeVar("T")
@@ -47,12 +48,13 @@ Searches whose answer tells what a redacted route keeps to itself, even if the a
 @define(eq=False)
 class StoredArchive:
     """
-    See L{lmrelay.web.sources.Archive}.
+    See L{lmrelay.web.sources.Archive}. C{rows} are looked at in one transaction.
     """
 
     _reactor: Any
     _settings: ISettings
     _wall: Callable[[], float]
+    _rows: int = WINDOW
     _turns: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(AT_A_TIME), init=False)
 
     def _look(self, work: Callable[[Desk], T]) -> Deferred[T]:
@@ -69,13 +71,12 @@ class StoredArchive:
         See L{lmrelay.web.sources.Archive}.
         """
         several: dict[str, Any] = {_NAMES[name]: (value,) for name, value in fields.items() if name in _NAMES and value}
-        search = Search(**several, subject=fields.get("subject", ""))
         telling = any(fields.get(name) for name in _TELLING)
+        search = Search(**several, subject=fields.get("subject", ""), redacted=not telling)
 
         def work(desk: Desk) -> Found:
-            found = desk.messages(search, limit, MOST)
-            records = [one for one in found.records if not (telling and one["redact"])]
-            return Found(records, found.more, found.looked_back_to)
+            found = desk.messages(search, limit, SECONDS, self._rows)
+            return Found(found.records, found.more, found.looked_back_to)
 
         return self._look(work)
 

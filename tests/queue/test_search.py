@@ -40,7 +40,8 @@ def ids(config: Config) -> list[str]:
         make_rows(["e@xn--mller-kva.example"], at=NOW - 60),
     )
     second.message.update(subject="Order 100% CONFIRMED", sender="Ann <ann@news.example>", reverse_path=None)
-    third.message.update(message_id="<7.x@acme.example>")
+    third.message.update(message_id="<7.x@acme.example>", subject="Über ÄPFEL")
+    fourth.message.update(sender="Örtlich@shop.example", redact=True)
     ids = fill(config, first, second, third, fourth)
     alter(config, (ids[0], 0), state=DELIVERED, due=None, ended_at=NOW - 3500)
     alter(config, (ids[1], 0), state=FAILED, due=None, ended_at=NOW - 500)
@@ -75,6 +76,13 @@ def ids(config: Config) -> list[str]:
         ({"senders": ("@acme.example",)}, [3, 2, 0]),
         ({"subject": "100% conf"}, [1]),
         ({"subject": "_"}, []),
+        ({"subject": "Über ÄPFEL"}, [2]),
+        ({"subject": "BER ÄpfeL"}, [2]),
+        ({"senders": ("@Shop.example",)}, [3]),
+        ({"senders": ("@op.example",)}, []),
+        ({"senders": ("ÖRTLICH@shop.example",)}, [3]),
+        ({"recipients": ("@a.example", "@xn--mller-kva.example"), "redacted": False}, [2, 0]),
+        ({"redacted": False}, [2, 1, 0]),
         ({"message_ids": ("7.x@acme.example",)}, [2]),
         ({"message_ids": ("<7.x@acme.example>",)}, [2]),
         ({"states": (FAILED,)}, [1]),

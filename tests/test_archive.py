@@ -1,0 +1,84 @@
+"""
+What the status page finds in the store.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorThreads
+from zope.interface import implementer
+
+from lmrelay.archive import SECONDS, StoredArchive
+from lmrelay.config.values import Config, Queue, Server
+from lmrelay.queue.store import find_url, migrate
+from lmrelay.web.sources import Found
+from tests.queue.filling import NOW, fill, make_rows
+
+
+@implementer(IReactorThreads)
+class Unthreaded:
+    """
+    Does at once what is for other threads.
+    """
+
+    def getThreadPool(self) -> Any:
+        return self
+
+    def callInThreadWithCallback(self, done: Callable[[bool, Any], None], work: Callable[..., Any], *args: Any) -> None:
+        done(True, work(*args))
+
+    def callFromThread(self, work: Callable[..., Any], *args: Any) -> None:
+        work(*args)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """
+    Of a store that was made.
+    """
+    made = Config(tmp_path / "lmrelay.toml", Server("relay.example", tmp_path), queue=Queue("sqlite"))
+    migrate(find_url(made))
+    return made
+
+
+def find(config: Config, limit: int = 50, wall: Callable[[], float] = lambda: NOW, **fields: str) -> Found:
+    """
+    What a search gives, which looks at one message after the other.
+    """
+    archive = StoredArchive(Unthreaded(), SimpleNamespace(config=config), wall, rows=1)  # type: ignore[arg-type]
+    found: list[Found] = []
+    searching: Deferred[Found] = archive.find(fields, limit)
+    searching.addCallback(found.append)
+    return found[0]
+
+
+def test_a_search_ends(config: Config) -> None:
+    """
+    However much there is, it looks for some seconds alone, and says how far back it came.
+    """
+    fill(config, *(make_rows(["a@b.example"], at=NOW - number) for number in range(9)))
+    seconds = itertools.count(NOW, SECONDS / 2)
+    found = find(config, wall=lambda: next(seconds), subject="none")
+    assert ([], True, NOW - 1 + 0.001) == (list(found.records), found.more, found.looked_back_to)
+    assert (False, None) == ((found := find(config, subject="none")).more, found.looked_back_to)
+
+
+@pytest.mark.parametrize("telling", [{"recipient": "a@b.example"}, {"sender": "@acme.example"}, {"subject": "x"}])
+def test_redacted_messages_do_not_show_in_a_search_that_tells(config: Config, telling: dict[str, str]) -> None:
+    """
+    By an address or a subject they are not found, nor stand for others, nor is there a word that there were some.
+    """
+    hidden = [make_rows(["a@b.example"], at=NOW - number) for number in range(5)]
+    for one in hidden:
+        one.message["redact"] = True
+    *_, shown = fill(config, *hidden, make_rows(["a@b.example"], at=NOW - 60))
+    found = find(config, 2, **telling)
+    assert ([shown], False) == ([one["message"] for one in found.records], found.more)
+    assert 6 == len(find(config, project="acme").records)
