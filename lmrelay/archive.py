@@ -20,12 +20,18 @@ from lmrelay.interfaces import ISettings, Record
 from lmrelay.queue.operations import Desk, open_desk
 from lmrelay.queue.orders import Search
 from lmrelay.queue.search import WINDOW
+from lmrelay.queue.stories import Bounds
 from lmrelay.web.sources import Found
 
 AT_A_TIME = 2
 SECONDS = 5.0
 """
 Looks at a time, and for how long a search looks: as long as people wait for a page.
+"""
+
+BOUNDS = Bounds(recipients=50, attempts=10)
+"""
+Of a message: all of a thousand recipients with a trace for each attempt would be a page of 60 MB.
 """
 
 T = TypeVar("T")
@@ -92,7 +98,7 @@ class StoredArchive:
         return self._look(work)
 
     def _explain(self, desk: Desk, id_: str) -> Record:
-        story = with_settings(desk.story(id_), self._settings.config)
+        story = with_settings(desk.story(id_, BOUNDS), self._settings.config)
         now, workers = self._wall(), story["workers"]
         for recipient in story["recipients"]:
             told = with_iso_times(recipient)

@@ -141,14 +141,14 @@ class Desk:
         with self._engine.begin() as connection:
             return stories.find_ids(connection, beginning, FOUND)
 
-    def story(self, message: str) -> Mapping[str, Any]:
+    def story(self, message: str, bounds: stories.Bounds | None = None) -> Mapping[str, Any]:
         """
-        A message with its recipients and all their attempts.
+        A message with its recipients and their attempts, all of them without C{bounds}.
 
         @raise StoreError: there is no such message
         """
         with self._engine.begin() as connection:
-            return stories.tell(connection, message, self._find_living(connection))
+            return stories.tell(connection, message, self._find_living(connection), bounds)
 
     def head(self, message: str) -> bytes:
         """

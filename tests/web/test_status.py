@@ -62,6 +62,7 @@ def story(**fields: Any) -> dict[str, Any]:
         "number": 0,
         "address": "a@b.example",
         "state": "deferred",
+        "made": 1,
         "next_attempt": NOW + 600,
         "why": ["goes on in 10 minutes, because a@b.example was refused"],
         "attempts": [attempt],
@@ -80,6 +81,7 @@ def story(**fields: Any) -> dict[str, Any]:
         "size": 2048,
         "metadata": {"order": "1"},
         "recipients": [recipient],
+        "left_out": 0,
         "events": [{"event": "message.created", "at": NOW - 60, "deliveries": [delivery]}],
         **fields,
     }
@@ -210,6 +212,17 @@ class TestStatus(SynchronousTestCase):
             "shop dead 3 500",
         ):
             self.assertIn(expected, text)
+
+    def test_a_long_story(self) -> None:
+        """
+        Of many recipients and attempts it says how many are not shown.
+        """
+        told = story(left_out=950)
+        told["recipients"][0]["made"] = 2000
+        self.front.archive.stories[ID] = told
+        text = self.text(f"/messages/{ID}")
+        self.assertIn("The last 1 of 2 000 attempts", text)
+        self.assertIn("950 more recipients", text)
 
     def test_by_id(self) -> None:
         """
