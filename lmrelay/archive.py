@@ -43,6 +43,7 @@ _NAMES = {
     "recipient": "recipients",
     "sender": "senders",
     "state": "states",
+    "message_id": "message_ids",
 }
 
 _TELLING = frozenset({"recipient", "sender", "subject"})

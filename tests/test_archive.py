@@ -82,3 +82,14 @@ def test_redacted_messages_do_not_show_in_a_search_that_tells(config: Config, te
     found = find(config, 2, **telling)
     assert ([shown], False) == ([one["message"] for one in found.records], found.more)
     assert 6 == len(find(config, project="acme").records)
+
+
+def test_by_message_id(config: Config) -> None:
+    """
+    A message is found by its header field, with or without the angle brackets.
+    """
+    one = make_rows(["a@b.example"])
+    one.message["message_id"] = "<7.x@acme.example>"
+    fill(config, one, make_rows(["a@b.example"]))
+    for text in ("7.x@acme.example", "<7.x@acme.example>"):
+        assert [one.message["id"]] == [each["message"] for each in find(config, message_id=text).records]

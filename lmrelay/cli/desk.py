@@ -57,10 +57,10 @@ class Desk(Protocol):
         these are not told), and C{events} (see L{lmrelay.queue.chronicle.list_events}).
 
         A recipient: C{number}, C{address}, C{state}, C{made} (attempts, in all), C{next_attempt}, C{ended} (None while
-        it is open), C{attempts}, C{returned}, C{in_flight}: a living worker owns it, C{held}: since when, C{extended}: so many seconds later it
-        is given up, and C{suspended}: None, or that its site is (a mapping of C{site}, C{hosts}, C{since} and
-        C{reason}). Of one that waits, C{site} and C{lane}, as L{lmrelay.queue.waits} tells them; None where there is
-        nothing to tell.
+        it is open), C{attempts}, C{returned}, C{in_flight}: a living worker owns it, C{held}: since when, C{extended}:
+        so many seconds later it is given up, and C{suspended}: None, or that its site is (a mapping of C{site},
+        C{hosts}, C{since} and C{reason}). Of one that waits, C{site} and C{lane}, as L{lmrelay.queue.waits} tells them;
+        None where there is nothing to tell.
         An attempt: C{started}, C{ended}, C{seconds}, C{outcome} (C{delivered}, C{delayed}, C{failed}), C{status},
         C{text}, C{fault}, C{reply} (as one text, or None), C{host}, C{address}, C{tls} (a mapping of version, cipher,
         verified, reason and policy, or None), C{tls_failure}, C{offered} (MAIL was sent), C{played} (nothing was

@@ -73,6 +73,9 @@ def open_store(config: Config) -> Iterator[tuple[Engine, URL]]:
         yield engine, url
     except SQLAlchemyError as error:
         raise StoreError(" ".join(str(explain(error)).split())) from error
+    except (UnicodeEncodeError, OverflowError) as error:
+        # What a shell hands over need not be text, nor a number one that a database knows.
+        raise StoreError(f"nothing in the store can be like that: {error}") from error
     finally:
         engine.dispose()
 

@@ -44,7 +44,8 @@ class Archive(Protocol):
     def find(self, fields: Mapping[str, str], limit: int) -> Deferred[Found]:
         """
         Messages that are kept and fit: C{project}, C{route}, C{tag}, C{recipient} (or C{@domain}), C{sender},
-        C{subject}, C{state}. A record is as C{lmrelay messages list --json} has it, its times as seconds.
+        C{subject}, C{state}, C{message_id}. A record is as C{lmrelay messages list --json} has it, its times as
+        seconds.
         """
 
     def tell(self, message: str) -> Deferred[Record | None]:

@@ -141,11 +141,13 @@ class Status:
 
     async def _search(self, fields: Mapping[str, str], id_: str) -> Answer:
         found = None
+        # Customers know the Message-ID of what they miss, and nothing else of ours has that sign.
+        wanted = {**fields, "message_id": id_ if "@" in id_ else ""}
         story = await self._sources.archive.tell(id_) if id_ else None
         if story is not None:
             return await self._show(story)
-        if any(fields.values()):
-            found = await self._sources.archive.find(fields, FOUND)
+        if any(wanted.values()):
+            found = await self._sources.archive.find(wanted, FOUND)
         return await self._render(
             "messages.html", "messages", fields=fields, id=id_, found=found, states=STATES, limit=FOUND
         )
@@ -215,4 +217,5 @@ def summarize(waiting: Sequence[Waiting]) -> list[dict[str, Any]]:
 
 def _read(request: Request, name: str) -> str:
     value: bytes = request.args.get(name.encode(), [b""])[0]
-    return value.decode("utf-8", "replace").strip()[:MAX_FIELD]
+    # A NUL ends a pattern for SQLite, which then fits everything; PostgreSQL takes none at all.
+    return value.decode("utf-8", "replace").replace("\0", "\ufffd").strip()[:MAX_FIELD]

@@ -11,6 +11,7 @@ import pytest
 from attrs import evolve
 
 from lmrelay.config.values import Config
+from lmrelay.errors import StoreError
 from lmrelay.ids import first_id, make_id, read_time
 from lmrelay.queue.operations import open_desk
 from lmrelay.queue.orders import Listing, Search
@@ -195,3 +196,12 @@ def test_time_of_an_id() -> None:
     assert NOW + 0.123 == read_time(id_)
     assert first_id(NOW + 0.123) <= id_ < first_id(NOW + 0.124)
     assert first_id(-5.0) == "0" * 26
+
+
+@pytest.mark.parametrize("fields", [{"subject": "\udcff"}, {"recipients": ("\udcff@b.example",)}])
+def test_no_text(config: Config, fields: dict[str, Any]) -> None:
+    """
+    What a shell hands over that is no text is a mistake that is told, not a fault.
+    """
+    with pytest.raises(StoreError, match="nothing in the store can be like that"):
+        search(config, **fields)

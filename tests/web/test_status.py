@@ -213,6 +213,21 @@ class TestStatus(SynchronousTestCase):
         ):
             self.assertIn(expected, text)
 
+    def test_by_message_id(self) -> None:
+        """
+        What stands in the header finds its message too.
+        """
+        self.front.archive.records = [record()]
+        self.assertIn("1 message", self.text("/messages?id=%3C7.x@acme.example%3E"))
+        self.assertEqual([{"message_id": "<7.x@acme.example>"}], self.front.archive.asked)
+
+    def test_search_for_no_text(self) -> None:
+        """
+        What is no UTF-8, and a NUL, is looked for as a character that stands for neither.
+        """
+        self.ask("/messages?subject=%00a%FF")
+        self.assertEqual([{"subject": "\ufffda\ufffd"}], self.front.archive.asked)
+
     def test_a_long_story(self) -> None:
         """
         Of many recipients and attempts it says how many are not shown.
