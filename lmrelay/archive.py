@@ -13,9 +13,10 @@ from twisted.internet.interfaces import IReactorThreads
 from twisted.internet.threads import deferToThreadPool
 
 from lmrelay.cli.explain import with_settings
+from lmrelay.cli.output import iso_time
 from lmrelay.cli.queue import with_iso_times
-from lmrelay.cli.story import why_it_waits
-from lmrelay.cli.waiting import what_else_counts
+from lmrelay.cli.story import tell_way, why_it_waits
+from lmrelay.cli.waiting import how_it_ended, what_else_counts
 from lmrelay.interfaces import ISettings, Record
 from lmrelay.queue.operations import Desk, open_desk
 from lmrelay.queue.orders import Search
@@ -105,6 +106,9 @@ class StoredArchive:
             told = with_iso_times(recipient)
             why = why_it_waits(told, now, id_, workers)
             recipient["why"] = [why, *what_else_counts(told, now, workers)] if why else []
+            recipient["end"] = how_it_ended(told, str(iso_time(story["received"])))
+            for attempt in recipient["attempts"]:
+                attempt["way"] = tell_way(attempt)
         return story
 
     def sites(self) -> Deferred[Sequence[Record]]:

@@ -14,7 +14,7 @@ from lmrelay.cli.output import human_duration, human_size
 from lmrelay.cli.steps import tell_steps
 from lmrelay.cli.waiting import FINAL, seconds_of, when
 
-__all__ = ["FINAL", "particulars", "tell", "why_it_waits"]
+__all__ = ["FINAL", "particulars", "tell", "tell_way", "why_it_waits"]
 
 Story = Mapping[str, Any]
 
@@ -98,12 +98,12 @@ def _tell_recipient(story: Story, recipient: Story, now: float) -> Iterator[str]
     since = f" at {recipient['ended']}" if recipient.get("ended") else ""
     yield f"Recipient {recipient['address']}: {recipient['state']}{by_whom}{since}, {count}"
     for number, attempt in enumerate(attempts, 1):
-        yield f"  {attempt['started']}  attempt {number}: {_attempt(attempt)}"
+        yield f"  {attempt['started']}  attempt {number}: {tell_way(attempt)}"
         yield f"  {'':{len(attempt['started'])}}    {_outcome(attempt)}"
         for line in tell_steps(attempt.get("steps") or ()):
             yield f"{'':{INDENT}}{line}"
-    if recipient["state"] == "suppressed":
-        yield f"  not sent, {recipient['last']}; see: lmrelay suppressions list --address {recipient['address']}"
+    if ended := waiting.how_it_ended(recipient, story["received"]):
+        yield f"  {ended}"
     for returned in recipient.get("returned") or ():
         yield f"  {returned['received']}  came back: {_returned(returned)}"
     workers = story.get("workers", 1)
@@ -112,7 +112,10 @@ def _tell_recipient(story: Story, recipient: Story, now: float) -> Iterator[str]
         yield from (f"       {line}" for line in waiting.what_else_counts(recipient, now, workers))
 
 
-def _attempt(attempt: Story) -> str:
+def tell_way(attempt: Story) -> str:
+    """
+    Where an attempt went, how it was protected, and how long it took.
+    """
     parts = [_where(attempt), _protection(attempt), f"took {human_duration(attempt['seconds'])}"]
     return ", ".join(part for part in parts if part)
 

@@ -51,9 +51,9 @@ class Archive(Protocol):
     def tell(self, message: str) -> Deferred[Record | None]:
         """
         The story of the message of that id, or with the only id that begins so, as C{lmrelay explain --json} has it,
-        its times as seconds; each recipient also has C{why}, what it waits for in words. Of many recipients only
-        some are there, and C{left_out} is how many are not; of many attempts the last, and C{made} is how many were
-        made. None: there is no such one.
+        its times as seconds; each recipient also has C{why}, what it waits for in words, and C{end}, why it was
+        given up, and each attempt C{way}, where it went. Of many recipients only some are there, and C{left_out} is
+        how many are not; of many attempts the last, and C{made} is how many were made. None: there is no such one.
         """
 
     def sites(self) -> Deferred[Sequence[Record]]:

@@ -6,6 +6,7 @@ What a redacted route keeps out of the log stays out of here too.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -159,7 +160,11 @@ class Status:
         return await self._show(story)
 
     async def _show(self, story: Record) -> Answer:
-        return await self._render("message.html", "messages", story=story, redact=story["redact"])
+        redact, to = story["redact"], story["recipients"]
+        # Whom an event is about says something only where there are several.
+        named = {} if redact or len(to) < 2 else {one["number"]: one["address"] for one in to}
+        addresses = defaultdict(str, named)
+        return await self._render("message.html", "messages", story=story, redact=redact, addresses=addresses)
 
     async def _tell_sites(self) -> Answer:
         sites = await self._sources.archive.sites()

@@ -408,6 +408,23 @@ def test_tries_to_tell() -> None:
     ]
 
 
+def test_given_up() -> None:
+    """
+    What was given up is told to be, for its last attempt says "delayed".
+    """
+    recipient = {
+        "number": 0,
+        "address": "b@b.example",
+        "state": "failed",
+        "attempts": [GREYLISTED],
+        "ended": "2026-11-23T11:57:00.000Z",
+    }
+    lines = list(tell({**STORY, "recipients": [recipient]}, NOON))
+    assert "  given up 2d after it was accepted, for nobody took it until then ([delivery] expire)" == lines[-1]
+    refused = {**recipient, "attempts": [{**GREYLISTED, "outcome": "failed"}]}
+    assert not any("given up" in line for line in tell({**STORY, "recipients": [refused]}, NOON))
+
+
 def test_suppressed() -> None:
     """
     Why a recipient was not sent to, and where to look.

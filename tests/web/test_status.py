@@ -56,6 +56,7 @@ def story(**fields: Any) -> dict[str, Any]:
         "address": "192.0.2.1",
         "offered": True,
         "tls": {"version": "TLSv1.3", "verified": False},
+        "way": "mx.b.example [192.0.2.1], TLSv1.3, not verified (a@b.example is not in it), took 250 ms",
         "steps": [{"step": "rcpt", "seconds": 0.1, "text": "450 to a@b.example"}],
     }
     recipient = {
@@ -65,6 +66,7 @@ def story(**fields: Any) -> dict[str, Any]:
         "made": 1,
         "next_attempt": NOW + 600,
         "why": ["goes on in 10 minutes, because a@b.example was refused"],
+        "end": "",
         "attempts": [attempt],
         "returned": [{"received": NOW - 10, "kind": "delay", "status": "4.0.0", "text": "of a@b.example"}],
     }
@@ -78,11 +80,13 @@ def story(**fields: Any) -> dict[str, Any]:
         "reverse_path": "s@acme.example",
         "sender": "Shop <s@acme.example>",
         "to": "a@b.example",
+        "message_id": "<7.s@acme.example>",
+        "sandbox": False,
         "size": 2048,
         "metadata": {"order": "1"},
         "recipients": [recipient],
         "left_out": 0,
-        "events": [{"event": "message.created", "at": NOW - 60, "deliveries": [delivery]}],
+        "events": [{"event": "message.created", "recipient": None, "at": NOW - 60, "deliveries": [delivery]}],
         **fields,
     }
 
@@ -205,7 +209,7 @@ class TestStatus(SynchronousTestCase):
             "EHLO app.acme.example",
             "PHPMailer",
             "goes on in 10 minutes",
-            "delayed at mx.b.example [192.0.2.1], TLSv1.3, not verified, took 250 ms",
+            "delayed mx.b.example [192.0.2.1], TLSv1.3, not verified",
             "450 4.2.0 not now",
             "came back delay",
             "message.created",
@@ -257,10 +261,44 @@ class TestStatus(SynchronousTestCase):
         self.front.archive.stories[ID] = story(redact=True)
         for path in ("/messages?tag=x", f"/messages/{ID}"):
             body = self.ask(path).body
-            for kept in ("Hello", "b.example</", "a@b", "s@acme", "not now", "450 to", "of a@b"):
+            for kept in (
+                "Hello",
+                "b.example</",
+                "a@b",
+                "s@acme",
+                "not now",
+                "450 to",
+                "of a@b",
+                "7.s@",
+                "lmrelay suppressions",
+            ):
                 self.assertNotIn(kept, body)
             self.assertIn("kept out", body)
         self.assertIn("4.2.0", self.text(f"/messages/{ID}"))
+
+    def test_the_end(self) -> None:
+        """
+        Who was not sent to, and why; of a redacted message only that.
+        """
+        told = story()
+        told["recipients"][0] |= {"state": "suppressed", "why": [], "end": "not sent, for a reason", "attempts": []}
+        told["recipients"][0]["returned"] = []
+        self.front.archive.stories[ID] = told
+        self.assertIn("not sent, for a reason", self.text(f"/messages/{ID}"))
+        self.assertNotIn("No attempt", self.text(f"/messages/{ID}"))
+        self.front.archive.stories[ID] = {**told, "redact": True}
+        self.assertNotIn("for a reason", self.text(f"/messages/{ID}"))
+
+    def test_whom_events_are_about(self) -> None:
+        """
+        Of several recipients it says which an event is of.
+        """
+        told = story()
+        told["recipients"].append({**told["recipients"][0], "number": 1, "address": "c@b.example"})
+        told["events"][0]["recipient"] = 1
+        told["events"][0]["event"] = "message.delivered"
+        self.front.archive.stories[ID] = told
+        self.assertIn("message.delivered c@b.example", self.text(f"/messages/{ID}"))
 
     def test_sites(self) -> None:
         """
