@@ -54,6 +54,17 @@ def is_own_name(host: str, config: Config) -> bool:
     return True
 
 
+def is_foreign(request: Request) -> bool:
+    """
+    Does another site's page load this one as a part of itself, or in a script? A link to here is no such thing.
+
+    It could not read what comes, but it could have the relay search for as long as it is open, and tell from the time
+    that takes what is found. Browsers say so themselves (the Fetch Metadata headers of the W3C).
+    """
+    site, use = request.getHeader("Sec-Fetch-Site"), request.getHeader("Sec-Fetch-Dest")
+    return site in ("cross-site", "same-site") and use != "document"
+
+
 def read_password(field: str | None) -> bytes | None:
     """
     The password in an C{Authorization} field; None: there is none. The user name may be any.
@@ -98,6 +109,8 @@ class Guard:
         config: Config = self._settings.config
         if not is_own_name(request.getHeader("Host") or "", config):
             return say(f"ask by address, or as {config.server.hostname}", 421)
+        if is_foreign(request):
+            return say("this page is no part of another", 403)
         hashed = config.http.password_hash
         if not hashed:
             return None

@@ -146,6 +146,22 @@ class TestGuard(SynchronousTestCase):
         self.front.settings.config = evolve(self.front.settings.config, http=Http("127.0.0.1:9100", True))
         self.assertEqual([421, 200], [self.ask("Host: evil.example"), self.ask("Host: relay.test")])
 
+    def test_other_sites(self) -> None:
+        """
+        The page of another site may link to this one, and cannot load it behind somebody's back.
+        """
+        self.front.settings.config = evolve(self.front.settings.config, http=Http("127.0.0.1:9100", True))
+        asked = {
+            use: [
+                self.ask(f"Sec-Fetch-Site: {site}", f"Sec-Fetch-Dest: {use}")
+                for site in ("same-origin", "none", "same-site", "cross-site")
+            ]
+            for use in ("document", "image", "empty", "iframe")
+        }
+        here_alone = [200, 200, 403, 403]
+        expected = {"document": [200] * 4, "image": here_alone, "empty": here_alone, "iframe": here_alone}
+        self.assertEqual(expected, asked)
+
     def test_off(self) -> None:
         """
         Where it is not switched on there is no such page.
