@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import Deferred, DeferredSemaphore, fail
 from twisted.internet.interfaces import IReactorThreads
 from twisted.internet.threads import deferToThreadPool
 
@@ -17,6 +17,7 @@ from lmrelay.cli.output import iso_time
 from lmrelay.cli.queue import with_iso_times
 from lmrelay.cli.story import tell_way, why_it_waits
 from lmrelay.cli.waiting import how_it_ended, what_else_counts
+from lmrelay.errors import StoreError
 from lmrelay.interfaces import ISettings, Record
 from lmrelay.queue.operations import Desk, open_desk
 from lmrelay.queue.orders import Search
@@ -25,9 +26,10 @@ from lmrelay.queue.stories import Bounds
 from lmrelay.web.sources import Found
 
 AT_A_TIME = 2
+WAITING = 8
 SECONDS = 5.0
 """
-Looks at a time, and for how long a search looks: as long as people wait for a page.
+Looks at a time, how many may wait for their turn, and for how long a search looks: as long as people wait for a page.
 """
 
 BOUNDS = Bounds(recipients=50, attempts=10)
@@ -70,6 +72,8 @@ class StoredArchive:
             with open_desk(self._settings.config, self._wall) as desk:
                 return work(desk)
 
+        if len(self._turns.waiting) >= WAITING:
+            return fail(StoreError("too much is asked of this page at once; try again in a while"))
         threads = IReactorThreads(self._reactor)
         looked: Deferred[T] = self._turns.run(deferToThreadPool, threads, threads.getThreadPool(), run)
         return looked

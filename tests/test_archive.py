@@ -15,8 +15,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorThreads
 from zope.interface import implementer
 
-from lmrelay.archive import SECONDS, StoredArchive
+from lmrelay.archive import AT_A_TIME, SECONDS, WAITING, StoredArchive
 from lmrelay.config.values import Config, Queue, Server
+from lmrelay.errors import StoreError
 from lmrelay.queue.store import find_url, migrate
 from lmrelay.web.sources import Found
 from tests.queue.filling import NOW, fill, make_rows
@@ -93,3 +94,27 @@ def test_by_message_id(config: Config) -> None:
     fill(config, one, make_rows(["a@b.example"]))
     for text in ("7.x@acme.example", "<7.x@acme.example>"):
         assert [one.message["id"]] == [each["message"] for each in find(config, message_id=text).records]
+
+
+class Never(Unthreaded):
+    """
+    Threads that take long.
+    """
+
+    def callInThreadWithCallback(self, done: Callable[[bool, Any], None], work: Callable[..., Any], *args: Any) -> None:
+        """
+        Not yet.
+        """
+
+
+def test_a_crowd(config: Config) -> None:
+    """
+    What is asked for by far too many is refused, not piled up for when they are gone.
+    """
+    archive = StoredArchive(Never(), SimpleNamespace(config=config), lambda: NOW)  # type: ignore[arg-type]
+    answers: list[Any] = []
+    for _ in range(AT_A_TIME + WAITING):
+        archive.sites().addBoth(answers.append)
+    assert [] == answers
+    archive.sites().addBoth(answers.append)
+    assert [True] == [bool(one.check(StoreError)) for one in answers]
