@@ -69,6 +69,13 @@ def say(text: str, code: int = 200, **headers: str) -> Answer:
     return Answer(f"{text}\n".encode(), PLAIN, code, headers)
 
 
+def read_field(request: Request, name: str) -> str:
+    """
+    A field of the head, several of the name as one (RFC 9110 §5.3); empty: there is none. Whatever octets it has.
+    """
+    return ", ".join(one.decode("latin-1") for one in request.requestHeaders.getRawHeaders(name.encode("ascii"), []))
+
+
 Compose = Callable[[Request], Awaitable[Answer]]
 
 
@@ -151,6 +158,14 @@ class Bodiless(Request):
 
     is_unwanted = False
     _octets = 0
+
+    def process(self) -> None:
+        """
+        C{OPTIONS *} too is for our pages, of which there is none at C{*}; else Twisted tells its version there.
+        """
+        if self.path == b"*":
+            self.path = b"/*"
+        Request.process(self)
 
     def gotLength(self, length: int | None) -> None:
         """

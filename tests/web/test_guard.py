@@ -41,18 +41,18 @@ def test_passwords() -> None:
 @pytest.mark.parametrize(
     ("field", "expected"),
     [
-        (None, None),
         ("", None),
         ("Bearer abc", None),
         ("Basic", None),
         ("Basic !!!", None),
+        ("Basic \u00ff", None),
         ("Basic " + b64encode(b"nocolon").decode(), None),
         ("basic " + b64encode(b"a:b:c").decode(), b"b:c"),
         ("Basic " + b64encode(b":").decode(), b""),
         ("Basic " + b64encode(b"a:" + b"x" * 5000).decode(), b"x" * 1024),
     ],
 )
-def test_read_password(field: str | None, expected: bytes | None) -> None:
+def test_read_password(field: str, expected: bytes | None) -> None:
     """
     RFC 7617: what follows the first colon, whatever the user's name; what is no such field is none.
     """
@@ -145,6 +145,21 @@ class TestGuard(SynchronousTestCase):
         self.assertEqual(421, self.ask("Host: evil.example", basic(PASSWORD)))
         self.front.settings.config = evolve(self.front.settings.config, http=Http("127.0.0.1:9100", True))
         self.assertEqual([421, 200], [self.ask("Host: evil.example"), self.ask("Host: relay.test")])
+
+    def test_two_names(self) -> None:
+        """
+        Who gives two names gives none that is the relay's, in whichever order.
+        """
+        own, other = "Host: 127.0.0.1", "Host: evil.example"
+        answers = [self.front.ask("/status", *names).code for names in ((own, other), (other, own))]
+        self.assertEqual([421, 421], answers)
+
+    def test_odd_octets(self) -> None:
+        """
+        A head that is no ASCII is a stranger's, not a fault of ours.
+        """
+        self.assertEqual([401] * 3, [self.ask(f"{one}: \u00ff") for one in ("Host", "Authorization", "Accept")])
+        self.assertEqual(200, self.ask("Accept: \u00ff", path="/metrics"))
 
     def test_other_sites(self) -> None:
         """

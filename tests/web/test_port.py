@@ -218,6 +218,8 @@ class TestPages(SynchronousTestCase):
         """
         answers = [self.front.ask("/healthz", method=method) for method in ("POST", "PUT", "DELETE", "PATCH")]
         self.assertEqual([(405, "GET, HEAD")] * 4, [(one.code, one.headers["Allow"]) for one in answers])
+        every = self.front.ask("*", method="OPTIONS")
+        self.assertEqual((404, "lmrelay"), (every.code, every.headers["Server"]))
         head = self.front.ask("/healthz", method="HEAD")
         self.assertEqual((200, "3", ""), (head.code, head.headers["Content-Length"], head.body))
 
