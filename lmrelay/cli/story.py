@@ -176,13 +176,13 @@ def _tell_endpoints(story: Story, now: float) -> Iterator[str]:
     for event, delivery in told:
         whom = f", {addresses[event['recipient']]}" if event["recipient"] in addresses else ""
         yield f"  {event['at']}  {event['event']} (event {event['sequence']}{whom}) to {delivery['endpoint']}: " + (
-            _delivery(delivery, now)
+            _delivery(delivery, now, story.get("workers", 1))
         )
         for one in delivery["tries"]:
             yield f"  {'':{len(event['at'])}}    {one['started']}  attempt {one['number']}: {_try(one)}"
 
 
-def _delivery(delivery: Story, now: float) -> str:
+def _delivery(delivery: Story, now: float, workers: int) -> str:
     count = f"{delivery['attempts']} attempt" + ("" if delivery["attempts"] == 1 else "s")
     off = delivery.get("disabled")
     stopped = ""
@@ -200,8 +200,12 @@ def _delivery(delivery: Story, now: float) -> str:
     if due is None:
         return f"waits, {count}{stopped}"
     left = seconds_of(due) - now
-    on = f"goes on at {due} (in {human_duration(left)})" if left > 0 else f"due since {when(due, now)}"
-    return f"{on}, {count}{stopped}"
+    if left > 0:
+        return f"goes on at {due} (in {human_duration(left)}), {count}{stopped}"
+    # While it fails an endpoint is asked for one thing at a time, so what is due may have others before it.
+    behind = "; waits for its turn, for the endpoint takes nothing now" if delivery["tries"] and not stopped else ""
+    why = behind if workers else "; no daemon is running"
+    return f"due since {when(due, now)}, {count}{stopped or why}"
 
 
 def _try(one: Story) -> str:

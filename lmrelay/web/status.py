@@ -199,7 +199,7 @@ class Status:
                         "disabled": waits if off else None,
                         "pending": waits.events if waits else 0,
                         "overdue": late,
-                        "bad": bool(told.reason) or off,
+                        "bad": hook.enabled and (bool(told.reason) or off),
                     }
                 )
         return sorted(found, key=lambda one: (not one["bad"], -one["overdue"], one["project"], one["name"]))

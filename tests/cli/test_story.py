@@ -408,6 +408,21 @@ def test_tries_to_tell() -> None:
     ]
 
 
+def test_a_webhook_that_waits_for_its_turn() -> None:
+    """
+    What is due and not told has a reason: its endpoint fails, or nobody is there to tell it.
+    """
+    tried = {"number": 1, "started": ONE, "seconds": 0.2, "status": 503, "text": "", "body": ""}
+    told = delivery(next_attempt=ONE, tries=[tried])
+    event = {"sequence": 7, "event": "message.created", "at": ONE, "recipient": None, "deliveries": [told]}
+    for workers, words in (
+        (1, "; waits for its turn, for the endpoint takes nothing now"),
+        (0, "; no daemon is running"),
+    ):
+        *_, line, _ = tell({**STORY, "events": [event], "workers": workers}, NOON)
+        assert line.endswith(f"due since {ONE} (2m ago), 1 attempt{words}")
+
+
 def test_given_up() -> None:
     """
     What was given up is told to be, for its last attempt says "delayed".

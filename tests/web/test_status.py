@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from attrs import evolve
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -342,6 +343,17 @@ class TestStatus(SynchronousTestCase):
         self.front.oversight.untold = (Untold("acme", "late", 7, NOW - 90, NOW - 60, f"410 {NASTY}"),)
         self.front.reactor.advance(20)
         self.assertIn("acme / late disabled since 2027-01-15 07:59:00 410", self.text("/webhooks"))
+
+    def test_a_webhook_that_is_off(self) -> None:
+        """
+        One that is switched off fails no more, whatever it did before.
+        """
+        self.log.info("webhook failed", endpoint="fine", reason="timeout", project="acme", attempt=1)
+        self.assertIn("Webhooks that fail", self.text())
+        off = Webhook("fine", "https://fine.example/", "whsec_geheim1234", enabled=False)
+        config = self.front.settings.config
+        self.front.settings.config = evolve(config, projects={"acme": Project("acme", webhooks=(off,))})
+        self.assertNotIn("Webhooks that fail", self.text())
 
     def test_a_store_out_of_order(self) -> None:
         """
