@@ -65,10 +65,19 @@ class StoredArchive:
     _settings: ISettings
     _wall: Callable[[], float]
     _rows: int = WINDOW
+    _stopped: bool = field(default=False, init=False)
     _turns: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(AT_A_TIME), init=False)
+
+    def stop(self) -> None:
+        """
+        See L{lmrelay.web.sources.Archive}.
+        """
+        self._stopped = True
 
     def _look(self, work: Callable[[Desk], T]) -> Deferred[T]:
         def run() -> T:
+            if self._stopped:
+                raise StoreError("the relay stops")
             with open_desk(self._settings.config, self._wall) as desk:
                 return work(desk)
 

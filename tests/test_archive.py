@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorThreads
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from lmrelay.archive import AT_A_TIME, SECONDS, WAITING, StoredArchive
@@ -33,7 +34,10 @@ class Unthreaded:
         return self
 
     def callInThreadWithCallback(self, done: Callable[[bool, Any], None], work: Callable[..., Any], *args: Any) -> None:
-        done(True, work(*args))
+        try:
+            done(True, work(*args))
+        except StoreError:
+            done(False, Failure())
 
     def callFromThread(self, work: Callable[..., Any], *args: Any) -> None:
         work(*args)
@@ -118,3 +122,14 @@ def test_a_crowd(config: Config) -> None:
     assert [] == answers
     archive.sites().addBoth(answers.append)
     assert [True] == [bool(one.check(StoreError)) for one in answers]
+
+
+def test_the_end(config: Config) -> None:
+    """
+    A relay that stops waits for none of those that wait for their turn.
+    """
+    archive = StoredArchive(Unthreaded(), SimpleNamespace(config=config), lambda: NOW)  # type: ignore[arg-type]
+    archive.stop()
+    answers: list[Any] = []
+    archive.sites().addBoth(answers.append)
+    assert answers[0].check(StoreError)

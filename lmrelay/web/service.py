@@ -111,6 +111,7 @@ class Web:
         self._port.stop()
         self._count(False)
         self._metrics.stop()
+        self._sources.archive.stop()
         return self._tasks.wait()
 
     def _count(self, wanted: bool) -> None:

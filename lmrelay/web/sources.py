@@ -61,6 +61,11 @@ class Archive(Protocol):
         The sites that are remembered, as C{lmrelay sites list --json} has them.
         """
 
+    def stop(self) -> None:
+        """
+        Look no further: what waits for its turn fails.
+        """
+
 
 @frozen(eq=False)
 class Sources:

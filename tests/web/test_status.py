@@ -211,7 +211,7 @@ class TestStatus(SynchronousTestCase):
             "EHLO app.acme.example",
             "PHPMailer",
             "goes on in 10 minutes",
-            "delayed mx.b.example [192.0.2.1], TLSv1.3, not verified",
+            "delayed : mx.b.example [192.0.2.1], TLSv1.3, not verified",
             "450 4.2.0 not now",
             "came back delay",
             "message.created",
