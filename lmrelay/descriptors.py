@@ -15,11 +15,12 @@ from lmrelay.dns.resolver import MAX_ASKING
 from lmrelay.events.schedule import MAX_REQUESTS
 from lmrelay.inbound.limits import MAX_REFUSED
 from lmrelay.outbound.dispatch import MAX_RUNNING
+from lmrelay.web.door import MAX_CONNECTIONS
 
-OWN = 64
+OWN = 64 + MAX_CONNECTIONS
 """
-For what is there whoever comes: listeners and event loop (12), store (three files for each of its 4 connections, and
-its lock), log, the files of a reload; the rest is spare.
+For what is there whoever comes: listeners and event loop (12), store (three files for each of its 4 connections and of
+the status page's 2, and its lock), log, the files of a reload; the connections of the http port; the rest is spare.
 """
 
 OUTWARD = MAX_RUNNING + MAX_ASKING + MAX_REQUESTS

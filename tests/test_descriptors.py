@@ -17,7 +17,7 @@ from lmrelay.inbound.limits import MAX_REFUSED
 from lmrelay.outbound.dispatch import MAX_RUNNING
 
 
-@given(st.integers(1000, 10**6))
+@given(st.integers(1028, 10**6))
 def test_nothing_is_promised_twice(descriptors: int) -> None:
     """
     All at their widest fit: clients, also refused ones, deliveries, questions, webhooks, and the relay's own files.
@@ -40,12 +40,12 @@ def test_needed_is_enough(connections: int) -> None:
 @pytest.mark.parametrize(
     ("descriptors", "expected"),
     [
-        (65536, Room(62972, MAX_RUNNING, MAX_REQUESTS)),
-        (12564, Room(10000, MAX_RUNNING, MAX_REQUESTS)),
-        (1024, Room(430, 173, 57)),
-        (400, Room(118, 45, 14)),
+        (65536, Room(62908, MAX_RUNNING, MAX_REQUESTS)),
+        (12628, Room(10000, MAX_RUNNING, MAX_REQUESTS)),
+        (1024, Room(398, 150, 49)),
+        (400, Room(86, 33, 10)),
         (0, Room(1, 1, 1)),
-        (sys.maxsize, Room(sys.maxsize - 2564, MAX_RUNNING, MAX_REQUESTS)),
+        (sys.maxsize, Room(sys.maxsize - 2628, MAX_RUNNING, MAX_REQUESTS)),
     ],
 )
 def test_division(descriptors: int, expected: Room) -> None:

@@ -53,14 +53,14 @@ class Desk(Protocol):
         A message with its recipients and all their attempts: C{message}, C{received}, C{project}, C{route}, C{kind},
         C{notification}, C{token}, C{client} (mapping), C{reverse_path} (None for C{<>}), C{sender}, C{to}, C{subject},
         C{message_id}, C{size}, C{tags}, C{metadata}, C{software} (the client's, as its header says), C{redact},
-        C{sandbox}, C{return_path}, C{require_tls}, C{workers} (how many live), C{recipients}, and C{events} (see
-        L{lmrelay.queue.chronicle.list_events}).
+        C{sandbox}, C{return_path}, C{require_tls}, C{workers} (how many live), C{recipients}, C{left_out} (how many of
+        these are not told), and C{events} (see L{lmrelay.queue.chronicle.list_events}).
 
-        A recipient: C{number}, C{address}, C{state}, C{next_attempt}, C{ended} (None while it is open), C{attempts},
-        C{returned}, C{in_flight}: a living worker owns it, C{held}: since when, C{extended}: so many seconds later it
-        is given up, and C{suspended}: None, or that its site is (a mapping of C{site}, C{hosts}, C{since} and
-        C{reason}). Of one that waits, C{site} and C{lane}, as L{lmrelay.queue.waits} tells them; None where there is
-        nothing to tell.
+        A recipient: C{number}, C{address}, C{state}, C{made} (attempts, in all), C{next_attempt}, C{ended} (None while
+        it is open), C{attempts}, C{returned}, C{in_flight}: a living worker owns it, C{held}: since when, C{extended}:
+        so many seconds later it is given up, and C{suspended}: None, or that its site is (a mapping of C{site},
+        C{hosts}, C{since} and C{reason}). Of one that waits, C{site} and C{lane}, as L{lmrelay.queue.waits} tells them;
+        None where there is nothing to tell.
         An attempt: C{started}, C{ended}, C{seconds}, C{outcome} (C{delivered}, C{delayed}, C{failed}), C{status},
         C{text}, C{fault}, C{reply} (as one text, or None), C{host}, C{address}, C{tls} (a mapping of version, cipher,
         verified, reason and policy, or None), C{tls_failure}, C{offered} (MAIL was sent), C{played} (nothing was

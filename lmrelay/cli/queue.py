@@ -11,6 +11,7 @@ import functools
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from shlex import quote
 from typing import Any
 
 import click
@@ -281,6 +282,11 @@ def find_message(desk: Desk, beginning: str) -> str:
     @raise click.ClickException: there is none, or there are several
     """
     found = desk.find(beginning.lower())
+    if not found and "@" in beginning:
+        raise click.ClickException(
+            f"{beginning!r} is no id of a message here; if its header field Message-ID is meant:"
+            f" lmrelay messages list --message-id {quote(beginning)}"
+        )
     if not found:
         raise click.ClickException(f"no message {beginning!r} is known; its retention may have ended")
     if len(found) > 1 and beginning.lower() not in found:

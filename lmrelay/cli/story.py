@@ -14,7 +14,7 @@ from lmrelay.cli.output import human_duration, human_size
 from lmrelay.cli.steps import tell_steps
 from lmrelay.cli.waiting import FINAL, seconds_of, when
 
-__all__ = ["FINAL", "particulars", "tell", "why_it_waits"]
+__all__ = ["FINAL", "particulars", "tell", "tell_way", "why_it_waits"]
 
 Story = Mapping[str, Any]
 
@@ -98,12 +98,12 @@ def _tell_recipient(story: Story, recipient: Story, now: float) -> Iterator[str]
     since = f" at {recipient['ended']}" if recipient.get("ended") else ""
     yield f"Recipient {recipient['address']}: {recipient['state']}{by_whom}{since}, {count}"
     for number, attempt in enumerate(attempts, 1):
-        yield f"  {attempt['started']}  attempt {number}: {_attempt(attempt)}"
+        yield f"  {attempt['started']}  attempt {number}: {tell_way(attempt)}"
         yield f"  {'':{len(attempt['started'])}}    {_outcome(attempt)}"
         for line in tell_steps(attempt.get("steps") or ()):
             yield f"{'':{INDENT}}{line}"
-    if recipient["state"] == "suppressed":
-        yield f"  not sent, {recipient['last']}; see: lmrelay suppressions list --address {recipient['address']}"
+    if ended := waiting.how_it_ended(recipient, story["received"]):
+        yield f"  {ended}"
     for returned in recipient.get("returned") or ():
         yield f"  {returned['received']}  came back: {_returned(returned)}"
     workers = story.get("workers", 1)
@@ -112,7 +112,10 @@ def _tell_recipient(story: Story, recipient: Story, now: float) -> Iterator[str]
         yield from (f"       {line}" for line in waiting.what_else_counts(recipient, now, workers))
 
 
-def _attempt(attempt: Story) -> str:
+def tell_way(attempt: Story) -> str:
+    """
+    Where an attempt went, how it was protected, and how long it took.
+    """
     parts = [_where(attempt), _protection(attempt), f"took {human_duration(attempt['seconds'])}"]
     return ", ".join(part for part in parts if part)
 
@@ -173,13 +176,13 @@ def _tell_endpoints(story: Story, now: float) -> Iterator[str]:
     for event, delivery in told:
         whom = f", {addresses[event['recipient']]}" if event["recipient"] in addresses else ""
         yield f"  {event['at']}  {event['event']} (event {event['sequence']}{whom}) to {delivery['endpoint']}: " + (
-            _delivery(delivery, now)
+            _delivery(delivery, now, story.get("workers", 1))
         )
         for one in delivery["tries"]:
             yield f"  {'':{len(event['at'])}}    {one['started']}  attempt {one['number']}: {_try(one)}"
 
 
-def _delivery(delivery: Story, now: float) -> str:
+def _delivery(delivery: Story, now: float, workers: int) -> str:
     count = f"{delivery['attempts']} attempt" + ("" if delivery["attempts"] == 1 else "s")
     off = delivery.get("disabled")
     stopped = ""
@@ -197,8 +200,12 @@ def _delivery(delivery: Story, now: float) -> str:
     if due is None:
         return f"waits, {count}{stopped}"
     left = seconds_of(due) - now
-    on = f"goes on at {due} (in {human_duration(left)})" if left > 0 else f"due since {when(due, now)}"
-    return f"{on}, {count}{stopped}"
+    if left > 0:
+        return f"goes on at {due} (in {human_duration(left)}), {count}{stopped}"
+    # While it fails an endpoint is asked for one thing at a time, so what is due may have others before it.
+    behind = "; waits for its turn, for the endpoint takes nothing now" if delivery["tries"] and not stopped else ""
+    why = behind if workers else "; no daemon is running"
+    return f"due since {when(due, now)}, {count}{stopped or why}"
 
 
 def _try(one: Story) -> str:

@@ -1,5 +1,5 @@
 """
-What a recipient waits for, why, and when it goes on, in words: of one in the document of C{explain}.
+What a recipient waits for, why, and when it goes on, or how it ended, in words: of one in the document of C{explain}.
 
 Pure: the time now is an argument. Times in the document are ISO texts in UTC.
 """
@@ -86,6 +86,21 @@ def what_else_counts(recipient: Story, now: float, workers: int = 1) -> Iterator
         left = seconds_of(recipient["expires"]) - now
         when_ = f"in {human_duration(left)}" if left > 0 else "with its next attempt"
         yield f"given up at {recipient['expires']} ({when_}) if nobody takes it until then"
+
+
+def how_it_ended(recipient: Story, received: str) -> str:
+    """
+    Why nothing more is done for a recipient, where its attempts do not say so; else empty.
+
+    @param received: when its message was
+    """
+    attempts = recipient["attempts"]
+    if recipient["state"] == "suppressed":
+        return f"not sent, {recipient['last']}; see: lmrelay suppressions list --address {recipient['address']}"
+    if recipient["state"] == "failed" and recipient.get("ended") and attempts and attempts[-1]["outcome"] == "delayed":
+        age = human_duration(seconds_of(recipient["ended"]) - seconds_of(received))
+        return f"given up {age} after it was accepted, for nobody took it until then ([delivery] expire)"
+    return ""
 
 
 def when(iso: str, now: float) -> str:

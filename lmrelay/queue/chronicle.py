@@ -5,9 +5,10 @@ The events of a message, and which endpoints were told of them: how that went, a
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select
 
 from lmrelay.queue.schema import event, webhook_attempt, webhook_delivery, webhook_endpoint
 
@@ -19,10 +20,10 @@ Events of one message that are told, the first ones: three are usual for each of
 """
 
 
-def list_events(connection: Connection, id_: str) -> list[Record]:
+def list_events(connection: Connection, id_: str, recipients: Collection[int] | None = None) -> list[Record]:
     """
-    The events in their order: C{sequence}, C{id}, C{event} (its name), C{at}, C{recipient} (its number, or None), and
-    C{deliveries}.
+    The events in their order, of these recipients (None: of all) and of the message itself: C{sequence}, C{id},
+    C{event} (its name), C{at}, C{recipient} (its number, or None), and C{deliveries}.
 
     Of each endpoint that is to be told: C{endpoint}, C{state} (C{waiting}, C{delivered}, C{dead}), C{next_attempt}
     (None: none is due), C{in_flight} (somebody is telling it now), C{ended}, C{attempts} (how many were made), C{last}
@@ -30,8 +31,11 @@ def list_events(connection: Connection, id_: str) -> list[Record]:
     C{reason}), and C{tries}: C{number}, C{started}, C{ended}, C{seconds}, C{status} (of HTTP, or None), C{text} (why
     there was none), C{body} (of the answer, its beginning).
     """
-    rows = connection.execute(select(event).where(event.c.message == id_).order_by(event.c.sequence).limit(MOST)).all()
-    deliveries = _list_deliveries(connection, id_) if rows else {}
+    mine = event.c.message == id_
+    if recipients is not None:
+        mine = and_(mine, or_(event.c.recipient.is_(None), event.c.recipient.in_(recipients)))
+    rows = connection.execute(select(event).where(mine).order_by(event.c.sequence).limit(MOST)).all()
+    deliveries = _list_deliveries(connection, and_(mine, event.c.sequence <= rows[-1].sequence)) if rows else {}
     return [
         {
             "sequence": row.sequence,
@@ -45,11 +49,11 @@ def list_events(connection: Connection, id_: str) -> list[Record]:
     ]
 
 
-def _list_deliveries(connection: Connection, id_: str) -> dict[int, list[Record]]:
+def _list_deliveries(connection: Connection, mine: ColumnElement[bool]) -> dict[int, list[Record]]:
     tries: dict[tuple[int, str], list[Record]] = defaultdict(list)
     made = webhook_attempt.join(event, event.c.sequence == webhook_attempt.c.event)
     order = (webhook_attempt.c.event, webhook_attempt.c.endpoint, webhook_attempt.c.number)
-    query = select(webhook_attempt).select_from(made).where(event.c.message == id_).order_by(*order)
+    query = select(webhook_attempt).select_from(made).where(mine).order_by(*order)
     for row in connection.execute(query):
         tries[row.event, row.endpoint].append(_tell_try(row))
     told = webhook_delivery.join(event, event.c.sequence == webhook_delivery.c.event).outerjoin(
@@ -61,7 +65,7 @@ def _list_deliveries(connection: Connection, id_: str) -> dict[int, list[Record]
     )
     off = (webhook_endpoint.c.disabled_at, webhook_endpoint.c.reason)
     found: dict[int, list[Record]] = defaultdict(list)
-    query = select(webhook_delivery, *off).select_from(told).where(event.c.message == id_)
+    query = select(webhook_delivery, *off).select_from(told).where(mine)
     for row in connection.execute(query.order_by(webhook_delivery.c.event, webhook_delivery.c.endpoint)):
         found[row.event].append({**_tell_delivery(row), "tries": tries[row.event, row.endpoint]})
     return found

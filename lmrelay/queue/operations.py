@@ -73,6 +73,9 @@ def open_store(config: Config) -> Iterator[tuple[Engine, URL]]:
         yield engine, url
     except SQLAlchemyError as error:
         raise StoreError(" ".join(str(explain(error)).split())) from error
+    except (UnicodeEncodeError, OverflowError) as error:
+        # What a shell hands over need not be text, nor a number one that a database knows.
+        raise StoreError(f"nothing in the store can be like that: {error}") from error
     finally:
         engine.dispose()
 
@@ -141,14 +144,14 @@ class Desk:
         with self._engine.begin() as connection:
             return stories.find_ids(connection, beginning, FOUND)
 
-    def story(self, message: str) -> Mapping[str, Any]:
+    def story(self, message: str, bounds: stories.Bounds | None = None) -> Mapping[str, Any]:
         """
-        A message with its recipients and all their attempts.
+        A message with its recipients and their attempts, all of them without C{bounds}.
 
         @raise StoreError: there is no such message
         """
         with self._engine.begin() as connection:
-            return stories.tell(connection, message, self._find_living(connection))
+            return stories.tell(connection, message, self._find_living(connection), bounds)
 
     def head(self, message: str) -> bytes:
         """

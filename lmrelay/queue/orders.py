@@ -73,7 +73,8 @@ class Search:
 
     C{recipients} and C{senders} are addresses, or C{@domain} for all there; a sender is who stands in the envelope or
     in From. A message is in a state if a recipient is. C{subject} is a part of it, C{message_ids} are of the header
-    field. Accepted at C{since} or later and before C{until}, in seconds since the epoch.
+    field. Accepted at C{since} or later and before C{until}, in seconds since the epoch. C{redacted}: also those of
+    routes that keep subject and addresses to themselves.
     """
 
     projects: tuple[str, ...] = field(default=(), converter=_texts)
@@ -86,6 +87,7 @@ class Search:
     subject: str = ""
     since: float | None = None
     until: float | None = None
+    redacted: bool = True
 
 
 @frozen

@@ -10,6 +10,7 @@ themselves (project, address, state) is asked of their rows alone, which are sma
 from __future__ import annotations
 
 import json
+import string
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -115,28 +116,44 @@ def _of_message(search: Search) -> list[ColumnElement[bool]]:
         bare = [one.strip().removeprefix("<").removesuffix(">") for one in search.message_ids]
         found.append(message.c.message_id.in_([form for one in bare for form in (one, f"<{one}>")]))
     if search.subject:
-        found.append(func.lower(message.c.subject).contains(search.subject.lower(), autoescape=True))
+        found.append(_contains(message.c.subject, search.subject))
+    if not search.redacted:
+        found.append(~message.c.redact)
     return found
+
+
+_CAPITALS = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+
+
+def _lower(text: str) -> list[str]:
+    """
+    What a database may make of this text with C{lower}: SQLite, and PostgreSQL in some locales, know no capitals but
+    those of ASCII.
+    """
+    return list(dict.fromkeys((text.translate(_CAPITALS), text.lower())))
+
+
+def _contains(column: Column[str], text: str) -> ColumnElement[bool]:
+    return or_(*(func.lower(column).contains(one, autoescape=True) for one in _lower(text)))
 
 
 def _is_to(wanted: str) -> ColumnElement[bool]:
     local, _, domain = wanted.rpartition("@")
     there = recipient.c.domain == _domain(domain)
     # The domain may stand in the address in either of its spellings.
-    return (
-        and_(there, func.lower(recipient.c.address).startswith(f"{local.lower()}@", autoescape=True))
-        if local
-        else there
-    )
+    if not local:
+        return there
+    spelt = (func.lower(recipient.c.address).startswith(f"{one}@", autoescape=True) for one in _lower(local))
+    return and_(there, or_(*spelt))
 
 
 def _is_from(sender: str) -> ColumnElement[bool]:
-    lowered = sender.lower()
-    if lowered.startswith("@"):
-        ends = func.lower(message.c.reverse_path).endswith(lowered, autoescape=True)
-        return or_(ends, func.lower(message.c.sender).contains(f"{lowered}>", autoescape=True))
-    stands = func.lower(message.c.sender).contains(lowered, autoescape=True)
-    return or_(func.lower(message.c.reverse_path) == lowered, stands)
+    if sender.startswith("@"):
+        # From may have its address with angle brackets or without.
+        ends = [(message.c.reverse_path, ""), (message.c.sender, ""), (message.c.sender, ">")]
+        spelt = [(column, f"{one}{end}") for column, end in ends for one in _lower(sender)]
+        return or_(*(func.lower(column).endswith(one, autoescape=True) for column, one in spelt))
+    return or_(func.lower(message.c.reverse_path).in_(_lower(sender)), _contains(message.c.sender, sender))
 
 
 def _domain(text: str) -> str:

@@ -9,7 +9,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from attrs import frozen
+from sqlalchemy import Connection, Row, and_, func, select
 
 from lmrelay.errors import StoreError, SyntaxRefused
 from lmrelay.interfaces import RecipientKey
@@ -17,7 +18,7 @@ from lmrelay.mail.head import Head
 from lmrelay.queue.bounces import list_returned
 from lmrelay.queue.chronicle import list_events
 from lmrelay.queue.orders import Selector
-from lmrelay.queue.schema import HELD, WAITING, attempt, message, recipient
+from lmrelay.queue.schema import DELIVERED, HELD, WAITING, attempt, message, recipient
 from lmrelay.queue.selection import conditions, find_page, find_ranges, joined, within_ranges
 from lmrelay.queue.sites import find_suspensions
 from lmrelay.queue.waits import find_ahead, find_sites_of
@@ -98,20 +99,28 @@ def read_head(connection: Connection, id_: str) -> bytes:
     return found or b""
 
 
-def tell(connection: Connection, id_: str, living: Collection[str]) -> Mapping[str, Any]:
+@frozen
+class Bounds:
     """
-    A message with its recipients and all their attempts; C{living} are the workers that are.
+    What is told of a message at most: so many recipients, those that were not delivered first, and so many attempts of
+    each, the last ones.
+    """
+
+    recipients: int
+    attempts: int
+
+
+def tell(connection: Connection, id_: str, living: Collection[str], bounds: Bounds | None = None) -> Mapping[str, Any]:
+    """
+    A message with its recipients and their attempts, all of them without C{bounds}; C{living} are the workers that are.
 
     @raise StoreError: there is no such message
     """
     row = connection.execute(select(message).where(message.c.id == id_)).first()
     if row is None:
         raise StoreError(f"no message {id_!r} is known")
-    attempts: dict[int, list[Record]] = defaultdict(list)
-    made = select(attempt).where(attempt.c.message == id_).order_by(attempt.c.recipient, attempt.c.number)
-    for one in connection.execute(made):
-        attempts[one.recipient].append(_tell_attempt(one))
-    to = connection.execute(select(recipient).where(recipient.c.message == id_).order_by(recipient.c.number)).all()
+    to = _find_recipients(connection, id_, bounds)
+    attempts = _list_attempts(connection, id_, to, bounds)
     returned = list_returned(connection, id_)
     told = [
         {
@@ -126,8 +135,38 @@ def tell(connection: Connection, id_: str, living: Collection[str]) -> Mapping[s
         **dict(_tell_message(row)),
         "workers": len(living),
         "recipients": told,
-        "events": list_events(connection, id_),
+        "left_out": _count_recipients(connection, id_) - len(told),
+        "events": list_events(connection, id_, None if bounds is None else [one.number for one in to]),
     }
+
+
+def _find_recipients(connection: Connection, id_: str, bounds: Bounds | None) -> Sequence[Row[Any]]:
+    query = select(recipient).where(recipient.c.message == id_)
+    if bounds is None:
+        return connection.execute(query.order_by(recipient.c.number)).all()
+    query = query.order_by(recipient.c.state == DELIVERED, recipient.c.number).limit(bounds.recipients)
+    return connection.execute(query).all()
+
+
+def _count_recipients(connection: Connection, id_: str) -> int:
+    counted: int = connection.execute(
+        select(func.count()).select_from(recipient).where(recipient.c.message == id_)
+    ).scalar_one()
+    return counted
+
+
+def _list_attempts(
+    connection: Connection, id_: str, to: Sequence[Row[Any]], bounds: Bounds | None
+) -> dict[int, list[Record]]:
+    found: dict[int, list[Record]] = defaultdict(list)
+    query = select(attempt).where(attempt.c.message == id_).order_by(attempt.c.recipient, attempt.c.number)
+    if bounds is not None:
+        same = and_(recipient.c.message == attempt.c.message, recipient.c.number == attempt.c.recipient)
+        late = attempt.c.number > recipient.c.attempts - bounds.attempts
+        query = query.join(recipient, same).where(late, attempt.c.recipient.in_([one.number for one in to]))
+    for row in connection.execute(query):
+        found[row.recipient].append(_tell_attempt(row))
+    return found
 
 
 _TOLD = (
@@ -167,6 +206,7 @@ def _tell_recipient(row: Row[Any], living: Collection[str]) -> Record:
         "address": row.address,
         "domain": row.domain,
         "state": row.state,
+        "made": row.attempts,
         "next_attempt": row.next_attempt,
         "in_flight": row.owner in living,
         "held": row.held_at if row.state == HELD else None,

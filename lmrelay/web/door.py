@@ -1,5 +1,6 @@
 """
-HTTP as this port speaks it: GET and HEAD alone, no bodies, few connections, no line in the log for each request.
+HTTP as this port speaks it: GET and HEAD alone, no bodies, one request a connection and few of these, no line in the
+log for each.
 
 Whoever reaches the port gets little of the process: what is read is bounded, and what is not wanted is dropped.
 """
@@ -8,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 from attrs import field, frozen
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -23,9 +24,11 @@ from lmrelay.tasks import Tasks
 
 MAX_CONNECTIONS = 64
 IDLE = 30.0
+LIFE = 60.0
 MAX_BODY = 64 * 1024
 """
-Connections at a time; seconds that one may say nothing; octets of a body, which nobody reads, before it is cut off.
+Connections at a time; seconds that one may say nothing, and that it may last; octets of a body, which nobody reads,
+before it is cut off.
 """
 
 PLAIN = "text/plain; charset=utf-8"
@@ -37,6 +40,7 @@ SAFE: Mapping[str, str] = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
 }
 """
@@ -63,6 +67,13 @@ def say(text: str, code: int = 200, **headers: str) -> Answer:
     A line of plain text.
     """
     return Answer(f"{text}\n".encode(), PLAIN, code, headers)
+
+
+def read_field(request: Request, name: str) -> str:
+    """
+    A field of the head, several of the name as one (RFC 9110 §5.3); empty: there is none. Whatever octets it has.
+    """
+    return ", ".join(one.decode("latin-1") for one in request.requestHeaders.getRawHeaders(name.encode("ascii"), []))
 
 
 Compose = Callable[[Request], Awaitable[Answer]]
@@ -148,6 +159,14 @@ class Bodiless(Request):
     is_unwanted = False
     _octets = 0
 
+    def process(self) -> None:
+        """
+        C{OPTIONS *} too is for our pages, of which there is none at C{*}; else Twisted tells its version there.
+        """
+        if self.path == b"*":
+            self.path = b"/*"
+        Request.process(self)
+
     def gotLength(self, length: int | None) -> None:
         """
         Keep no body, whatever its length.
@@ -161,7 +180,7 @@ class Bodiless(Request):
         """
         self._octets += len(data)
         if self._octets > MAX_BODY:
-            self.channel.forceAbortClient()
+            cast(Channel, self.channel).abort()
 
 
 class Channel(HTTPChannel):
@@ -169,18 +188,49 @@ class Channel(HTTPChannel):
     A connection that the door knows of.
     """
 
+    transport: Any
+    _end: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        """
+        However slowly it writes or reads, it does not last.
+        """
+        HTTPChannel.connectionMade(self)
+        self._end = self.callLater(LIFE, self.abort)  # type: ignore[no-untyped-call]
+
+    def checkPersistence(self, request: Any, version: bytes) -> bool:
+        """
+        One request, else who sends many at once and reads nothing has all answers gather in memory.
+        """
+        request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+        return False
+
+    def timeoutConnection(self) -> None:
+        """
+        Nothing came for long. That is worth no line in the log: browsers open connections and have no use for them.
+        """
+        self.abort()
+
+    def abort(self) -> None:
+        """
+        Cut it.
+        """
+        self.transport.abortConnection()
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """
         It is gone.
         """
+        if self._end is not None and self._end.active():
+            self._end.cancel()
         HTTPChannel.connectionLost(self, reason)
         self.factory.forget(self)
 
 
 class Door(Site):
     """
-    A site with few connections at a time, those beyond them closed, and no access log: probes come every few seconds,
-    for ever.
+    A site with few connections at a time, and no access log: probes come every few seconds, for ever. One too many
+    takes the place of the oldest, so that nobody who holds many keeps a probe out.
     """
 
     noisy = False
@@ -189,30 +239,32 @@ class Door(Site):
 
     def __init__(self, root: Root, reactor: IReactorTime) -> None:
         Site.__init__(self, root, timeout=IDLE, reactor=reactor)
-        self._open: set[Channel] = set()
+        self._open: dict[Channel, None] = {}
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """
-        A channel, or None where there are too many.
+        A channel.
         """
         if len(self._open) >= MAX_CONNECTIONS:
-            return None
+            oldest = next(iter(self._open))
+            self.forget(oldest)
+            oldest.abort()
         channel: Channel = Site.buildProtocol(self, addr)
-        self._open.add(channel)
+        self._open[channel] = None
         return channel
 
     def forget(self, channel: Channel) -> None:
         """
         It is closed.
         """
-        self._open.discard(channel)
+        self._open.pop(channel, None)
 
     def abort(self) -> None:
         """
         Cut what is open.
         """
         for channel in list(self._open):
-            channel.forceAbortClient()  # type: ignore[no-untyped-call]
+            channel.abort()
 
     def startFactory(self) -> None:
         """

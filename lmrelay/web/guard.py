@@ -21,7 +21,7 @@ from twisted.web.server import Request
 
 from lmrelay.config.values import Config
 from lmrelay.interfaces import ISettings
-from lmrelay.web.door import Answer, say
+from lmrelay.web.door import Answer, read_field, say
 from lmrelay.web.metrics import run_apart
 from lmrelay.web.password import is_password
 
@@ -54,11 +54,22 @@ def is_own_name(host: str, config: Config) -> bool:
     return True
 
 
-def read_password(field: str | None) -> bytes | None:
+def is_foreign(request: Request) -> bool:
+    """
+    Does another site's page load this one as a part of itself, or in a script? A link to here is no such thing.
+
+    It could not read what comes, but it could have the relay search for as long as it is open, and tell from the time
+    that takes what is found. Browsers say so themselves (the Fetch Metadata headers of the W3C).
+    """
+    site, use = read_field(request, "Sec-Fetch-Site"), read_field(request, "Sec-Fetch-Dest")
+    return site in ("cross-site", "same-site") and use != "document"
+
+
+def read_password(field: str) -> bytes | None:
     """
     The password in an C{Authorization} field; None: there is none. The user name may be any.
     """
-    scheme, _, encoded = (field or "").partition(" ")
+    scheme, _, encoded = field.partition(" ")
     if scheme.lower() != "basic":
         return None
     try:
@@ -96,12 +107,14 @@ class Guard:
         None: it may be answered.
         """
         config: Config = self._settings.config
-        if not is_own_name(request.getHeader("Host") or "", config):
+        if not is_own_name(read_field(request, "Host"), config):
             return say(f"ask by address, or as {config.server.hostname}", 421)
+        if is_foreign(request):
+            return say("this page is no part of another", 403)
         hashed = config.http.password_hash
         if not hashed:
             return None
-        password = read_password(request.getHeader("Authorization"))
+        password = read_password(read_field(request, "Authorization"))
         if password is None:
             return _ask()
         digest = hmac.digest(self._key, password, sha256)

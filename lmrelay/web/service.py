@@ -19,7 +19,7 @@ from twisted.web.server import Request
 from lmrelay.config.values import Http
 from lmrelay.interfaces import ISettings
 from lmrelay.tasks import Tasks
-from lmrelay.web.door import Answer, Compose, Page, Root, say
+from lmrelay.web.door import Answer, Compose, Page, Root, read_field, say
 from lmrelay.web.facts import Facts
 from lmrelay.web.guard import Guard
 from lmrelay.web.history import STEP
@@ -111,6 +111,7 @@ class Web:
         self._port.stop()
         self._count(False)
         self._metrics.stop()
+        self._sources.archive.stop()
         return self._tasks.wait()
 
     def _count(self, wanted: bool) -> None:
@@ -144,5 +145,5 @@ class Web:
         return say("\n".join(troubles) or "ready", 503 if troubles else 200)
 
     async def _tell_metrics(self, request: Request) -> Answer:
-        text, content_type = await self._metrics.write(request.getHeader("Accept") or "")
+        text, content_type = await self._metrics.write(read_field(request, "Accept"))
         return Answer(text, content_type)

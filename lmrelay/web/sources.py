@@ -44,18 +44,26 @@ class Archive(Protocol):
     def find(self, fields: Mapping[str, str], limit: int) -> Deferred[Found]:
         """
         Messages that are kept and fit: C{project}, C{route}, C{tag}, C{recipient} (or C{@domain}), C{sender},
-        C{subject}, C{state}. A record is as C{lmrelay messages list --json} has it, its times as seconds.
+        C{subject}, C{state}, C{message_id}. A record is as C{lmrelay messages list --json} has it, its times as
+        seconds.
         """
 
     def tell(self, message: str) -> Deferred[Record | None]:
         """
         The story of the message of that id, or with the only id that begins so, as C{lmrelay explain --json} has it,
-        its times as seconds; each recipient also has C{why}, what it waits for in words. None: there is no such one.
+        its times as seconds; each recipient also has C{why}, what it waits for in words, and C{end}, why it was
+        given up, and each attempt C{way}, where it went. Of many recipients only some are there, and C{left_out} is
+        how many are not; of many attempts the last, and C{made} is how many were made. None: there is no such one.
         """
 
     def sites(self) -> Deferred[Sequence[Record]]:
         """
         The sites that are remembered, as C{lmrelay sites list --json} has them.
+        """
+
+    def stop(self) -> None:
+        """
+        Look no further: what waits for its turn fails.
         """
 
 

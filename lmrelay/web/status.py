@@ -6,6 +6,7 @@ What a redacted route keeps out of the log stays out of here too.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -141,11 +142,13 @@ class Status:
 
     async def _search(self, fields: Mapping[str, str], id_: str) -> Answer:
         found = None
+        # Customers know the Message-ID of what they miss, and nothing else of ours has that sign.
+        wanted = {**fields, "message_id": id_ if "@" in id_ else ""}
         story = await self._sources.archive.tell(id_) if id_ else None
         if story is not None:
             return await self._show(story)
-        if any(fields.values()):
-            found = await self._sources.archive.find(fields, FOUND)
+        if any(wanted.values()):
+            found = await self._sources.archive.find(wanted, FOUND)
         return await self._render(
             "messages.html", "messages", fields=fields, id=id_, found=found, states=STATES, limit=FOUND
         )
@@ -157,7 +160,11 @@ class Status:
         return await self._show(story)
 
     async def _show(self, story: Record) -> Answer:
-        return await self._render("message.html", "messages", story=story, redact=story["redact"])
+        redact, to = story["redact"], story["recipients"]
+        # Whom an event is about says something only where there are several.
+        named = {} if redact or len(to) < 2 else {one["number"]: one["address"] for one in to}
+        addresses = defaultdict(str, named)
+        return await self._render("message.html", "messages", story=story, redact=redact, addresses=addresses)
 
     async def _tell_sites(self) -> Answer:
         sites = await self._sources.archive.sites()
@@ -192,7 +199,7 @@ class Status:
                         "disabled": waits if off else None,
                         "pending": waits.events if waits else 0,
                         "overdue": late,
-                        "bad": bool(told.reason) or off,
+                        "bad": hook.enabled and (bool(told.reason) or off),
                     }
                 )
         return sorted(found, key=lambda one: (not one["bad"], -one["overdue"], one["project"], one["name"]))
@@ -215,4 +222,5 @@ def summarize(waiting: Sequence[Waiting]) -> list[dict[str, Any]]:
 
 def _read(request: Request, name: str) -> str:
     value: bytes = request.args.get(name.encode(), [b""])[0]
-    return value.decode("utf-8", "replace").strip()[:MAX_FIELD]
+    # A NUL ends a pattern for SQLite, which then fits everything; PostgreSQL takes none at all.
+    return value.decode("utf-8", "replace").replace("\0", "\ufffd").strip()[:MAX_FIELD]

@@ -267,7 +267,11 @@ def test_which_message(run: Callable[..., Result], command: list[str]) -> None:
     The beginning of an id will do if it is one message's; none or several are told in one line.
     """
     assert run(*command, FIRST.upper()).exit_code == 0
-    for beginning, words in (("01jd3k", "several messages"), ("zz", "no message 'zz'")):
+    for beginning, words in (
+        ("01jd3k", "several messages"),
+        ("zz", "no message 'zz'"),
+        ("<1.x@acme.example>", "lmrelay messages list --message-id '<1.x@acme.example>'"),
+    ):
         result = run(*command, beginning)
         assert result.exit_code == 1
         assert words in result.stderr

@@ -408,6 +408,38 @@ def test_tries_to_tell() -> None:
     ]
 
 
+def test_a_webhook_that_waits_for_its_turn() -> None:
+    """
+    What is due and not told has a reason: its endpoint fails, or nobody is there to tell it.
+    """
+    tried = {"number": 1, "started": ONE, "seconds": 0.2, "status": 503, "text": "", "body": ""}
+    told = delivery(next_attempt=ONE, tries=[tried])
+    event = {"sequence": 7, "event": "message.created", "at": ONE, "recipient": None, "deliveries": [told]}
+    for workers, words in (
+        (1, "; waits for its turn, for the endpoint takes nothing now"),
+        (0, "; no daemon is running"),
+    ):
+        *_, line, _ = tell({**STORY, "events": [event], "workers": workers}, NOON)
+        assert line.endswith(f"due since {ONE} (2m ago), 1 attempt{words}")
+
+
+def test_given_up() -> None:
+    """
+    What was given up is told to be, for its last attempt says "delayed".
+    """
+    recipient = {
+        "number": 0,
+        "address": "b@b.example",
+        "state": "failed",
+        "attempts": [GREYLISTED],
+        "ended": "2026-11-23T11:57:00.000Z",
+    }
+    lines = list(tell({**STORY, "recipients": [recipient]}, NOON))
+    assert "  given up 2d after it was accepted, for nobody took it until then ([delivery] expire)" == lines[-1]
+    refused = {**recipient, "attempts": [{**GREYLISTED, "outcome": "failed"}]}
+    assert not any("given up" in line for line in tell({**STORY, "recipients": [refused]}, NOON))
+
+
 def test_suppressed() -> None:
     """
     Why a recipient was not sent to, and where to look.

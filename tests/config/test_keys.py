@@ -20,6 +20,8 @@ from tests.config.folder import complaints, complete, read, token
 
 HOUR = v.HOUR
 
+HASHED = "scrypt$16384$8$1$c2FsdHNhbHRzYWx0c2FsdA==$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g="
+
 GOOD: list[tuple[str, object, object]] = [
     ("server.hostname", "Mail.Example.COM.", "mail.example.com"),
     ("server.hostname", "bücher.example", "xn--bcher-kva.example"),
@@ -79,7 +81,7 @@ GOOD: list[tuple[str, object, object]] = [
     ("http.listen", "127.0.0.1:9100", "127.0.0.1:9100"),
     ("http.listen", "[::1]:9100", "[::1]:9100"),
     ("http.status", False, False),
-    ("http.password_hash", "scrypt$16384$8$1$c2FsdA==$aGFzaA==", "scrypt$16384$8$1$c2FsdA==$aGFzaA=="),
+    ("http.password_hash", HASHED, HASHED),
     ("log.format", "json", LogFormat.JSON),
     ("log.level", "debug", "debug"),
 ]  # fmt: skip
@@ -190,6 +192,9 @@ BAD: list[tuple[str, object, str]] = [
     ("http.status", "yes", "expected true or false"),
     ("http.status", True, "expected listen to be set too"),
     ("http.password_hash", "secret", "expected what `lmrelay status password` makes"),
+    ("http.password_hash", "scrypt$x$8$1$c2FsdA==$aGFzaA==", "expected three numbers"),
+    ("http.password_hash", "scrypt$16383$8$1$c2FsdA==$aGFzaA==", "expected a power of two"),
+    ("http.password_hash", "scrypt$16384$8$1$c2FsdA==$aGFzaA==", "expected a salt, and a hash of 16 octets"),
     ("log.format", "xml", "expected one of 'text', 'json'"),
     ("log.level", "verbose", "expected one of 'debug', 'info', 'warn', 'error', 'critical'"),
 ]  # fmt: skip

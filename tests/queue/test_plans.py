@@ -116,6 +116,9 @@ STATEMENTS: dict[str, Callable[[Connection], object]] = {
     },
     "list first": lambda connection: stories.list_page(connection, Selector(), NOW, None, 100),
     "story": lambda connection: stories.tell(connection, stories.find_ids(connection, "0", 1)[0], ()),
+    "story in part": lambda connection: stories.tell(
+        connection, stories.find_ids(connection, "0", 1)[0], (), stories.Bounds(2, 2)
+    ),
     "suspended": find_suspended,
     "old sites": lambda connection: forget_sites(connection, NOW, 10),
     "domains of a site": lambda connection: list_domains(connection, "mx.b.example"),

@@ -11,6 +11,7 @@ import pytest
 from attrs import evolve
 
 from lmrelay.config.values import Config
+from lmrelay.errors import StoreError
 from lmrelay.ids import first_id, make_id, read_time
 from lmrelay.queue.operations import open_desk
 from lmrelay.queue.orders import Listing, Search
@@ -40,7 +41,8 @@ def ids(config: Config) -> list[str]:
         make_rows(["e@xn--mller-kva.example"], at=NOW - 60),
     )
     second.message.update(subject="Order 100% CONFIRMED", sender="Ann <ann@news.example>", reverse_path=None)
-    third.message.update(message_id="<7.x@acme.example>")
+    third.message.update(message_id="<7.x@acme.example>", subject="Über ÄPFEL")
+    fourth.message.update(sender="Örtlich@shop.example", redact=True)
     ids = fill(config, first, second, third, fourth)
     alter(config, (ids[0], 0), state=DELIVERED, due=None, ended_at=NOW - 3500)
     alter(config, (ids[1], 0), state=FAILED, due=None, ended_at=NOW - 500)
@@ -75,6 +77,13 @@ def ids(config: Config) -> list[str]:
         ({"senders": ("@acme.example",)}, [3, 2, 0]),
         ({"subject": "100% conf"}, [1]),
         ({"subject": "_"}, []),
+        ({"subject": "Über ÄPFEL"}, [2]),
+        ({"subject": "BER ÄpfeL"}, [2]),
+        ({"senders": ("@Shop.example",)}, [3]),
+        ({"senders": ("@op.example",)}, []),
+        ({"senders": ("ÖRTLICH@shop.example",)}, [3]),
+        ({"recipients": ("@a.example", "@xn--mller-kva.example"), "redacted": False}, [2, 0]),
+        ({"redacted": False}, [2, 1, 0]),
         ({"message_ids": ("7.x@acme.example",)}, [2]),
         ({"message_ids": ("<7.x@acme.example>",)}, [2]),
         ({"states": (FAILED,)}, [1]),
@@ -187,3 +196,12 @@ def test_time_of_an_id() -> None:
     assert NOW + 0.123 == read_time(id_)
     assert first_id(NOW + 0.123) <= id_ < first_id(NOW + 0.124)
     assert first_id(-5.0) == "0" * 26
+
+
+@pytest.mark.parametrize("fields", [{"subject": "\udcff"}, {"recipients": ("\udcff@b.example",)}])
+def test_no_text(config: Config, fields: dict[str, Any]) -> None:
+    """
+    What a shell hands over that is no text is a mistake that is told, not a fault.
+    """
+    with pytest.raises(StoreError, match="nothing in the store can be like that"):
+        search(config, **fields)

@@ -51,6 +51,40 @@ def test_steps(config: Config) -> None:
     ] == second["steps"]
 
 
+def test_in_part(config: Config) -> None:
+    """
+    A story that is to be short tells what was not delivered first, the last attempts, and what is left out.
+    """
+    (id_,) = fill(config, make_rows([f"{number}@a.example" for number in range(4)]))
+    made = {"message": id_, "started_at": NOW, "ended_at": NOW, "outcome": "delayed", "text": "", "tls_failure": ""}
+    of_event = {"type": "message.deferred", "at": NOW, "project": "acme", "route": "outgoing", "document": "{}"}
+    with writing(config) as connection:
+        for recipient in range(4):
+            connection.execute(insert(event).values(id=str(recipient), message=id_, recipient=recipient, **of_event))
+            for number in (1, 2, 3):
+                connection.execute(insert(attempt).values(recipient=recipient, number=number, **made))
+        told = connection.execute(
+            select(event.c.sequence).where(event.c.message == id_, event.c.recipient == 1)
+        ).scalar()
+        connection.execute(
+            insert(webhook_delivery).values(event=told, endpoint="shop", attempts=1, last="", project="acme")
+        )
+    for number in range(4):
+        alter(config, (id_, number), attempts=3)
+    alter(config, (id_, 0), state=DELIVERED, due=None, ended_at=NOW)
+    with writing(config) as connection:
+        found = stories.tell(connection, id_, (), stories.Bounds(recipients=2, attempts=2))
+    assert 2 == found["left_out"]
+    assert [(1, 3, [2, 3]), (2, 3, [2, 3])] == [
+        (one["number"], one["made"], [each["number"] for each in one["attempts"]]) for one in found["recipients"]
+    ]
+    assert [(None, []), (1, ["shop"]), (2, [])] == [
+        (one["recipient"], [each["endpoint"] for each in one["deliveries"]]) for one in found["events"]
+    ]
+    whole = story(config, id_)
+    assert (0, [3, 3, 3, 3]) == (whole["left_out"], [len(one["attempts"]) for one in whole["recipients"]])
+
+
 def test_software(config: Config) -> None:
     """
     The client's software, where its header tells of it.

@@ -19,6 +19,7 @@ from zope.interface import implementer
 
 from lmrelay.config.project import Project
 from lmrelay.config.values import Config, Http, Server
+from lmrelay.errors import StoreError
 from lmrelay.interfaces import IOversight, Untold, Waiting
 from lmrelay.web.service import Web
 from lmrelay.web.sources import Found, SiteLimit, Sources
@@ -73,6 +74,9 @@ class Archive:
 
     def sites(self) -> Deferred[Sequence[dict[str, Any]]]:
         return self._give(self.known)
+
+    def stop(self) -> None:
+        self.broken = StoreError("the relay stops")
 
     def _give(self, value: Any) -> Deferred[Any]:
         return succeed(value) if self.broken is None else fail(self.broken)

@@ -218,6 +218,8 @@ class TestPages(SynchronousTestCase):
         """
         answers = [self.front.ask("/healthz", method=method) for method in ("POST", "PUT", "DELETE", "PATCH")]
         self.assertEqual([(405, "GET, HEAD")] * 4, [(one.code, one.headers["Allow"]) for one in answers])
+        every = self.front.ask("*", method="OPTIONS")
+        self.assertEqual((404, "lmrelay"), (every.code, every.headers["Server"]))
         head = self.front.ask("/healthz", method="HEAD")
         self.assertEqual((200, "3", ""), (head.code, head.headers["Content-Length"], head.body))
 
@@ -243,12 +245,11 @@ class TestPages(SynchronousTestCase):
 
     def test_connections_are_bounded(self) -> None:
         """
-        Those beyond the bound are closed; when one ends, the next is taken.
+        One too many takes the place of the oldest: who holds all there are keeps no probe out.
         """
-        opened = [self.front.connect()[0] for _ in range(MAX_CONNECTIONS)]
-        self.assertIsNone(self.front.connect()[0])
-        opened[0].connectionLost()
+        opened = [self.front.connect()[1] for _ in range(MAX_CONNECTIONS)]
         self.assertEqual(200, self.front.ask("/healthz").code)
+        self.assertEqual([True, False], [one.disconnecting for one in opened[:2]])
 
     def test_idle_connections_end(self) -> None:
         """
@@ -256,6 +257,27 @@ class TestPages(SynchronousTestCase):
         """
         _, transport = self.front.connect()
         self.front.reactor.advance(31)
+        self.assertTrue(transport.disconnecting)
+
+    def test_slow_connections_end(self) -> None:
+        """
+        Nor is who says a word now and then, or does not take the answer.
+        """
+        protocol, slow = self.front.connect()
+        for _ in range(6):
+            protocol.dataReceived(b"G")
+            self.assertFalse(slow.disconnecting)
+            self.front.reactor.advance(10)
+        self.assertTrue(slow.disconnecting)
+
+    def test_one_answer_a_connection(self) -> None:
+        """
+        Who asks for much at once gets the first answer alone, so no answers gather for who reads none.
+        """
+        protocol, transport = self.front.connect()
+        protocol.dataReceived(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+        self.assertEqual(1, transport.value().count(b"HTTP/1.1 200"))
+        self.assertIn(b"Connection: close", transport.value())
         self.assertTrue(transport.disconnecting)
 
     def test_headers(self) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from attrs import evolve
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -57,14 +58,17 @@ def story(**fields: Any) -> dict[str, Any]:
         "address": "192.0.2.1",
         "offered": True,
         "tls": {"version": "TLSv1.3", "verified": False},
+        "way": "mx.b.example [192.0.2.1], TLSv1.3, not verified (a@b.example is not in it), took 250 ms",
         "steps": [{"step": "rcpt", "seconds": 0.1, "text": "450 to a@b.example"}],
     }
     recipient = {
         "number": 0,
         "address": "a@b.example",
         "state": "deferred",
+        "made": 1,
         "next_attempt": NOW + 600,
         "why": ["goes on in 10 minutes, because a@b.example was refused"],
+        "end": "",
         "attempts": [attempt],
         "returned": [{"received": NOW - 10, "kind": "delay", "status": "4.0.0", "text": "of a@b.example"}],
     }
@@ -78,10 +82,13 @@ def story(**fields: Any) -> dict[str, Any]:
         "reverse_path": "s@acme.example",
         "sender": "Shop <s@acme.example>",
         "to": "a@b.example",
+        "message_id": "<7.s@acme.example>",
+        "sandbox": False,
         "size": 2048,
         "metadata": {"order": "1"},
         "recipients": [recipient],
-        "events": [{"event": "message.created", "at": NOW - 60, "deliveries": [delivery]}],
+        "left_out": 0,
+        "events": [{"event": "message.created", "recipient": None, "at": NOW - 60, "deliveries": [delivery]}],
         **fields,
     }
 
@@ -204,13 +211,39 @@ class TestStatus(SynchronousTestCase):
             "EHLO app.acme.example",
             "PHPMailer",
             "goes on in 10 minutes",
-            "delayed at mx.b.example [192.0.2.1], TLSv1.3, not verified, took 250 ms",
+            "delayed : mx.b.example [192.0.2.1], TLSv1.3, not verified",
             "450 4.2.0 not now",
             "came back delay",
             "message.created",
             "shop dead 3 500",
         ):
             self.assertIn(expected, text)
+
+    def test_by_message_id(self) -> None:
+        """
+        What stands in the header finds its message too.
+        """
+        self.front.archive.records = [record()]
+        self.assertIn("1 message", self.text("/messages?id=%3C7.x@acme.example%3E"))
+        self.assertEqual([{"message_id": "<7.x@acme.example>"}], self.front.archive.asked)
+
+    def test_search_for_no_text(self) -> None:
+        """
+        What is no UTF-8, and a NUL, is looked for as a character that stands for neither.
+        """
+        self.ask("/messages?subject=%00a%FF")
+        self.assertEqual([{"subject": "\ufffda\ufffd"}], self.front.archive.asked)
+
+    def test_a_long_story(self) -> None:
+        """
+        Of many recipients and attempts it says how many are not shown.
+        """
+        told = story(left_out=950)
+        told["recipients"][0]["made"] = 2000
+        self.front.archive.stories[ID] = told
+        text = self.text(f"/messages/{ID}")
+        self.assertIn("The last 1 of 2 000 attempts", text)
+        self.assertIn("950 more recipients", text)
 
     def test_by_id(self) -> None:
         """
@@ -230,10 +263,44 @@ class TestStatus(SynchronousTestCase):
         self.front.archive.stories[ID] = story(redact=True)
         for path in ("/messages?tag=x", f"/messages/{ID}"):
             body = self.ask(path).body
-            for kept in ("Hello", "b.example</", "a@b", "s@acme", "not now", "450 to", "of a@b"):
+            for kept in (
+                "Hello",
+                "b.example</",
+                "a@b",
+                "s@acme",
+                "not now",
+                "450 to",
+                "of a@b",
+                "7.s@",
+                "lmrelay suppressions",
+            ):
                 self.assertNotIn(kept, body)
             self.assertIn("kept out", body)
         self.assertIn("4.2.0", self.text(f"/messages/{ID}"))
+
+    def test_the_end(self) -> None:
+        """
+        Who was not sent to, and why; of a redacted message only that.
+        """
+        told = story()
+        told["recipients"][0] |= {"state": "suppressed", "why": [], "end": "not sent, for a reason", "attempts": []}
+        told["recipients"][0]["returned"] = []
+        self.front.archive.stories[ID] = told
+        self.assertIn("not sent, for a reason", self.text(f"/messages/{ID}"))
+        self.assertNotIn("No attempt", self.text(f"/messages/{ID}"))
+        self.front.archive.stories[ID] = {**told, "redact": True}
+        self.assertNotIn("for a reason", self.text(f"/messages/{ID}"))
+
+    def test_whom_events_are_about(self) -> None:
+        """
+        Of several recipients it says which an event is of.
+        """
+        told = story()
+        told["recipients"].append({**told["recipients"][0], "number": 1, "address": "c@b.example"})
+        told["events"][0]["recipient"] = 1
+        told["events"][0]["event"] = "message.delivered"
+        self.front.archive.stories[ID] = told
+        self.assertIn("message.delivered c@b.example", self.text(f"/messages/{ID}"))
 
     def test_sites(self) -> None:
         """
@@ -277,6 +344,17 @@ class TestStatus(SynchronousTestCase):
         self.front.oversight.untold = (Untold("acme", "late", 7, NOW - 90, NOW - 60, f"410 {NASTY}"),)
         self.front.reactor.advance(20)
         self.assertIn("acme / late disabled since 2027-01-15 07:59:00 410", self.text("/webhooks"))
+
+    def test_a_webhook_that_is_off(self) -> None:
+        """
+        One that is switched off fails no more, whatever it did before.
+        """
+        self.log.info("webhook failed", endpoint="fine", reason="timeout", project="acme", attempt=1)
+        self.assertIn("Webhooks that fail", self.text())
+        off = Webhook("fine", "https://fine.example/", "whsec_geheim1234", enabled=False)
+        config = self.front.settings.config
+        self.front.settings.config = evolve(config, projects={"acme": Project("acme", webhooks=(off,))})
+        self.assertNotIn("Webhooks that fail", self.text())
 
     def test_a_store_out_of_order(self) -> None:
         """
