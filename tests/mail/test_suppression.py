@@ -16,8 +16,8 @@ from lmrelay.mail.suppression import REFUSING, Why, key_of, why_of_outcome, why_
 from lmrelay.smtp.reply import reply
 
 
-def refused(status: str, fault: Fault = Fault.RECIPIENT, code: int = 550) -> Failed:
-    return Failed(status, "the server said so", fault, reply(code, status, "no"))
+def refused(status: str, fault: Fault = Fault.RECIPIENT, code: int = 550, words: str = "no") -> Failed:
+    return Failed(status, "the server said so", fault, reply(code, status, words))
 
 
 @pytest.mark.parametrize("status", sorted(REFUSING))
@@ -52,6 +52,36 @@ def test_other_trouble(outcome: Outcome) -> None:
     What is temporary, of policy, of our own or of the DNS alone suppresses nobody.
     """
     assert None is why_of_outcome(outcome)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ("5.2.1", "The user you are trying to contact is receiving mail at a rate that prevents additional messages"),
+        ("5.2.1", "Mailbox full"),
+        ("5.1.1", "User is over quota"),
+        ("5.1.1", "Blocked using zen.spamhaus.org"),
+        ("5.1.1", "Rejected: your mail fails SPF"),
+        ("5.1.10", "Greylisted, come back later"),
+    ],
+)
+def test_words_that_contradict_the_code(status: str, words: str) -> None:
+    """
+    Who only gets too much, or refuses the sender, is not suppressed for ever for a code that does not fit.
+    """
+    assert None is why_of_outcome(refused(status, words=words))
+    assert None is why_of_report(Report(Kind.BOUNCE, status, words))
+
+
+@pytest.mark.parametrize(
+    "words", ["disabled by policy", "access denied", "no such user here", "not in our directory", ""]
+)
+def test_words_that_do_not(words: str) -> None:
+    """
+    Other words leave it at what the code says.
+    """
+    assert Why.HARD_BOUNCE is why_of_outcome(refused("5.2.1", words=words))
+    assert Why.HARD_BOUNCE is why_of_report(Report(Kind.BOUNCE, "5.1.1", words))
 
 
 @pytest.mark.parametrize(
