@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
+from unicodedata import normalize
 
 from attrs import field, frozen
 
@@ -101,15 +102,17 @@ class Listed:
 
 def key_of(address: Address) -> str:
     """
-    What is equal for all spellings of a mailbox, upper and lower case included: no receiver is known that keeps
-    mailboxes apart by case, and to write again to somebody who complained would be worse.
+    What is equal for all spellings of a mailbox, and is one of them: upper and lower case included, and an accent with
+    its letter or behind it (RFC 6532 §3.1). No receiver is known that keeps mailboxes apart by these, and to write
+    again to somebody who complained would be worse.
     """
     try:
-        return address.key.lower()
+        text = str(address.simplest)
     except SyntaxRefused:
         # No address that is accepted is like that, and one that got into the store all the same must not keep others
         # from being looked for.
-        return str(address).lower()
+        text = str(address)
+    return text.lower() if text.isascii() else normalize("NFC", normalize("NFC", text).lower())
 
 
 def why_of_outcome(outcome: Outcome) -> Why | None:

@@ -119,6 +119,24 @@ def test_international_spellings() -> None:
     assert key_of(parse_address("a@bücher.example")) == key_of(parse_address("A@XN--bcher-kva.example"))
 
 
+def test_accents() -> None:
+    """
+    An accent that stands behind its letter makes no other mailbox.
+    """
+    assert key_of(parse_address("jose\u0301@b.example")) == key_of(parse_address("JOS\u00c9@b.example"))
+
+
+@pytest.mark.parametrize(
+    "spelling", ['"a b"@b.example', '"a@b"@c.example', r'"a\"b"@c.example', r'"\\"@c.example', '""@c.example']
+)
+def test_quotes_that_are_needed(spelling: str) -> None:
+    """
+    The key is an address itself, so that what is exported can be imported, and events name somebody.
+    """
+    assert spelling == key_of(parse_address(spelling))
+    assert spelling == key_of(parse_address(spelling.upper()))
+
+
 def test_no_address() -> None:
     """
     What is no address has a key too, its own.
@@ -126,7 +144,7 @@ def test_no_address() -> None:
     assert "a@b..example" == key_of(Address("A", "b..example"))
 
 
-@given(st.text("aAzZ09äÄßİ+.", min_size=1, max_size=20))
+@given(st.text("aAzZ09äÄßİe\u0301+.", min_size=1, max_size=20))
 def test_key_is_stable(local: str) -> None:
     """
     The key of a mailbox spelt as its key is the same again, for as such it is exported and imported.
