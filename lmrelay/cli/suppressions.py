@@ -330,7 +330,7 @@ def export(invocation: Invocation, meant: Listed) -> None:
     with _open(invocation) as (listed, _):
         found = listed.stream(meant)
         if output.json:
-            output.document([_describe(one) for one in found])
+            output.stream(map(_describe, found))
             return
         click.echo(write_head())
         for one in found:
