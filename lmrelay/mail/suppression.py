@@ -43,11 +43,12 @@ OTHERWISE = frozenset(
         Reason.AUTHENTICATION,
         Reason.CONTENT,
         Reason.TLS,
+        Reason.SENDER,
     }
 )
 """
 What words may say where such a code does not fit: Gmail has 5.2.1 for who gets too much mail at a time, others for a
-full mailbox, and blocklists are called an unknown user.
+full mailbox, and who refuses the sender, or looks it up in vain, may speak of an unknown user.
 """
 
 

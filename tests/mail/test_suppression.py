@@ -63,6 +63,7 @@ def test_other_trouble(outcome: Outcome) -> None:
         ("5.1.1", "Blocked using zen.spamhaus.org"),
         ("5.1.1", "Rejected: your mail fails SPF"),
         ("5.1.10", "Greylisted, come back later"),
+        ("5.1.1", "<app@acme.example>: Sender address rejected: User unknown in virtual mailbox table"),
     ],
 )
 def test_words_that_contradict_the_code(status: str, words: str) -> None:
