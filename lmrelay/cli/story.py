@@ -7,6 +7,7 @@ Pure: the time now is an argument. Times in the document are ISO texts in UTC.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from shlex import quote
 from typing import Any
 
 from lmrelay.cli import waiting
@@ -103,7 +104,9 @@ def _tell_recipient(story: Story, recipient: Story, now: float) -> Iterator[str]
         for line in tell_steps(attempt.get("steps") or ()):
             yield f"{'':{INDENT}}{line}"
     if recipient["state"] == "suppressed":
-        yield f"  not sent, {recipient['last']}; see: lmrelay suppressions list --address {recipient['address']}"
+        # An address may have what a shell obeys.
+        see = f"lmrelay suppressions list --address {quote(recipient['address'])}"
+        yield f"  not sent, {recipient['last']}; see: {see}"
     for returned in recipient.get("returned") or ():
         yield f"  {returned['received']}  came back: {_returned(returned)}"
     workers = story.get("workers", 1)
