@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from textwrap import indent
 
 import click
 from attrs import define
@@ -44,6 +45,19 @@ class Output:
         """
         if self.json:
             click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+    def stream(self, values: Iterable[object]) -> None:
+        """
+        Print C{values} as L{document} prints a list of them, but one after the other, however many there are.
+        """
+        if not self.json:
+            return
+        before = "[\n"
+        for value in values:
+            text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+            click.echo(before + indent(text, "  "), nl=False)
+            before = ",\n"
+        click.echo("[]" if before == "[\n" else "\n]")
 
     def line(self, text: str = "") -> None:
         """

@@ -19,7 +19,13 @@ from lmrelay.errors import SyntaxRefused
 from lmrelay.mail.address import parse_address
 from lmrelay.mail.suppression import Suppression, Why, key_of
 
-COLUMNS = ("project", "route", "address", "reason", "added", "expires", "message", "text")
+COLUMNS = ("project", "route", "address", "reason", "added", "expires", "message", "text", "redact")
+
+YES = "yes"
+"""
+What stands under C{redact} where the address is to stay out of logs and events.
+"""
+
 
 MAX_TEXT = 1000
 """
@@ -34,6 +40,7 @@ _NAMES = {
     "added": ("added", "addedat", "created", "createdat", "lastupdatetime"),
     "expires": ("expires", "expiresat"),
     "text": ("text", "note", "description"),
+    "redact": ("redact",),
 }
 """
 What the columns are called here and elsewhere, in lower case and without what is no letter.
@@ -117,11 +124,12 @@ def _read_line(
             otherwise,
             project=said.get("project", otherwise.project),
             route=said.get("route", otherwise.route),
-            address=key_of(parse_address(said.get("address", ""))),
+            address=_read_address(said.get("address", "")),
             why=_read_why(said["reason"]) if "reason" in said else otherwise.why,
             added_at=_read_time(said["added"]) if "added" in said else otherwise.added_at,
             expires_at=_read_time(said["expires"]) if "expires" in said else otherwise.expires_at,
             text=said.get("text", otherwise.text)[:MAX_TEXT],
+            redact=otherwise.redact or said.get("redact", "").lower() == YES,
         )
     except SyntaxRefused as error:
         return Bad(number, f"{said.get('address', '')!r} is no address: {error}")
@@ -129,6 +137,13 @@ def _read_line(
         return Bad(number, str(error))
     wrong = knows(one.project, one.route)
     return Bad(number, wrong) if wrong else one
+
+
+def _read_address(text: str) -> str:
+    if "\N{REPLACEMENT CHARACTER}" in text:
+        # It would be somebody else's, or nobody's, and who was meant would go on getting mail.
+        raise SyntaxRefused("it is not in UTF-8")
+    return key_of(parse_address(text))
 
 
 def _read_why(text: str) -> Why:
@@ -161,9 +176,9 @@ def write(one: Suppression) -> str:
     added, expires = iso_time(one.added_at), iso_time(one.expires_at)
     # Strangers chose the words, and a terminal obeys what it is sent.
     text = printable(" ".join(one.text.split()))
-    return _write(
-        (one.project, one.route, one.address, one.why.value, added or "", expires or "", one.message or "", text)
-    )
+    redact = YES if one.redact else ""
+    place = one.project, one.route, one.address
+    return _write((*place, one.why.value, added or "", expires or "", one.message or "", text, redact))
 
 
 def _write(cells: Sequence[str]) -> str:

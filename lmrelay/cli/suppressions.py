@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
@@ -159,6 +159,7 @@ def _describe(one: Suppression) -> Record:
         "expires": iso_time(one.expires_at),
         "message": one.message,
         "text": one.text,
+        "redact": one.redact,
     }
 
 
@@ -199,6 +200,7 @@ def add(
         if wrong:
             raise click.ClickException(wrong)
         asked = sorted(set(address))
+        like = evolve(like, redact=_is_redacted(config, like))
         added = listed.add(evolve(like, address=one) for one in asked)
     output = invocation.output
     output.document({"project": project, "route": route or None, "added": added, "already": len(asked) - added})
@@ -226,6 +228,17 @@ def _find_wrong(config: Config, project: str, route: str) -> str:
     if route and route not in known.routes:
         return f"project {project} has no route {route!r}"
     return ""
+
+
+def _is_redacted(config: Config, one: Suppression) -> bool:
+    """
+    Is it for a route, or for nothing but routes, whose addresses stay out of logs and events?
+    """
+    project = config.projects.get(one.project)
+    if project is None:
+        return False
+    routes = (project.route(one.route),) if one.route else (project.route(), *project.routes.values())
+    return all(route.redact for route in routes)
 
 
 @suppressions.command()
@@ -272,30 +285,34 @@ def import_suppressions(
     and text. A file without such a line has one address a line. What the file does not say the options do. Lines that
     cannot be read are told and left out.
     """
-    now, bad, read_lines = invocation.wall(), list[Bad](), 0
+    now, bad, read_lines, over = invocation.wall(), list[Bad](), 0, 0
     like = Suppression(project, "", Why(reason), now, route, _ends_at(expires, now))
 
-    def good(found: Iterable[Suppression | Bad]) -> Iterator[Suppression]:
-        nonlocal read_lines
-        for one in found:
+    def good(config: Config) -> Iterator[Suppression]:
+        nonlocal read_lines, over
+        for one in read(file, like, functools.partial(_find_wrong, config)):
             if isinstance(one, Bad):
                 bad.append(one)
-                continue
-            read_lines += 1
-            if one.expires_at is None or one.expires_at > now:
-                yield one
+            elif one.expires_at is not None and one.expires_at <= now:
+                over += 1
+            else:
+                read_lines += 1
+                yield evolve(one, redact=one.redact or _is_redacted(config, one))
 
     with _open(invocation) as (listed, config):
-        added = listed.add(good(read(file, like, functools.partial(_find_wrong, config))))
+        added = listed.add(good(config))
     output = invocation.output
     output.document(
         {
             "added": added,
             "already": read_lines - added,
+            "expired": over,
             "bad": [{"line": one.line, "reason": one.reason} for one in bad],
         }
     )
     output.line(tell_added(added, read_lines - added, f"project {project}" if project else "their projects"))
+    if over:
+        output.line(f"{over} line{'' if over == 1 else 's'} had expired before.")
     if bad:
         told = [f"line {one.line}: {one.reason}" for one in bad[:SHOWN]]
         more = [f"… and {len(bad) - SHOWN} more (--json has all)"] if len(bad) > SHOWN else []
@@ -313,7 +330,7 @@ def export(invocation: Invocation, meant: Listed) -> None:
     with _open(invocation) as (listed, _):
         found = listed.stream(meant)
         if output.json:
-            output.document([_describe(one) for one in found])
+            output.stream(map(_describe, found))
             return
         click.echo(write_head())
         for one in found:

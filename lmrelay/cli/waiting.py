@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from shlex import quote
 from typing import Any
 
 from lmrelay.cli.output import human_duration
@@ -96,7 +97,9 @@ def how_it_ended(recipient: Story, received: str) -> str:
     """
     attempts = recipient["attempts"]
     if recipient["state"] == "suppressed":
-        return f"not sent, {recipient['last']}; see: lmrelay suppressions list --address {recipient['address']}"
+        # An address may have what a shell obeys.
+        see = f"lmrelay suppressions list --address {quote(recipient['address'])}"
+        return f"not sent, {recipient['last']}; see: {see}"
     if recipient["state"] == "failed" and recipient.get("ended") and attempts and attempts[-1]["outcome"] == "delayed":
         age = human_duration(seconds_of(recipient["ended"]) - seconds_of(received))
         return f"given up {age} after it was accepted, for nobody took it until then ([delivery] expire)"

@@ -234,7 +234,8 @@ class Return:
         services, content = self.visit.services, self.arriving
         (awaited,) = self.recipients.values()
         try:
-            work = partial(understand, content.octets(), awaited.address)
+            nobody = self.mail.reverse_path is None
+            work = partial(understand, content.octets(), awaited.address, has_null_path=nobody)
             report: Report = await _run_apart(services.reactor, work)
         finally:
             content.discard()

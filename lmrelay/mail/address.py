@@ -25,6 +25,7 @@ _DOT_STRING = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*")
 _QUOTED_STRING = re.compile(r'"(?:[\x20\x21\x23-\x5b\x5d-\x7e\u0080-\U0010ffff]|\\[\x20-\x7e])*"')
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _QUOTED_PAIR = re.compile(r"\\(.)")
+_TO_QUOTE = re.compile(r'(["\\])')
 
 
 @frozen(order=True)
@@ -75,6 +76,18 @@ class Address:
         if local.startswith('"'):
             local = _QUOTED_PAIR.sub(r"\1", local[1:-1])
         return f"{local}@{self.ascii_domain}"
+
+    @property
+    def simplest(self) -> Address:
+        """
+        The mailbox in the simplest of its spellings: quotes only where it needs them (RFC 5321 §4.1.2), domain in
+        A-labels.
+        """
+        if not self.local.startswith('"'):
+            return Address(self.local, self.ascii_domain)
+        plain = _QUOTED_PAIR.sub(r"\1", self.local[1:-1])
+        quoted = '"' + _TO_QUOTE.sub(r"\\\1", plain) + '"'
+        return Address(plain if _DOT_STRING.fullmatch(plain) else quoted, self.ascii_domain)
 
     def __str__(self) -> str:
         return f"{self.local}@{self.domain}"

@@ -138,6 +138,12 @@ TABLE = (
         ),
     ),
     Rule(
+        Reason.SENDER,
+        # 1.7 and 1.8: the sender's address has bad syntax, or its domain cannot be found.
+        ("1.7", "1.8"),
+        ("sender address rejected", "sender domain", "invalid sender", "sender verify failed"),
+    ),
+    Rule(
         Reason.MAILBOX_FULL,
         # 2.2: mailbox full.
         ("2.2",),
@@ -207,12 +213,6 @@ TABLE = (
         ),
         # 1.10: null MX (RFC 7505); but Exchange Online has it for whom the directory lacks.
         vague=("1.10",),
-    ),
-    Rule(
-        Reason.SENDER,
-        # 1.7 and 1.8: the sender's address has bad syntax, or its domain cannot be found.
-        ("1.7", "1.8"),
-        ("sender address rejected", "sender domain", "invalid sender", "sender verify failed"),
     ),
     Rule(
         Reason.TOO_LARGE,

@@ -234,12 +234,18 @@ def is_auto_reply(message: Part, subject: str) -> bool:
     """
     Is it what a program answers in the recipient's stead (RFC 3834, and what was there before it)?
     """
-    submitted = message.value("Auto-Submitted").partition(";")[0].strip().lower()
-    if submitted not in ("", "no") or _AUTO_SUBJECT.match(subject.strip()):
+    if is_submitted_by_program(message) or _AUTO_SUBJECT.match(subject.strip()):
         return True
     if any(message.value(name) for name in ("X-Autoreply", "X-Autorespond", "X-Autoresponder", "X-Auto-Response")):
         return True
     return message.value("Precedence").strip().lower() in ("auto_reply", "auto-reply")
+
+
+def is_submitted_by_program(message: Part) -> bool:
+    """
+    Does it say that no person sent it (RFC 3834 §5)?
+    """
+    return message.value("Auto-Submitted").partition(";")[0].strip().lower() not in ("", "no")
 
 
 def _read(words: str, *, form: str = "", is_delay: bool = False) -> Read:

@@ -16,7 +16,15 @@ from attrs import frozen
 from lmrelay.mail.address import Address
 from lmrelay.mail.classify import Reason, classify
 from lmrelay.mail.encoded_words import decode_charset, decode_words
-from lmrelay.mail.free_forms import ENHANCED, cut_copy, is_auto_reply, plain_text, read_form, read_loosely
+from lmrelay.mail.free_forms import (
+    ENHANCED,
+    cut_copy,
+    is_auto_reply,
+    is_submitted_by_program,
+    plain_text,
+    read_form,
+    read_loosely,
+)
 from lmrelay.mail.mime import Part, read_message
 
 TEXT_LIMIT = 500
@@ -89,11 +97,13 @@ _WEIGHT = {Kind.BOUNCE: 2, Kind.DELAY: 1}
 _STATUS = {Kind.BOUNCE: "5.0.0", Kind.DELAY: "4.0.0"}
 
 
-def understand(content: bytes, recipient: Address | None = None) -> Report:
+def understand(content: bytes, recipient: Address | None = None, *, has_null_path: bool = True) -> Report:
     """
     What a message says of the mail to C{recipient}. Never fails.
 
     @param recipient: whom the mail was for: where a report is about several, what it says of that one counts
+    @param has_null_path: it came with the null reverse path, as reports have to (RFC 5321 §4.5.5). With another one
+        words alone count only where the head says that a program wrote them: people quote bounces, and ask about them
     """
     message = read_message(content)
     text = plain_text(message)
@@ -101,8 +111,7 @@ def understand(content: bytes, recipient: Address | None = None) -> Report:
         _read_feedback(message)
         or _read_status(message, text, recipient)
         or _read_receipt(message)
-        or _read_stray_status(text, recipient)
-        or _read_words(message, cut_copy(text))
+        or ((has_null_path or _is_by_program(message)) and _read_text(message, text, recipient))
         or Report(Kind.NONE, text=_say(f"nothing that is known: {_subject(message)}"))
     )
 
@@ -240,6 +249,19 @@ def _read_receipt(message: Part) -> Report | None:
     if message.find(*_RECEIPT_TYPES) is None:
         return None
     return Report(Kind.NONE, text="a receipt")
+
+
+def _read_text(message: Part, text: str, recipient: Address | None) -> Report | None:
+    return _read_stray_status(text, recipient) or _read_words(message, cut_copy(text))
+
+
+def _is_by_program(message: Part) -> bool:
+    """
+    Does its head say so (RFC 3834 §5, and what mail systems call themselves)?
+    """
+    if is_submitted_by_program(message) or message.value("X-Failed-Recipients"):
+        return True
+    return _SENDERS.search(decode_words(message.value("From")).lower()) is not None
 
 
 def _read_words(message: Part, words: str) -> Report | None:

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
+from unicodedata import normalize
 
 from attrs import field, frozen
 
 from lmrelay.errors import SyntaxRefused
 from lmrelay.mail.address import Address
+from lmrelay.mail.classify import Reason, classify
 from lmrelay.mail.outcome import Failed, Fault, Outcome
 from lmrelay.mail.reports import Kind, Report
 
@@ -30,6 +32,23 @@ REFUSING = frozenset({"5.1.1", "5.1.3", "5.1.6", "5.1.10", "5.2.1"})
 """
 Enhanced status codes (RFC 3463 §3.2 and §3.3, RFC 7505) that say of the mailbox itself that it takes no mail: there is
 none, its address is none, it has moved, its domain takes no mail, it is disabled.
+"""
+
+OTHERWISE = frozenset(
+    {
+        Reason.MAILBOX_FULL,
+        Reason.RATE,
+        Reason.GREYLISTED,
+        Reason.REPUTATION,
+        Reason.AUTHENTICATION,
+        Reason.CONTENT,
+        Reason.TLS,
+        Reason.SENDER,
+    }
+)
+"""
+What words may say where such a code does not fit: Gmail has 5.2.1 for who gets too much mail at a time, others for a
+full mailbox, and who refuses the sender, or looks it up in vain, may speak of an unknown user.
 """
 
 
@@ -84,15 +103,17 @@ class Listed:
 
 def key_of(address: Address) -> str:
     """
-    What is equal for all spellings of a mailbox, upper and lower case included: no receiver is known that keeps
-    mailboxes apart by case, and to write again to somebody who complained would be worse.
+    What is equal for all spellings of a mailbox, and is one of them: upper and lower case included, and an accent with
+    its letter or behind it (RFC 6532 §3.1). No receiver is known that keeps mailboxes apart by these, and to write
+    again to somebody who complained would be worse.
     """
     try:
-        return address.key.lower()
+        text = str(address.simplest)
     except SyntaxRefused:
         # No address that is accepted is like that, and one that got into the store all the same must not keep others
         # from being looked for.
-        return str(address).lower()
+        text = str(address)
+    return text.lower() if text.isascii() else normalize("NFC", normalize("NFC", text).lower())
 
 
 def why_of_outcome(outcome: Outcome) -> Why | None:
@@ -101,9 +122,9 @@ def why_of_outcome(outcome: Outcome) -> Why | None:
 
     Of all replies only those to RCPT are taken to speak of the recipient, and what the DNS said comes without a reply.
     """
-    if not isinstance(outcome, Failed) or outcome.reply is None:
+    if not isinstance(outcome, Failed) or outcome.reply is None or outcome.fault is not Fault.RECIPIENT:
         return None
-    return Why.HARD_BOUNCE if outcome.fault is Fault.RECIPIENT and outcome.status in REFUSING else None
+    return Why.HARD_BOUNCE if _takes_no_mail(outcome.status, outcome.reply.text) else None
 
 
 def why_of_report(report: Report) -> Why | None:
@@ -112,4 +133,11 @@ def why_of_report(report: Report) -> Why | None:
     """
     if report.kind is Kind.COMPLAINT:
         return Why.SPAM_COMPLAINT
-    return Why.HARD_BOUNCE if report.kind is Kind.BOUNCE and report.status in REFUSING else None
+    return Why.HARD_BOUNCE if report.kind is Kind.BOUNCE and _takes_no_mail(report.status, report.text) else None
+
+
+def _takes_no_mail(status: str, text: str) -> bool:
+    """
+    Does a refusal say so of the mailbox? A suppression is for ever, so code and words must not contradict each other.
+    """
+    return status in REFUSING and classify("", text) not in OTHERWISE

@@ -119,7 +119,7 @@ def _find_known(connection: Connection, back: Back) -> Sequence[Any]:
     What came back for the recipient before.
     """
     mine = (bounce.c.message == back.message, bounce.c.recipient == back.number)
-    return connection.execute(select(bounce.c.id, bounce.c.kind, bounce.c.status).where(*mine)).all()
+    return connection.execute(select(bounce.c.id, bounce.c.kind, bounce.c.status, bounce.c.text).where(*mine)).all()
 
 
 def _lock(connection: Connection, items: Sequence[Back]) -> dict[tuple[str, int], Any]:
@@ -176,7 +176,7 @@ def _why_suppressed(back: Back, row: Any, known: Sequence[Any]) -> Why | None:
     Why the recipient is to be suppressed; not again for what was known: by then somebody may have removed it.
     """
     why = None if back.played or row.sandbox else why_of_report(back.report)
-    return None if why in {why_of_report(Report(Kind(one.kind), one.status)) for one in known} else why
+    return None if why in {why_of_report(Report(Kind(one.kind), one.status, one.text)) for one in known} else why
 
 
 def _make_suppression(row: Any, back: Back, why: Why) -> Suppression:

@@ -15,7 +15,7 @@ from itertools import chain, islice
 from typing import Any, TypeVar
 
 from attrs import define, field
-from sqlalchemy import URL, Connection, Engine, func, select, tuple_
+from sqlalchemy import URL, ColumnElement, Connection, Engine, func, select
 from zope.interface import implementer
 
 from lmrelay.config.values import Config
@@ -101,7 +101,7 @@ class SuppressionList:
         now = self._wall()
         while True:
             with self._engine.begin() as connection:
-                page = _read_page(connection, listed, now, after)
+                page = read_page(connection, listed, now, after)
             yield from page
             if len(page) < PAGE:
                 return
@@ -156,9 +156,12 @@ def _steps(items: Iterable[Suppression]) -> Iterator[Sequence[Suppression]]:
         yield step
 
 
-def _read_page(connection: Connection, listed: Listed, now: float, after: Key | None) -> list[Suppression]:
+def read_page(connection: Connection, listed: Listed, now: float, after: Key | None) -> list[Suppression]:
+    """
+    The next C{PAGE} of those that are meant, behind that key, in the order of keys; fewer: there are no more.
+    """
     live = suppression.c.expires_at.is_(None) | (suppression.c.expires_at > now)
-    query = select(suppression).where(live).order_by(*_KEY).limit(PAGE)
+    query = select(suppression).where(live).order_by(*_KEY)
     chosen: Sequence[tuple[Any, Sequence[str]]] = (
         (suppression.c.project, listed.projects),
         (suppression.c.route, listed.routes),
@@ -168,9 +171,29 @@ def _read_page(connection: Connection, listed: Listed, now: float, after: Key | 
     for column, values in chosen:
         if values:
             query = query.where(column.in_(values))
-    if after is not None:
-        query = query.where(tuple_(*_KEY) > tuple_(*after))
-    return [read_suppression(row) for row in connection.execute(query)]
+    found: list[Suppression] = []
+    for behind in _find_behind(after):
+        rows = connection.execute(query.where(*behind).limit(PAGE - len(found)))
+        found += map(read_suppression, rows)
+        if len(found) == PAGE:
+            break
+    return found
+
+
+def _find_behind(after: Key | None) -> Sequence[Sequence[ColumnElement[bool]]]:
+    """
+    What comes behind that key, one part after the other. Not compared as whole keys: where projects are named SQLite
+    would walk through all that a project has for each page of it.
+    """
+    if after is None:
+        return [()]
+    project, route, address = after
+    same = suppression.c.project == project
+    return [
+        (same, suppression.c.route == route, suppression.c.address > address),
+        (same, suppression.c.route > route),
+        (suppression.c.project > project,),
+    ]
 
 
 def _count(connection: Connection, project: str) -> int:

@@ -27,6 +27,18 @@ def test_json_is_the_whole_record(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out) == RECORDS
 
 
+@pytest.mark.parametrize("records", [[], RECORDS[:1], RECORDS])
+def test_a_stream_is_the_same_document(records: list[dict[str, object]], capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    What is printed one by one reads as if it had been printed at once, and to people it is nothing.
+    """
+    Output(json=True).document(records)
+    expected = capsys.readouterr().out
+    Output(json=True).stream(iter(records))
+    Output().stream(iter(records))
+    assert expected == capsys.readouterr().out
+
+
 def test_empty_listing(capsys: pytest.CaptureFixture[str]) -> None:
     """
     Nothing is said in words to people, and as an empty list to programs.

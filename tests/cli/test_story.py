@@ -440,16 +440,24 @@ def test_given_up() -> None:
     assert not any("given up" in line for line in tell({**STORY, "recipients": [refused]}, NOON))
 
 
-def test_suppressed() -> None:
+@pytest.mark.parametrize(
+    ("address", "quoted"),
+    [
+        ("b@b.example", "b@b.example"),
+        ("`reboot`@b.example", "'`reboot`@b.example'"),
+        ('"a b"@b.example', """'"a b"@b.example'"""),
+    ],
+)
+def test_suppressed(address: str, quoted: str) -> None:
     """
     Why a recipient was not sent to, and where to look.
     """
     told = "suppressed: hard_bounce of 2026-11-21T11:00:00.000Z, for project demo"
-    recipient = {"number": 0, "address": "b@b.example", "state": "suppressed", "attempts": [], "last": told}
+    recipient = {"number": 0, "address": address, "state": "suppressed", "attempts": [], "last": told}
     lines = list(tell({**STORY, "recipients": [recipient]}, NOON))
     assert [
-        "Recipient b@b.example: suppressed, 0 attempts",
-        f"  not sent, {told}; see: lmrelay suppressions list --address b@b.example",
+        f"Recipient {address}: suppressed, 0 attempts",
+        f"  not sent, {told}; see: lmrelay suppressions list --address {quoted}",
     ] == lines[-2:]
 
 

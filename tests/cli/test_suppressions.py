@@ -35,7 +35,7 @@ Run = Callable[..., Result]
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    routes = {"outgoing": Route("outgoing"), "news": Route("news")}
+    routes = {"outgoing": Route("outgoing"), "news": Route("news"), "quiet": Route("quiet", redact=True)}
     projects = {"acme": Project("acme", routes=routes, webhooks=(hook(events=("suppression.*",)),))}
     config = Config(tmp_path / "lmrelay.toml", Server("relay.example", tmp_path), projects=projects)
     migrate(find_url(config))
@@ -75,6 +75,7 @@ def test_add_list_remove(run: Run, config: Config) -> None:
         "expires": None,
         "message": None,
         "text": "asked us",
+        "redact": False,
     }
     assert expected == listed(run)[0]
     assert [("c@b.example", None), ("a@b.example", "news")] == [
@@ -158,13 +159,15 @@ def test_round_trip(run: Run, tmp_path: Path) -> None:
     """
     run("suppressions", "add", "a@b.example", "--project", "acme", "--note", 'a "b", c')
     run("suppressions", "add", "b@b.example", "--project", "acme", "--route", "news", "--expires", "2030-01-01")
+    run("suppressions", "add", '"c d"@b.example', "é@bücher.example", "--project", "acme", "--route", "quiet")
     before = listed(run)
     exported = run("suppressions", "export").stdout
     assert before == json.loads(run("suppressions", "export", "--json").stdout)
-    run("suppressions", "remove", "a@b.example", "b@b.example", "--project", "acme")
+    run("suppressions", "remove", *(one["address"] for one in before), "--project", "acme")
+    assert [] == listed(run)
     file = tmp_path / "list.csv"
     file.write_text(exported)
-    assert "2 addresses suppressed for their projects.\n" == run("suppressions", "import", str(file)).stdout
+    assert "4 addresses suppressed for their projects.\n" == run("suppressions", "import", str(file)).stdout
     assert before == listed(run)
 
 
@@ -206,10 +209,44 @@ def test_import_of_bad_lines(run: Run) -> None:
     ] == done.output.splitlines()
     assert ["a@b.example", "d@b.example"] == [one["address"] for one in listed(run)]
     other = run("suppressions", "import", "-", "--json", stdin="project,email\nacme,e@b.example\ngone,e@b.example\n")
-    assert {"added": 1, "already": 0, "bad": [{"line": 3, "reason": "there is no project 'gone'"}]} == json.loads(
-        other.stdout
-    )
+    bad = [{"line": 3, "reason": "there is no project 'gone'"}]
+    assert {"added": 1, "already": 0, "expired": 0, "bad": bad} == json.loads(other.stdout)
     assert "of which project? Say --project" in run("suppressions", "import", "-", stdin="x@b.example").output
+
+
+def test_import_of_another_encoding(run: Run) -> None:
+    """
+    An address in another encoding than UTF-8 would be taken for somebody else's, so its line is left out.
+    """
+    stdin = "email,text\nmüller@b.example,\na@b.example,für immer\n".encode("latin-1")
+    done = run("suppressions", "import", "-", "--project", "acme", stdin=stdin)
+    assert (1, True) == (
+        done.exit_code,
+        "line 2: 'm\ufffdller@b.example' is no address: it is not in UTF-8" in done.output,
+    )
+    assert ["a@b.example"] == [one["address"] for one in listed(run)]
+
+
+def test_import_of_what_is_over(run: Run) -> None:
+    """
+    What has expired is not put on the list, nor said to be on it.
+    """
+    stdin = "email,expires\na@b.example,2020-01-01\nb@b.example,\n"
+    done = run("suppressions", "import", "-", "--project", "acme", stdin=stdin)
+    assert "1 address suppressed for project acme.\n1 line had expired before.\n" == done.output
+    assert ["b@b.example"] == [one["address"] for one in listed(run)]
+
+
+def test_redacted(run: Run, config: Config) -> None:
+    """
+    What is added for a route that keeps addresses out of events is told without, however it is added.
+    """
+    run("suppressions", "add", "a@b.example", "--project", "acme", "--route", "quiet")
+    run("suppressions", "import", "-", "--project", "acme", stdin="email,route\nb@b.example,quiet\nc@b.example,news\n")
+    run("suppressions", "remove", "b@b.example", "--project", "acme")
+    with writing(config) as connection:
+        documents = connection.execute(select(event.c.document).order_by(event.c.sequence)).scalars()
+        assert [None, "c@b.example", None, None] == [json.loads(one)["recipient"] for one in documents]
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ from lmrelay.mail.outcome import Fault
         ("4.3.0", "", Reason.RECEIVER),
         ("5.5.2", "Syntax error", Reason.PROTOCOL),
         ("5.1.8", "Sender address rejected: Domain not found", Reason.SENDER),
+        ("5.1.0", "Sender address rejected: User unknown in virtual mailbox table", Reason.SENDER),
         ("", "550 <spamhaus@b.example>: no such user", Reason.UNKNOWN_USER),
         ("", "550 User <dkim@b.example> does not exist", Reason.UNKNOWN_USER),
         ("", "550 <mailbox-full@no-such-user.example> is listed in an RBL: spam content", Reason.REPUTATION),

@@ -82,6 +82,40 @@ def test_golden(name: str, newline: bytes) -> None:
         assert reason == report.reason
 
 
+LIKE_A_PERSONS = {"exchange_old"}
+"""
+Bounces whose head is like that of a person's mail.
+"""
+
+
+@pytest.mark.parametrize("name", [name for name, golden in GOLDEN.items() if golden[0] is not Kind.NONE])
+def test_with_a_sender(name: str) -> None:
+    """
+    With another reverse path than the null one each form counts too where its head says that a program wrote it.
+    """
+    kind = Kind.NONE if name in LIKE_A_PERSONS else GOLDEN[name][0]
+    assert kind is understand(read(name), JANE, has_null_path=False).kind
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Subject: Undelivered mail?\n\nMy colleague was told: 550 5.1.1 user unknown.",
+        "Subject: Re: Undeliverable parcel\n\nYour invoice 550 is wrong.",
+        "Subject: help\n\nI was told: Your message could not be delivered. What now?",
+        "Subject: Fwd: it\n\nFinal-Recipient: rfc822; jane@b.example\nAction: failed\nStatus: 5.1.1",
+        "Subject: Fwd: it\nAuto-Submitted: no\n\nThis is the mail system at host b.example.",
+    ],
+)
+def test_people_write_of_bounces(text: str) -> None:
+    """
+    Words such as bounces have are none in the mail of a person, who has a reverse path; they are without one.
+    """
+    content = f"From: Jane <jane@b.example>\n{text}\n".encode()
+    assert Kind.NONE is understand(content, JANE, has_null_path=False).kind
+    assert Kind.BOUNCE is understand(content, JANE).kind
+
+
 def test_of_several_the_one_that_was_meant() -> None:
     """
     Without a recipient, or where none is named so, the worst counts.

@@ -16,8 +16,8 @@ from lmrelay.mail.suppression import REFUSING, Why, key_of, why_of_outcome, why_
 from lmrelay.smtp.reply import reply
 
 
-def refused(status: str, fault: Fault = Fault.RECIPIENT, code: int = 550) -> Failed:
-    return Failed(status, "the server said so", fault, reply(code, status, "no"))
+def refused(status: str, fault: Fault = Fault.RECIPIENT, code: int = 550, words: str = "no") -> Failed:
+    return Failed(status, "the server said so", fault, reply(code, status, words))
 
 
 @pytest.mark.parametrize("status", sorted(REFUSING))
@@ -55,6 +55,37 @@ def test_other_trouble(outcome: Outcome) -> None:
 
 
 @pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ("5.2.1", "The user you are trying to contact is receiving mail at a rate that prevents additional messages"),
+        ("5.2.1", "Mailbox full"),
+        ("5.1.1", "User is over quota"),
+        ("5.1.1", "Blocked using zen.spamhaus.org"),
+        ("5.1.1", "Rejected: your mail fails SPF"),
+        ("5.1.10", "Greylisted, come back later"),
+        ("5.1.1", "<app@acme.example>: Sender address rejected: User unknown in virtual mailbox table"),
+    ],
+)
+def test_words_that_contradict_the_code(status: str, words: str) -> None:
+    """
+    Who only gets too much, or refuses the sender, is not suppressed for ever for a code that does not fit.
+    """
+    assert None is why_of_outcome(refused(status, words=words))
+    assert None is why_of_report(Report(Kind.BOUNCE, status, words))
+
+
+@pytest.mark.parametrize(
+    "words", ["disabled by policy", "access denied", "no such user here", "not in our directory", ""]
+)
+def test_words_that_do_not(words: str) -> None:
+    """
+    Other words leave it at what the code says.
+    """
+    assert Why.HARD_BOUNCE is why_of_outcome(refused("5.2.1", words=words))
+    assert Why.HARD_BOUNCE is why_of_report(Report(Kind.BOUNCE, "5.1.1", words))
+
+
+@pytest.mark.parametrize(
     ("report", "why"),
     [
         (Report(Kind.COMPLAINT, "", "abuse"), Why.SPAM_COMPLAINT),
@@ -89,6 +120,24 @@ def test_international_spellings() -> None:
     assert key_of(parse_address("a@bücher.example")) == key_of(parse_address("A@XN--bcher-kva.example"))
 
 
+def test_accents() -> None:
+    """
+    An accent that stands behind its letter makes no other mailbox.
+    """
+    assert key_of(parse_address("jose\u0301@b.example")) == key_of(parse_address("JOS\u00c9@b.example"))
+
+
+@pytest.mark.parametrize(
+    "spelling", ['"a b"@b.example', '"a@b"@c.example', r'"a\"b"@c.example', r'"\\"@c.example', '""@c.example']
+)
+def test_quotes_that_are_needed(spelling: str) -> None:
+    """
+    The key is an address itself, so that what is exported can be imported, and events name somebody.
+    """
+    assert spelling == key_of(parse_address(spelling))
+    assert spelling == key_of(parse_address(spelling.upper()))
+
+
 def test_no_address() -> None:
     """
     What is no address has a key too, its own.
@@ -96,7 +145,7 @@ def test_no_address() -> None:
     assert "a@b..example" == key_of(Address("A", "b..example"))
 
 
-@given(st.text("aAzZ09äÄßİ+.", min_size=1, max_size=20))
+@given(st.text("aAzZ09äÄßİe\u0301+.", min_size=1, max_size=20))
 def test_key_is_stable(local: str) -> None:
     """
     The key of a mailbox spelt as its key is the same again, for as such it is exported and imported.

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from lmrelay.config.values import Config, Server
 from lmrelay.interfaces import Telling, Told, Want
-from lmrelay.mail.suppression import Suppression, Why
+from lmrelay.mail.suppression import Listed, Suppression, Why
 from lmrelay.queue import stories, tellings, upkeep
 from lmrelay.queue.acceptance import write_messages
 from lmrelay.queue.changes import (
@@ -39,6 +39,7 @@ from lmrelay.queue.search import end_of, find_messages, find_window
 from lmrelay.queue.sites import find_suspended, find_suspensions, forget_sites, list_domains
 from lmrelay.queue.statements import find_open, update_rows
 from lmrelay.queue.store import find_url, make_engine, migrate
+from lmrelay.queue.suppression_list import read_page
 from lmrelay.queue.suppressions import Suppressions, find_having, find_suppressed
 from tests.queue.filling import NOW, fill, make_rows
 
@@ -228,3 +229,15 @@ def test_pages_come_in_order(connection: Connection, name: str) -> None:
     # Recipients are counted of those messages alone that are shown.
     counted = "USE TEMP B-TREE FOR GROUP BY"
     assert [] == [step for step in plans if "TEMP B-TREE" in step and step != counted]
+
+
+@pytest.mark.parametrize("listed", [Listed(), Listed(("acme",)), Listed(("acme", "other"), reasons=(Why.MANUAL,))])
+def test_pages_of_suppressions(connection: Connection, listed: Listed) -> None:
+    """
+    The next page of a list of suppressions begins where the last one ended, not anew with its project.
+    """
+    with explained(connection) as plans:
+        read_page(connection, listed, NOW, ("acme", "", "a@b.example"))
+    assert "(project=? AND route=? AND address>?)" in plans[0]
+    assert "(project=? AND route>?)" in plans[1]
+    assert [] == [step for step in plans if step.startswith("SCAN ") or "TEMP B-TREE" in step]

@@ -323,6 +323,19 @@ def test_reports(world: World) -> None:
     assert [] == listed(world.config)
 
 
+def test_report_after_one_that_says_less(world: World) -> None:
+    """
+    A report that suppressed nobody for its words keeps none of those behind it from doing so.
+    """
+    result_of(world.accept(1, return_path=DOMAIN))
+    world.settle(1, OK)
+    awaited = result_of(world.queue.returns.find(name(1), 0))
+    result_of(world.queue.returns.record(awaited, Report(Kind.BOUNCE, "5.2.1", "mailbox full", "mx.b.example")))
+    assert [] == listed(world.config)
+    result_of(world.queue.returns.record(awaited, GONE))
+    assert [Why.HARD_BOUNCE] == [one.why for one in listed(world.config)]
+
+
 def test_sandbox_report(world: World) -> None:
     """
     Whatever comes back for mail in the sandbox suppresses nobody.

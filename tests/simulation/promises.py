@@ -8,17 +8,30 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from attrs import define, field
 from sqlalchemy import Connection, select
 
-from lmrelay.mail.suppression import REFUSING
+from lmrelay.mail.address import parse_address
+from lmrelay.mail.parts import Part, find_part
 from lmrelay.outbound.steps import Step
-from lmrelay.queue.schema import DEFERRED, DELIVERED, FAILED, OPEN, attempt, chunk, event, message, recipient
+from lmrelay.queue.schema import (
+    DEFERRED,
+    DELIVERED,
+    FAILED,
+    OPEN,
+    SUPPRESSED,
+    attempt,
+    chunk,
+    event,
+    message,
+    recipient,
+)
 from tests.simulation.applications import Application, Letter, To
 from tests.simulation.receivers import Arrival
+from tests.simulation.withheld import Withheld, refuses_for_good
 from tests.simulation.world import World
 
 Key = tuple[str, str]
@@ -51,6 +64,7 @@ class _Store:
     events: dict[tuple[str, int | None], list[str]]
     bodies: set[str]
     strays: int
+    told: list[Any]
 
 
 def _read(connection: Connection) -> _Store:
@@ -61,11 +75,14 @@ def _read(connection: Connection) -> _Store:
     for row in connection.execute(select(attempt).order_by(attempt.c.number)):
         attempts[row.message, row.recipient].append(row)
     strays = 0
-    for row in connection.execute(select(event).order_by(event.c.sequence)):
-        events[row.message, row.recipient].append(row.type)
-        strays += row.message not in messages
+    told = list(connection.execute(select(event).order_by(event.c.sequence)))
+    for row in told:
+        # The operator's changes of the list of suppressions are of no message.
+        if row.message is not None or not row.type.startswith("suppression."):
+            events[row.message, row.recipient].append(row.type)
+            strays += row.message not in messages
     bodies = set(connection.execute(select(chunk.c.body)).scalars())
-    return _Store(messages, recipients, attempts, events, bodies, strays)
+    return _Store(messages, recipients, attempts, events, bodies, strays, told)
 
 
 @define(eq=False)
@@ -87,7 +104,7 @@ class Promises:
         for id_, about in store.messages.items():
             for row in store.recipients[id_]:
                 key = (about.subject, row.address)
-                if row.state not in (DELIVERED, FAILED) and arrived[key] > self._explained(store, row, key):
+                if row.state not in (DELIVERED, FAILED, SUPPRESSED) and arrived[key] > self._explained(store, row, key):
                     self.cut[key] += 1
 
     def _explained(self, store: _Store, row: Any, key: Key) -> int:
@@ -120,6 +137,7 @@ class Promises:
             *self._check_events(store),
             *self._check_notices(store),
             *self._check_leftovers(store),
+            *self._check_withheld(store),
         ]
 
     def _check_accepted(self, store: _Store) -> Iterator[str]:
@@ -145,7 +163,10 @@ class Promises:
             for row in store.recipients[id_] if not about.notification else ():
                 key = (about.subject, row.address)
                 count, most = arrived.pop(key, 0), self._explained(store, row, key)
-                if row.state == DELIVERED and not count:
+                played = row.address.endswith(f"@{self.world.testing}")
+                if played and count:
+                    yield f"{key} left the relay"
+                if row.state == DELIVERED and not count and not played:
                     yield f"{key} is recorded as delivered and never arrived"
                 if count > most:
                     yield f"{key} ({row.state}) arrived {count} times, explained are {most}"
@@ -164,8 +185,23 @@ class Promises:
                 attempts = store.attempts[id_, row.number]
                 if [one.number for one in attempts] != list(range(1, row.attempts + 1)):
                     yield f"{about.subject} to {row.address}: {row.attempts} attempts, recorded are {attempts}"
-                if not _fits(store.events[id_, row.number], [] if about.notification else attempts, row.state):
+                part = find_part(parse_address(row.address)) if row.domain == self.world.testing else None
+                if about.notification:
+                    fits = not store.events[id_, row.number]
+                else:
+                    fits = _fits(store.events[id_, row.number], attempts, row.state, part)
+                if not fits:
                     yield f"{about.subject} to {row.address} ({row.state}): events {store.events[id_, row.number]}"
+
+    def _check_withheld(self, store: _Store) -> Sequence[str]:
+        """
+        Who is suppressed gets no more, whoever refused for good is, and nobody else's mail is withheld.
+        """
+        withheld = Withheld(store.messages, store.recipients, store.attempts, self.world.testing)
+        for row in store.told:
+            withheld.read(row)
+        withheld.end()
+        return withheld.broken
 
     def _check_notices(self, store: _Store) -> Iterator[str]:
         """
@@ -217,26 +253,27 @@ def _check_letter(store: _Store, letter: Letter, times: int) -> Iterator[str]:
         yield f"{letter.name} was accepted for other recipients than {sorted(rows)}"
 
 
-def _fits(events: list[str], attempts: list[Any], state: str) -> bool:
+def _fits(events: list[str], attempts: list[Any], state: str, part: Part | None) -> bool:
     if not attempts:
-        return not events
-    final = state in (DELIVERED, FAILED)
-    deferred = len(attempts) - final
+        return events == (["message.suppressed"] if state == SUPPRESSED else [])
+    tried = state in (DELIVERED, FAILED)
+    deferred = len(attempts) - tried
     expected = ["message.sent", *["message.deferred"] * deferred]
     if events[: len(expected)] != expected:
         return False
     rest = events[len(expected) :]
-    if not final:
-        return not rest
-    suppressed = ["suppression.added"] if _refuses_for_good(attempts[-1]) else []
-    return bool(rest) and rest[0] in FINAL[attempts[-1].outcome] and rest[1:] == suppressed
+    if not tried:
+        return rest == (["message.suppressed"] if state == SUPPRESSED else [])
+    return bool(rest) and rest[0] in FINAL[attempts[-1].outcome] and rest[1:] in _consequences(attempts, part)
 
 
-def _refuses_for_good(last: Any) -> bool:
+def _consequences(attempts: list[Any], part: Part | None) -> list[list[str]]:
     """
-    Did the receiver say of the mailbox itself that it takes no mail? No two letters are for the same one.
+    What may follow from the end. Whether a suppression is news is looked at apart.
     """
-    return bool(last.outcome == "failed" and last.fault == "recipient" and last.reply and last.status in REFUSING)
+    if part is not None:
+        return [["message.spam_complaint"] if part is Part.SPAM_COMPLAINT else []]
+    return [[], ["suppression.added"]] if refuses_for_good(attempts) else [[]]
 
 
 def _count(arrivals: Iterable[Arrival]) -> Counter[Key]:

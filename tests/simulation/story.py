@@ -15,7 +15,11 @@ from attrs import define, field, frozen
 from sqlalchemy import Connection, select
 
 from lmrelay.config.values import DeliveryTimeouts
-from lmrelay.queue.schema import event
+from lmrelay.mail.parts import Part
+from lmrelay.mail.suppression import Suppression, Why
+from lmrelay.queue.outbox import write_untold
+from lmrelay.queue.schema import DEFERRED, event, message, recipient
+from lmrelay.queue.suppressions import Suppressions
 from lmrelay.testing.name_server import Said
 from tests.simulation.applications import Letter, To
 from tests.simulation.network import cut
@@ -36,6 +40,12 @@ Seconds after the storm in which everything must have come to its end.
 """
 
 DOMAINS = ("b.example", "c.example", "d.example", "e.example")
+REGULARS = ("Ann", "ben")
+"""
+Who gets more than one letter, and may be suppressed meanwhile.
+"""
+
+PARTS = tuple(part.value for part in Part)
 SERVFAIL = Said(rcode=2)
 DOOMS = ("Acceptance._write", "Settler.write", "Settler.write", "Taker._claim", "write_chunks")
 """
@@ -162,6 +172,8 @@ class Story:
             self.promises.applications.append(world.application(project, number))
         for _ in range(self.letters):
             self._at(chance.uniform(0, self.storm * 0.8), self._write_letter)
+        for _ in range(self.letters // 2):
+            self._at(chance.uniform(0, self.storm), self._list)
         for _ in range(chance.randrange(6)):
             self._at(chance.uniform(0, self.storm), self._cut)
         for _ in range(chance.randrange(3)):
@@ -184,8 +196,7 @@ class Story:
         self._numbers += 1
         name = f"L{self._numbers}"
         application = chance.choice(self.promises.applications)
-        domains = [*DOMAINS, "nowhere.example"]
-        addresses = {f"{name}.{number}@{chance.choice(domains)}".lower() for number in range(chance.choice((1, 1, 3)))}
+        addresses = {self._draw_address(f"{name}.{number}".lower()) for number in range(chance.choice((1, 1, 3)))}
         notify = ("", "", "", "NEVER", "FAILURE", "DELAY,FAILURE", "DELAY")
         application.send(
             Letter(
@@ -197,6 +208,34 @@ class Story:
                 chance.choice((100, 100, 2000, 400_000)),
             )
         )
+
+    def _draw_address(self, name: str) -> str:
+        chance = self.chance
+        if chance.random() < 0.15:
+            return f"{chance.choice(PARTS)}+{name}@{self.world.testing}"
+        local = chance.choice(REGULARS) if chance.random() < 0.4 else name
+        return f"{local}@{chance.choice((*DOMAINS, 'nowhere.example'))}"
+
+    def _list(self) -> None:
+        """
+        The operator suppresses somebody, for ever or for a time, or lets them have mail again.
+        """
+        chance, now = self.chance, self.world.wall()
+        project, route = chance.choice(("acme", "beta")), chance.choice(("", "", "news"))
+        address = f"{chance.choice(REGULARS)}@{chance.choice(DOMAINS)}".lower()
+        if waiting := self.world.read(_read_deferred) if chance.random() < 0.5 else ():
+            project, address = chance.choice(waiting)
+        one = Suppression(project, address.lower(), Why.MANUAL, now, route, chance.choice((None, now + 90)))
+        remove = chance.random() < 0.3
+
+        def change(connection: Connection) -> None:
+            suppressions = Suppressions(chance.randbytes, write_untold)
+            if remove:
+                suppressions.remove(connection, [one.key], now)
+            else:
+                suppressions.add(connection, [one], now)
+
+        self.world.write(change)
 
     # --- troubles ------------------------------------------------------------------------
 
@@ -258,6 +297,12 @@ class Story:
         for receiver in moody:
             gone = self.chance.random() < 0.35
             receiver.feel(self.chance.choice((Mood.CLOSED, Mood.SILENT, Mood.STALLING)) if gone else Mood.WELL)
+
+
+def _read_deferred(connection: Connection) -> list[Any]:
+    mine = (message.c.id == recipient.c.message, recipient.c.state == DEFERRED, ~message.c.notification)
+    query = select(recipient.c.project, recipient.c.address).where(*mine)
+    return list(connection.execute(query.order_by(recipient.c.message, recipient.c.number)))
 
 
 def _read_events(connection: Connection) -> list[Any]:

@@ -44,7 +44,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Story:
     """
     A story that ended well.
     """
-    story = Story(2, tmp_path_factory.mktemp("told") / "relay", LETTERS, STORM)
+    story = Story(8, tmp_path_factory.mktemp("told") / "relay", LETTERS, STORM)
     story.tell()
     # With the process gone nobody has the database open, so that it is one file.
     story.world.halt()
@@ -58,6 +58,10 @@ def lose_message(connection: Connection) -> None:
 
 def lose_event(connection: Connection) -> None:
     connection.execute(delete(event).where(event.c.type == "message.delivered"))
+
+
+def lose_suppressions(connection: Connection) -> None:
+    connection.execute(delete(event).where(event.c.type == "suppression.added"))
 
 
 def lose_attempt(connection: Connection) -> None:
@@ -89,6 +93,8 @@ def first(connection: Connection, condition: object) -> list[str]:
     [
         (lose_message, "is stored 0 times"),
         (lose_event, "events ["),
+        (lose_suppressions, "message.suppressed, with 0 suppressions of it"),
+        (lose_suppressions, "refused for good and is not suppressed"),
         (lose_attempt, "attempts, recorded are"),
         (leave_body, "1 bodies are left behind"),
         (forget_delivery, "arrived 1 times, explained are 0"),

@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 from lmrelay.config.project import Project, Route, Token
 from lmrelay.config.values import MIB, Auth, Config, Delivery, Limits, Listener, Server
 from lmrelay.config.words import Form, Kind, Security
+from lmrelay.mail.parts import parts_domain
 from lmrelay.projects.tokens import digest, make_token
 from lmrelay.queue.service import QueueService
 from lmrelay.queue.store import FILE, find_url, make_engine, make_reading_engine, migrate
@@ -186,6 +187,13 @@ class World:
             delivery=evolve(Delivery(), **self.delivery),
             projects={project.slug: project for project, _ in made},
         )
+
+    @property
+    def testing(self) -> str:
+        """
+        Where the test addresses are.
+        """
+        return parts_domain(self.config.server.hostname)
 
     def random(self, what: str) -> Random:
         """
