@@ -243,7 +243,9 @@ class SubmissionProtocol(ESMTP):
         not read from could leave unnoticed.
         """
         pending = self.session.buffer.pending
-        if not (self.session.is_known or self.session.transaction) and pending > EARLY_WATER:
+        if pending <= EARLY_WATER:
+            return
+        if not (self.session.is_known or self.session.transaction):
             self.log.info("too much sent before login", peer=self.session.client.address)
             self._break_off(TOO_EARLY)
         elif pending > HIGH_WATER and not self._paused:
@@ -269,7 +271,8 @@ class SubmissionProtocol(ESMTP):
         patience, session = self._patience, self.session
         if said:
             patience.note_line()
-        patience.known = session.is_known
+        # Who is known once stays so.
+        patience.known = patience.known or session.is_known
         patience.note_content(session.is_in_content)
         self._flush()
         if self._paused and not (self._waiting or self._full or self._closing):

@@ -95,8 +95,9 @@ class Session:
             return None
         if not isinstance(result, Reply):
             return self._conclude(result)
-        if not result.is_positive():
-            self.login.note_answer(result)
+        if result.is_positive():
+            return result
+        self.login.note_answer(result)
         return self._weigh(result)
 
     async def _conclude(self, awaited: Awaitable[Reply | None]) -> Reply | None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from attrs import define
 
-from lmrelay.smtp.newlines import has_bare_newline, has_dotted_line, to_crlf
+from lmrelay.smtp.newlines import has_bare_newline, to_crlf
 
 _END = b"\r\n.\r\n"
+_DOTTED = _END[:3]
 _BEGINNINGS = tuple(_END[:length] for length in range(len(_END) - 1, 0, -1))
 
 
@@ -44,24 +45,33 @@ class DataReader:
             self.rest += block
             return b""
         octets = self._held + block
-        end = octets.find(_END) if has_dotted_line(octets) else -1
+        # From behind, which is quicker; and of most messages the only line with a dot is the end.
+        last = octets.rfind(_DOTTED)
+        dotted = octets.rfind(_DOTTED, 0, max(last, 0)) >= 0
+        if dotted:
+            end = octets.find(_END)
+        else:
+            end = last if octets.startswith(_END, last) else -1
         if end >= 0:
             self.finished = True
             self.rest = octets[end + len(_END) :]
             self._held = b""
-            return self._content(octets[: end + 2])
+            return self._content(octets[: end + 2], dotted)
         # What may be the start of the end waits for more, so no CRLF and no dot after one is ever cut in two.
         self._held = next(filter(octets.endswith, _BEGINNINGS), b"")
-        return self._content(octets[: len(octets) - len(self._held)])
+        return self._content(octets[: len(octets) - len(self._held)], last >= 0)
 
-    def _content(self, octets: bytes) -> bytes:
+    def _content(self, octets: bytes, dotted: bool) -> bytes:
+        """
+        C{dotted}: a line of it may begin with a dot.
+        """
         if not octets:
             return octets
         self.nul = self.nul or b"\0" in octets
         self.eight_bit = self.eight_bit or not octets.isascii()
         # Before bare line endings are made whole: a dot after one of those is content, not stuffing.
-        if has_dotted_line(octets):
-            octets = octets.replace(b"\r\n.", b"\r\n")
+        if dotted:
+            octets = octets.replace(_DOTTED, b"\r\n")
         if has_bare_newline(octets):
             self.bare_newline = True
             octets = to_crlf(octets)

@@ -60,11 +60,16 @@ class Submitter:
     refusal: Reply | None = None
     token_gone: bool = False
     configured: Project = field(factory=lambda: Project("acme"))
+    _given: Project | None = None
 
     def project(self) -> Project:
         if self.refusal is not None:
             raise Refused(self.refusal)
-        return evolve(self.configured, slug=self.slug, domains=self.domains)
+        given = evolve(self.configured, slug=self.slug, domains=self.domains)
+        # Another only when something was changed, as it is after a reload.
+        if self._given is None or given != self._given:
+            self._given = given
+        return self._given
 
     def check_token(self) -> None:
         if self.token_gone:

@@ -335,6 +335,18 @@ class TestSizes(Sessions):
         peer.say("DATA")
         self.assertEqual("250 2.0.0", peer.say(*CONTENT)[0][:9])
 
+    def test_as_configured_at_the_next_mail(self) -> None:
+        """
+        Of one session each message is held to what is in force when it begins, be it the project's or the server's.
+        """
+        peer = self.log_in()
+        said = []
+        for limits, most in ((Limits(), 3), (Limits(), 3), (Limits(), 2), (Limits(recipients=1), 2), (Limits(), 2)):
+            self.configure(limits, max_recipients=most)
+            answers = peer.say("RSET", ENVELOPE[0], *(f"RCPT TO:<b{number}@b.example>" for number in range(4)))
+            said.append([answer[:3] for answer in answers].count("452"))
+        self.assertEqual([1, 1, 2, 3, 2], said)
+
     def test_announced(self) -> None:
         """
         EHLO says what holds: the server's limit before login, the project's after it where that is smaller.

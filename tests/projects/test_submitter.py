@@ -59,6 +59,20 @@ class TestReload(Avatars):
         self.assertEqual("", self.sender("new.example"))
         self.assertIn("550 5.7.1", self.sender("acme.example"))
 
+    def test_domains_of_many_spellings(self) -> None:
+        """
+        What was said before is said again, however many domains a session named, until a reload says otherwise.
+        """
+        self.room.change_project("acme", domains=(".acme.example", "acme.example"))
+        self.avatar.project()
+        named = [*(f"n{number}.acme.example" for number in range(200)), "ACME.example", "acme.example"]
+        for _ in range(2):
+            self.assertEqual({""}, {self.sender(domain) for domain in named})
+            self.assertIn("550 5.7.1", self.sender("b.example"))
+        self.room.change_project("acme", domains=("b.example",))
+        self.assertEqual("", self.sender("b.example"))
+        self.assertTrue(all("550 5.7.1" in self.sender(domain) for domain in named))
+
     def test_smtp_off(self) -> None:
         """
         Sessions end when SMTP is switched off, or the project goes; they go on when it is back.
