@@ -12,7 +12,7 @@ from typing import Any
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
-from twisted.internet.error import ConnectingCancelledError
+from twisted.internet.error import ConnectingCancelledError, ConnectionAborted
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -151,6 +151,8 @@ def tell_trouble(error: BaseException) -> str:
     """
     if isinstance(error, _WRAPPING) and error.reasons:
         return tell_trouble(error.reasons[0].value)
+    if isinstance(error, ConnectionAborted):
+        return "it said more than any good answer has"
     return str(error) or type(error).__name__
 
 

@@ -42,6 +42,16 @@ MAX_RESPONSE = 64 * 1024
 Octets of an answer after which the connection is left.
 """
 
+STATUSES = range(100, 600)
+"""
+RFC 9110 §15: any other is invalid, and has more digits than a database can hold, if the server likes.
+"""
+
+MAX_TEXT = 500
+"""
+Characters of why there was no answer: it may quote what the server said instead.
+"""
+
 PATIENCE = 5.0
 """
 Seconds for the body of an answer whose status is known.
@@ -96,9 +106,12 @@ class Post:
         except CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever kept it from us, the endpoint did not take it
-            return Told(begun, self.wall(), text=tell_trouble(error))
+            return Told(begun, self.wall(), text=tell_trouble(error)[:MAX_TEXT])
         octets = await self._read(answer)
-        return Told(begun, self.wall(), answer.response.code, body=octets.decode("utf-8", "replace"))
+        status, said = answer.response.code, octets.decode("utf-8", "replace")
+        if status not in STATUSES:
+            return Told(begun, self.wall(), text="it answered with a status that HTTP does not have", body=said)
+        return Told(begun, self.wall(), status, body=said)
 
     async def _ask(self, url: str, letter: _Letter) -> _Answer:
         plain, auth = _take_login(url)

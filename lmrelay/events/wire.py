@@ -49,7 +49,8 @@ class Taken:
         Drop it.
         """
         if self._connection is not None:
-            self._connection.abort()
+            # Not by its own abort, which logs a traceback where the body goes on for as long as the connection does.
+            self._connection.transport.abortConnection()
 
 
 @implementer(IStreamClientEndpoint)

@@ -10,11 +10,12 @@ from random import Random
 
 from attrs import evolve
 from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 
 from lmrelay.config.values import Config, Server, Webhooks
-from lmrelay.events.post import Post
+from lmrelay.events.post import MAX_TEXT, Post
 from lmrelay.events.wire import MAX_BODY
 from lmrelay.interfaces import Told
 from lmrelay.testing.certificates import Authority, Certificate
@@ -49,6 +50,17 @@ class Posting(SynchronousTestCase):
         else:
             context = certificate.server_context()
             self.network.servers[address] = TLSMemoryBIOFactory(context, False, site, clock=self.network)
+
+    def answer(self, octets: bytes) -> None:
+        """
+        A server that says just that.
+        """
+
+        class Say(Protocol):
+            def dataReceived(self, data: bytes) -> None:
+                self.transport.write(octets)  # type: ignore[union-attr]
+
+        self.network.servers[PUBLIC] = Factory.forProtocol(Say)
 
     def allow(self, *networks: str) -> None:
         webhooks = evolve(self.settings.config.webhooks, allow_networks=tuple(map(ip_network, networks)))
@@ -258,6 +270,44 @@ class BadTests(Posting):
         told = self.successResultOf(sending)
         self.assertEqual((200, "so "), (told.status, told.body))
         self.network.settle()
+        self.assertTrue(all(wire.client.disconnected for wire in self.network.wires))
+
+    def test_status_that_does_not_exist(self) -> None:
+        """
+        A status that HTTP does not have is no answer, and nothing that the store would have to hold.
+        """
+        for status in (99999999999999999999, 600, 99, 0, -200):
+            self.hook.say = lambda _, status=status: status
+            self.listen()
+            told = self.send()
+            self.assertEqual((None, False), (told.status, told.is_success))
+            self.assertEqual("it answered with a status that HTTP does not have", told.text)
+
+    def test_words_are_bounded(self) -> None:
+        """
+        What a server says instead of HTTP is told, but no more than a line of it.
+        """
+        self.answer(b"HTTP/1.1 " + b"\x1b[31m" * 2000 + b"\r\n\r\n")
+        told = self.send(f"http://{NAME}/")
+        self.assertIn("non-integer status code", told.text)
+        self.assertEqual(MAX_TEXT, len(told.text))
+
+    def test_endless_head(self) -> None:
+        """
+        A head that does not end is left, and told as such.
+        """
+        self.answer(b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 10_000)
+        told = self.send(f"http://{NAME}/")
+        self.assertEqual((None, "it said more than any good answer has"), (told.status, told.text))
+
+    def test_body_as_long_as_the_connection(self) -> None:
+        """
+        A long body that only the end of the connection would end is left without an error in the log.
+        """
+        self.answer(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 10_000)
+        told = self.send(f"http://{NAME}/")
+        self.network.settle()
+        self.assertEqual((200, "x" * MAX_BODY), (told.status, told.body))
         self.assertTrue(all(wire.client.disconnected for wire in self.network.wires))
 
     def test_cancelled(self) -> None:
