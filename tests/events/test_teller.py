@@ -166,6 +166,26 @@ def test_not_taken(begin: Begin, status: int) -> None:
     assert ["waiting"] == states(stage)
 
 
+def test_poison_in_a_batch(begin: Begin) -> None:
+    """
+    An event that an endpoint cannot take is given up alone: those that went with it are taken without it.
+    """
+    stage = begin(plain(batch=100))
+    hook = stage.serve()
+    poison = f"{37:026d}"
+    hook.say = lambda got: 500 if any(one["data"]["message_id"] == poison for one in got.events) else 204
+    for number in range(1, 101):
+        stage.world.accept(number)
+    stage.run(1)
+    for delay in (*DEFAULT.retry, 24 * 3600):
+        stage.run(4, 0.5)
+        stage.run(delay - 4, delay - 4)
+    dead = [one.event for one in rows(stage, webhook_delivery) if one.state == "dead"]
+    assert [37] == dead
+    assert 100 == len(states(stage))
+    assert 99 == states(stage).count("delivered")
+
+
 def test_gone(begin: Begin) -> None:
     """
     410 disables the endpoint: what it was to be told is given up, and what comes after is not for it; others go on.
