@@ -3,7 +3,7 @@ One request to an endpoint that a tenant named.
 
 So it goes to public addresses and allowed networks only, as they are looked up when the connection is made; over TLS
 that proves the host, where the URL says https; past every proxy and after no redirect; and of the answer only the
-beginning is read. Connections are kept for the next request to the same host.
+beginning is read. Connections are kept for the next request to the same endpoint.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class Post:
 
     async def _ask(self, url: str, letter: _Letter) -> _Answer:
         plain, auth = _take_login(url)
-        taken = Taken(self._find_pool())
+        taken = Taken(self._find_pool(), letter.whose)
         try:
             return await self._try(taken, plain, auth, letter)
         except _STALE:
@@ -132,7 +132,7 @@ class Post:
         agent: Any = Agent.usingEndpointFactory(self.reactor, door, pool=taken)
         try:
             response = await HTTPClient(Plain(agent, refuses=False)).post(
-                _Literal.from_text(url) if ":" in (parts.hostname or "") else url,
+                _Literal.from_text(url),
                 data=Octets(letter.body),
                 headers=Headers({name: [value] for name, value in letter.headers.items()}),
                 auth=auth,
@@ -215,7 +215,8 @@ class Post:
 
 class _Literal(EncodedURL):
     """
-    A URL with an IPv6 address for a host, which hyperlink would take for a name.
+    A URL as it stands: by itself hyperlink takes an IPv6 address for a name, and puts what it reads in a host or path
+    in other words.
     """
 
     def to_uri(self) -> EncodedURL:

@@ -139,6 +139,35 @@ class GoodTests(Posting):
         self.send()
         self.assertEqual(2, len(self.network.wires))
 
+    def test_kept_for_one(self) -> None:
+        """
+        Of two endpoints at a host each has connections of its own.
+        """
+        self.listen()
+        for whose in (("acme", "shop"), ("other", "shop"), ("acme", "shop")):
+            sending = Deferred.fromCoroutine(self.post.send(f"https://{NAME}/x", {}, b"{}", whose))
+            self.network.advance(0)
+            self.network.settle()
+            self.assertEqual(200, self.successResultOf(sending).status)
+        self.assertEqual(2, len(self.network.wires))
+
+    def test_as_it_stands(self) -> None:
+        """
+        A URL is asked for as it stands, in whatever way its path and query are written.
+        """
+        self.listen()
+        rests = (
+            "/a%2Fb/../c//d;e?sp=%2Ft&x=a+b&y=%2B&k;l=1&z&=&q=%ff&r=%zz&s='(!*)",
+            "?a",
+            "",
+            "/%E0%A4%A",
+            "/|^`{}",
+        )
+        for rest in rests:
+            self.assertEqual(200, self.send(f"https://{NAME}{rest}").status)
+        expected = [rest if rest.startswith("/") else f"/{rest}" for rest in rests]
+        self.assertEqual(expected, [one.path for one in self.hook.got])
+
     def test_next_address(self) -> None:
         """
         An address where nobody listens is followed by the next.
