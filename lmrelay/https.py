@@ -38,6 +38,10 @@ class Destination(ABC):
     Where a request goes, whatever its URL says.
     """
 
+    def __repr__(self) -> str:
+        # Twisted writes it down for each connection: with what is in its fields, that would be the whole configuration.
+        return f"<{type(self).__name__}>"
+
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         """
         Always this.
@@ -57,7 +61,7 @@ class Destination(ABC):
         """
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Way(Destination):
     """
     A connection to an address that was looked up, whatever the URL's host. C{handshake} None: without TLS. C{limit}:

@@ -205,6 +205,8 @@ class Teller:
                         desk = self._find_desk(one)
                         desk.waiting.extend(tellings)
                         self._begin(desk)
+                        # Others have something to do as well: beginning all that is due for many takes long.
+                        await self._sleep(0)
         except StoreError as error:
             log.warn("webhooks that are due could not be taken", reason=str(error))
         finally:

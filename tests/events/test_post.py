@@ -7,12 +7,14 @@ from __future__ import annotations
 from ipaddress import ip_network
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from attrs import evolve
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.client import HTTPConnectionPool
 
 from lmrelay.config.values import Config, Server, Webhooks
 from lmrelay.events.post import MAX_TEXT, Post
@@ -150,6 +152,23 @@ class GoodTests(Posting):
             self.network.settle()
             self.assertEqual(200, self.successResultOf(sending).status)
         self.assertEqual(2, len(self.network.wires))
+
+    def test_what_twisted_writes_down(self) -> None:
+        """
+        For each connection Twisted writes down where it leads: that is not the configuration with all its projects.
+        """
+        written: list[str] = []
+
+        def find(key: Any, endpoint: Any) -> Deferred[Any]:
+            written.append(repr(endpoint))
+            return fail(ValueError("enough"))
+
+        pool = HTTPConnectionPool(self.network)
+        pool.getConnection = find  # type: ignore[method-assign]
+        self.post._pool, self.post._pool_of = pool, self.settings.config.webhooks
+        self.assertEqual("enough", self.send().text)
+        self.assertNotIn("Config", written[0])
+        self.assertLess(len(written[0]), 200)
 
     def test_as_it_stands(self) -> None:
         """
