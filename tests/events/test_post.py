@@ -4,6 +4,7 @@ One request: where it may go, what it proves, and what of the answer is kept; in
 
 from __future__ import annotations
 
+from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from random import Random
@@ -20,7 +21,7 @@ from lmrelay.config.values import Config, Server, Webhooks
 from lmrelay.events.post import MAX_TEXT, Post
 from lmrelay.events.wire import MAX_BODY
 from lmrelay.interfaces import Told
-from lmrelay.testing.certificates import Authority, Certificate
+from lmrelay.testing.certificates import NOT_BEFORE, Authority, Certificate
 from lmrelay.testing.name_server import FakeResolver, Said, Zone
 from tests.events.bench import PUBLIC, Hook
 from tests.outbound.bench import Network
@@ -262,6 +263,7 @@ class BadTests(Posting):
         for certificate, words in (
             (AUTHORITY.issue("b.example"), "the certificate is for b.example, not for shop.example"),
             (Authority.make("another").issue(NAME), "issuer is not known"),
+            (AUTHORITY.issue(NAME, not_after=NOT_BEFORE + timedelta(days=1)), "the certificate has expired"),
         ):
             self.listen(certificate=certificate)
             self.assertIn(words, self.refused())
