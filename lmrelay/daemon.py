@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from twisted.application.service import Service
@@ -143,6 +144,7 @@ def build(path: Path, reactor: Any, *, logfile: str | None, daemon: bool, syslog
     @raise ConfigError: all that is wrong with it
     """
     config = load(path)
+    count_on(reactor)
     observer = open_log(config.log, logfile=logfile, daemon=daemon, syslog=syslog)
     lines = observer.sink = GatheredLines(observer.sink, reactor)
     reactor.addSystemEventTrigger("after", "shutdown", lines.flush)
@@ -165,6 +167,16 @@ def build(path: Path, reactor: Any, *, logfile: str | None, daemon: bool, syslog
         forks=daemon,
         logs_apart=daemon or syslog or logfile not in (None, "-"),
     )
+
+
+def count_on(reactor: Any) -> None:
+    """
+    Let the reactor count seconds that nobody can set, before anything waits for them.
+
+    By itself it goes by the wall clock: set back by an hour, that would hold up for an hour whatever was waited for,
+    and L{lmrelay.queue.schedule.Drift} would never see the two clocks part.
+    """
+    reactor.seconds = monotonic
 
 
 def mind_signals(reactor: Any) -> None:

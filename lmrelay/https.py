@@ -12,7 +12,7 @@ from typing import Any
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
-from twisted.internet.error import ConnectingCancelledError
+from twisted.internet.error import ConnectingCancelledError, ConnectionAborted
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -38,6 +38,10 @@ class Destination(ABC):
     Where a request goes, whatever its URL says.
     """
 
+    def __repr__(self) -> str:
+        # Twisted writes it down for each connection: with what is in its fields, that would be the whole configuration.
+        return f"<{type(self).__name__}>"
+
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         """
         Always this.
@@ -57,7 +61,7 @@ class Destination(ABC):
         """
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Way(Destination):
     """
     A connection to an address that was looked up, whatever the URL's host. C{handshake} None: without TLS. C{limit}:
@@ -151,6 +155,8 @@ def tell_trouble(error: BaseException) -> str:
     """
     if isinstance(error, _WRAPPING) and error.reasons:
         return tell_trouble(error.reasons[0].value)
+    if isinstance(error, ConnectionAborted):
+        return "it said more than any good answer has"
     return str(error) or type(error).__name__
 
 

@@ -9,6 +9,7 @@ server or a sender wrote reaches the terminal as a control character.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -23,6 +24,8 @@ One thing of a listing: what C{--json} shows of it, by key.
 """
 
 MISSING = "-"
+
+_UNUSUAL = re.compile(r"[^\x20-\x7e\n]")
 
 
 @define(eq=False)
@@ -44,7 +47,11 @@ class Output:
         Print C{value} as the JSON document of this command; without C{--json} nothing.
         """
         if self.json:
-            click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+            text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+            # JSON escapes ASCII's control characters alone; a terminal obeys U+009B as well, and people misread U+202E.
+            click.echo(
+                _UNUSUAL.sub(lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], text)
+            )
 
     def stream(self, values: Iterable[object]) -> None:
         """

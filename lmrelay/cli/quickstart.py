@@ -169,8 +169,9 @@ def perform(
     from twisted.internet import reactor
     from twisted.internet.defer import Deferred
 
-    from lmrelay.daemon import mind_signals
+    from lmrelay.daemon import count_on, mind_signals
 
+    count_on(reactor)
     stage = Stage(config, fit, trial, token, output, live, reactor)
     running: Any = reactor
     running.callWhenRunning(mind_signals, reactor)

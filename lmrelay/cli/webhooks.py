@@ -12,6 +12,7 @@ import string
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import click
 
@@ -343,7 +344,7 @@ def _record(project: str, hook: Webhook, facts: Mapping[str, Any]) -> dict[str, 
     return {
         "project": project,
         "name": hook.name,
-        "url": hook.url,
+        "url": _hide_password(hook.url),
         "events": list(hook.events),
         "routes": list(hook.routes),
         "batch": hook.batch,
@@ -356,6 +357,17 @@ def _record(project: str, hook: Webhook, facts: Mapping[str, Any]) -> dict[str, 
         "reason": facts.get("reason", ""),
         "state": "disabled" if disabled is not None else "on" if hook.enabled else "off",
     }
+
+
+def _hide_password(url: str) -> str:
+    """
+    A URL as it may be shown: a listing is mailed around, and its password is the endpoint's.
+    """
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    login, _, place = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{login.partition(':')[0]}:***@{place}"))
 
 
 def _with_times(record: Mapping[str, Any]) -> dict[str, Any]:

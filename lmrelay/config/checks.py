@@ -35,6 +35,10 @@ ONLY_BROADCAST = 'is for routes of kind = "broadcast" alone: nobody unsubscribes
 _LINK = re.compile(r"[!-;=?-~]+", re.ASCII)
 _LINK_FORM = 'a URL such as "https://example.com/unsubscribe/{token}"'
 _HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?", re.ASCII)
+_NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*", re.ASCII)
+"""
+As the last label of a name: of none there is, but some read an IPv4 address in it.
+"""
 
 
 @frozen
@@ -201,13 +205,20 @@ def _mailbox(text: str) -> str:
 
 def _url(text: str) -> str:
     form = 'expected a URL such as "https://example.com/hooks"'
+    if not _LINK.fullmatch(text):
+        raise ValueError(f"{form}, in printable ASCII: other characters as %XX, in a host's name as xn--")
     try:
         parts = urlsplit(text)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        host = parts.hostname or ""
+        usable = parts.scheme in ("http", "https") and _is_host(host) and "%" not in host and parts.port != 0
     except ValueError as error:
         raise ValueError(form) from error
-    if not usable:
+    if not usable or parts.netloc.endswith(":") or parts.netloc.count("@") > 1 or "\\" in parts.netloc:
         raise ValueError(form)
+    if _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]) and not _is_address(host):
+        raise ValueError(f"{form}: an IPv4 address is four numbers with dots")
+    if "#" in text:
+        raise ValueError(f"{form}, without a fragment, which no client sends to the server")
     return text
 
 
@@ -239,10 +250,14 @@ def check_unsubscribe_url(text: str) -> str:
 
 
 def _is_host(text: str) -> bool:
+    return _is_address(text) or _HOST.fullmatch(text) is not None
+
+
+def _is_address(text: str) -> bool:
     try:
         ip_address(text)
     except ValueError:
-        return _HOST.fullmatch(text) is not None
+        return False
     return True
 
 

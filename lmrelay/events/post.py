@@ -3,7 +3,7 @@ One request to an endpoint that a tenant named.
 
 So it goes to public addresses and allowed networks only, as they are looked up when the connection is made; over TLS
 that proves the host, where the URL says https; past every proxy and after no redirect; and of the answer only the
-beginning is read. Connections are kept for the next request to the same host.
+beginning is read. Connections are kept for the next request to the same endpoint.
 """
 
 from __future__ import annotations
@@ -40,6 +40,16 @@ from lmrelay.trust import Contexts, StrictHandshake, is_address
 MAX_RESPONSE = 64 * 1024
 """
 Octets of an answer after which the connection is left.
+"""
+
+STATUSES = range(100, 600)
+"""
+RFC 9110 §15: any other is invalid, and has more digits than a database can hold, if the server likes.
+"""
+
+MAX_TEXT = 500
+"""
+Characters of why there was no answer: it may quote what the server said instead.
 """
 
 PATIENCE = 5.0
@@ -96,13 +106,16 @@ class Post:
         except CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever kept it from us, the endpoint did not take it
-            return Told(begun, self.wall(), text=tell_trouble(error))
+            return Told(begun, self.wall(), text=tell_trouble(error)[:MAX_TEXT])
         octets = await self._read(answer)
-        return Told(begun, self.wall(), answer.response.code, body=octets.decode("utf-8", "replace"))
+        status, said = answer.response.code, octets.decode("utf-8", "replace")
+        if status not in STATUSES:
+            return Told(begun, self.wall(), text="it answered with a status that HTTP does not have", body=said)
+        return Told(begun, self.wall(), status, body=said)
 
     async def _ask(self, url: str, letter: _Letter) -> _Answer:
         plain, auth = _take_login(url)
-        taken = Taken(self._find_pool())
+        taken = Taken(self._find_pool(), letter.whose)
         try:
             return await self._try(taken, plain, auth, letter)
         except _STALE:
@@ -119,7 +132,7 @@ class Post:
         agent: Any = Agent.usingEndpointFactory(self.reactor, door, pool=taken)
         try:
             response = await HTTPClient(Plain(agent, refuses=False)).post(
-                _Literal.from_text(url) if ":" in (parts.hostname or "") else url,
+                _Literal.from_text(url),
                 data=Octets(letter.body),
                 headers=Headers({name: [value] for name, value in letter.headers.items()}),
                 auth=auth,
@@ -202,7 +215,8 @@ class Post:
 
 class _Literal(EncodedURL):
     """
-    A URL with an IPv6 address for a host, which hyperlink would take for a name.
+    A URL as it stands: by itself hyperlink takes an IPv6 address for a name, and puts what it reads in a host or path
+    in other words.
     """
 
     def to_uri(self) -> EncodedURL:
@@ -245,7 +259,7 @@ class _Answer:
     taken: Taken
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Door(Destination):
     """
     The way to the host of a request, found when a connection is needed.

@@ -64,10 +64,14 @@ def compose(webhook: Webhook, tellings: Sequence[Telling], prefix: str, now: flo
 def count_next(webhook: Webhook, tellings: Sequence[Telling]) -> int:
     """
     How many of these go into the next request, the first always among them.
+
+    Half as many for each time that one of them was not taken, so that an event that the endpoint cannot take, or that
+    makes the request too long for it, is soon alone and takes no other with it.
     """
-    octets = 0
+    octets, most = 0, webhook.batch
     for number, one in enumerate(tellings[: webhook.batch]):
         octets += len(one.document)
-        if number and octets > MAX_OCTETS:
+        most = min(most, webhook.batch >> (one.attempts - one.earlier))
+        if number and (octets > MAX_OCTETS or number >= most):
             return number
     return min(webhook.batch, len(tellings))

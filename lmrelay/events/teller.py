@@ -139,7 +139,7 @@ class Teller:
                 if one in self._desks:
                     self._desks[one].closed = reason
                 if reason:
-                    self._end(one, reason)
+                    self._end(one)
                 elif soonest <= now:
                     self._flagged.setdefault(one)
             after = waiting.after
@@ -153,16 +153,20 @@ class Teller:
         is_gone = not (desk.waiting or desk.running) and find_webhook(self._settings.config, desk.endpoint) is None
         return desk.is_idle or is_gone
 
-    def _end(self, endpoint: Endpoint, reason: str) -> None:
+    def _end(self, endpoint: Endpoint) -> None:
         if endpoint not in self._ending:
             self._ending.add(endpoint)
-            self._tasks.start(self._end_all(endpoint, reason))
+            self._tasks.start(self._end_all(endpoint))
 
-    async def _end_all(self, endpoint: Endpoint, reason: str) -> None:
-        ended = 0
+    async def _end_all(self, endpoint: Endpoint) -> None:
+        ended, reason = 0, DISABLED
         try:
             while self._hooks is not None and not self._stopped:
-                given_up = await self._hooks.end(endpoint, reason)
+                # Asked at each step: else what comes after the endpoint is back is given up with the rest, for as long
+                # as something comes.
+                over = why_over(self._settings.config, endpoint)
+                reason = over or DISABLED
+                given_up = await self._hooks.end(endpoint, reason, if_disabled=not over)
                 if not given_up:
                     break
                 ended += given_up
@@ -201,6 +205,8 @@ class Teller:
                         desk = self._find_desk(one)
                         desk.waiting.extend(tellings)
                         self._begin(desk)
+                        # Others have something to do as well: beginning all that is due for many takes long.
+                        await self._sleep(0)
         except StoreError as error:
             log.warn("webhooks that are due could not be taken", reason=str(error))
         finally:
@@ -284,17 +290,19 @@ class Teller:
         """
         Whose turn is it now that a request is over?
         """
-        pause = desk.pace.resting_until - self._reactor.seconds()
-        if pause <= 0:
-            self._resume(desk)
-        elif not self._stopped and (desk.resting is None or not desk.resting.active()):
-            desk.resting = self._reactor.callLater(pause, self._resume, desk)
+        self._resume(desk)
         starved = next(iter(self._starved), None)
         if starved is not None:
             del self._starved[starved]
             self._begin(self._find_desk(starved))
 
     def _resume(self, desk: Desk) -> None:
+        pause = desk.pace.resting_until - self._reactor.seconds()
+        if pause > 0:
+            # Another failure may have made it longer, or the timer be a hair early: nobody else would look again.
+            if not self._stopped and (desk.resting is None or not desk.resting.active()):
+                desk.resting = self._reactor.callLater(pause, self._resume, desk)
+            return
         self._begin(desk)
         if desk.more:
             self._flagged[desk.endpoint] = None

@@ -5,6 +5,7 @@ body out of memory, and one of which only the beginning is read.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 from attrs import define, field
@@ -25,19 +26,20 @@ Octets of an answer's body that are kept.
 @define(eq=False)
 class Taken:
     """
-    A pool for one request, which remembers the connection that it gave.
+    A pool for one request, which remembers the connection that it gave. C{whose}: connections are kept for them alone.
     """
 
     _pool: HTTPConnectionPool
+    _whose: Hashable = None
     persistent: bool = True
     is_fresh: bool = field(default=False, init=False)
     _connection: Any = field(default=None, init=False)
 
-    def getConnection(self, key: object, endpoint: IStreamClientEndpoint) -> Deferred[Any]:
+    def getConnection(self, key: Hashable, endpoint: IStreamClientEndpoint) -> Deferred[Any]:
         """
         See L{HTTPConnectionPool}.
         """
-        getting: Deferred[Any] = self._pool.getConnection(key, _Noted(endpoint, self))
+        getting: Deferred[Any] = self._pool.getConnection((self._whose, key), _Noted(endpoint, self))
         return getting.addCallback(self._note)
 
     def _note(self, connection: Any) -> Any:
@@ -49,11 +51,12 @@ class Taken:
         Drop it.
         """
         if self._connection is not None:
-            self._connection.abort()
+            # Not by its own abort, which logs a traceback where the body goes on for as long as the connection does.
+            self._connection.transport.abortConnection()
 
 
 @implementer(IStreamClientEndpoint)
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Noted:
     """
     Tells when a connection had to be made.

@@ -105,9 +105,11 @@ class IHooks(Interface):
         @param stale: what else is due there and was begun with before this is given up too
         """
 
-    def end(endpoint: Endpoint, reason: str) -> Deferred[int]:
+    def end(endpoint: Endpoint, reason: str, *, if_disabled: bool = False) -> Deferred[int]:
         """
         Give up some of what that endpoint is to be told: how much. To be asked until it is none.
+
+        @param if_disabled: only while the endpoint is told nothing
         """
 
     def disable(endpoint: Endpoint, reason: str) -> Deferred[bool]:

@@ -17,7 +17,18 @@ from zope.interface import implementer
 
 from lmrelay.interfaces import Due, Endpoint, IHooks, Telling, Told, Want
 from lmrelay.queue.contents import IReader
-from lmrelay.queue.tellings import Claim, Record, claim, disable, find_due, find_waiting, give_up, is_due, write_told
+from lmrelay.queue.tellings import (
+    Claim,
+    Record,
+    claim,
+    disable,
+    find_due,
+    find_waiting,
+    give_up,
+    is_disabled,
+    is_due,
+    write_told,
+)
 from lmrelay.queue.writer import IWriter
 
 
@@ -88,15 +99,20 @@ class Hooks:
         write_told(connection, items, self._worker)
         return [None] * len(items)
 
-    def end(self, endpoint: Endpoint, reason: str) -> Deferred[int]:
+    def end(self, endpoint: Endpoint, reason: str, *, if_disabled: bool = False) -> Deferred[int]:
         """
         See L{IHooks}.
         """
-        return self._writer.submit(self._end, (endpoint, reason))
+        return self._writer.submit(self._end, (endpoint, reason, if_disabled))
 
-    def _end(self, connection: Connection, items: Sequence[tuple[Endpoint, str]]) -> list[int]:
+    def _end(self, connection: Connection, items: Sequence[tuple[Endpoint, str, bool]]) -> list[int]:
         now = self._wall()
-        return [give_up(connection, one, is_due(one), reason, now) for one, reason in items]
+        return [
+            0
+            if if_disabled and not is_disabled(connection, one)
+            else give_up(connection, one, is_due(one), reason, now)
+            for one, reason, if_disabled in items
+        ]
 
     def disable(self, endpoint: Endpoint, reason: str) -> Deferred[bool]:
         """

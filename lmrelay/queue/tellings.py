@@ -253,8 +253,7 @@ def disable(connection: Connection, endpoint: Endpoint, reason: str, now: float)
     """
     Tell an endpoint nothing more; was that news?
     """
-    known = connection.execute(select(webhook_endpoint.c.disabled_at).where(*_named(endpoint))).first()
-    if known is not None and known.disabled_at is not None:
+    if is_disabled(connection, endpoint):
         return False
     row = {"project": endpoint[0], "endpoint": endpoint[1], "disabled_at": now, "reason": reason}
     insert = make_insert(connection.dialect.name, webhook_endpoint).values(row)
@@ -264,6 +263,13 @@ def disable(connection: Connection, endpoint: Endpoint, reason: str, now: float)
         )
     )
     return True
+
+
+def is_disabled(connection: Connection, endpoint: Endpoint) -> bool:
+    """
+    Is it told nothing?
+    """
+    return connection.execute(select(webhook_endpoint.c.disabled_at).where(*_named(endpoint))).scalar() is not None
 
 
 def enable(connection: Connection, endpoint: Endpoint) -> bool:

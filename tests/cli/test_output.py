@@ -79,6 +79,18 @@ def test_strangers_cannot_write_to_the_terminal(terminal: bool, capsys: pytest.C
     assert r"[red]\x1b[2Jx\ny\u202e" in capsys.readouterr().out
 
 
+def test_strangers_cannot_write_to_the_terminal_by_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Nor where it is JSON, which says the same for all that.
+    """
+    words = "Grüße\x1b[31m\x9b31m\x7f\u202e\U000e0041\n"
+    Output(json=True).document({"body": words})
+    told = capsys.readouterr().out
+    assert "Grüße" in told
+    assert told.replace("\n", "").isprintable()
+    assert {"body": words} == json.loads(told)
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [

@@ -178,6 +178,19 @@ def test_list(home: Path, shop: Config) -> None:
     assert "whsec_" not in result.stdout + str(record)
 
 
+def test_list_hides_passwords(home: Path) -> None:
+    """
+    A password in a URL stands in the project's file alone; no secret is listed.
+    """
+    run(home, "webhooks", "add", "acme", "shop", "https://me:geheim@acme.example:8443/hook?a=b")
+    for arguments in ((), ("--json",)):
+        told = run(home, "webhooks", "list", *arguments).output
+        assert "https://me:***@acme.example:8443/hook?a=b" in told
+        assert "geheim" not in told
+        assert hooks(home)[0].secret not in told
+    assert "https://me:geheim@acme.example:8443/hook?a=b" == hooks(home)[0].url
+
+
 def test_list_without_store(home: Path) -> None:
     """
     Before the daemon ever ran, endpoints are listed all the same.

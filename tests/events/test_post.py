@@ -4,20 +4,24 @@ One request: where it may go, what it proves, and what of the answer is kept; in
 
 from __future__ import annotations
 
+from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from attrs import evolve
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.client import HTTPConnectionPool
 
 from lmrelay.config.values import Config, Server, Webhooks
-from lmrelay.events.post import Post
+from lmrelay.events.post import MAX_TEXT, Post
 from lmrelay.events.wire import MAX_BODY
 from lmrelay.interfaces import Told
-from lmrelay.testing.certificates import Authority, Certificate
+from lmrelay.testing.certificates import NOT_BEFORE, Authority, Certificate
 from lmrelay.testing.name_server import FakeResolver, Said, Zone
 from tests.events.bench import PUBLIC, Hook
 from tests.outbound.bench import Network
@@ -49,6 +53,17 @@ class Posting(SynchronousTestCase):
         else:
             context = certificate.server_context()
             self.network.servers[address] = TLSMemoryBIOFactory(context, False, site, clock=self.network)
+
+    def answer(self, octets: bytes) -> None:
+        """
+        A server that says just that.
+        """
+
+        class Say(Protocol):
+            def dataReceived(self, data: bytes) -> None:
+                self.transport.write(octets)  # type: ignore[union-attr]
+
+        self.network.servers[PUBLIC] = Factory.forProtocol(Say)
 
     def allow(self, *networks: str) -> None:
         webhooks = evolve(self.settings.config.webhooks, allow_networks=tuple(map(ip_network, networks)))
@@ -127,6 +142,52 @@ class GoodTests(Posting):
         self.send()
         self.assertEqual(2, len(self.network.wires))
 
+    def test_kept_for_one(self) -> None:
+        """
+        Of two endpoints at a host each has connections of its own.
+        """
+        self.listen()
+        for whose in (("acme", "shop"), ("other", "shop"), ("acme", "shop")):
+            sending = Deferred.fromCoroutine(self.post.send(f"https://{NAME}/x", {}, b"{}", whose))
+            self.network.advance(0)
+            self.network.settle()
+            self.assertEqual(200, self.successResultOf(sending).status)
+        self.assertEqual(2, len(self.network.wires))
+
+    def test_what_twisted_writes_down(self) -> None:
+        """
+        For each connection Twisted writes down where it leads: that is not the configuration with all its projects.
+        """
+        written: list[str] = []
+
+        def find(key: Any, endpoint: Any) -> Deferred[Any]:
+            written.append(repr(endpoint))
+            return fail(ValueError("enough"))
+
+        pool = HTTPConnectionPool(self.network)
+        pool.getConnection = find  # type: ignore[method-assign]
+        self.post._pool, self.post._pool_of = pool, self.settings.config.webhooks
+        self.assertEqual("enough", self.send().text)
+        self.assertNotIn("Config", written[0])
+        self.assertLess(len(written[0]), 200)
+
+    def test_as_it_stands(self) -> None:
+        """
+        A URL is asked for as it stands, in whatever way its path and query are written.
+        """
+        self.listen()
+        rests = (
+            "/a%2Fb/../c//d;e?sp=%2Ft&x=a+b&y=%2B&k;l=1&z&=&q=%ff&r=%zz&s='(!*)",
+            "?a",
+            "",
+            "/%E0%A4%A",
+            "/|^`{}",
+        )
+        for rest in rests:
+            self.assertEqual(200, self.send(f"https://{NAME}{rest}").status)
+        expected = [rest if rest.startswith("/") else f"/{rest}" for rest in rests]
+        self.assertEqual(expected, [one.path for one in self.hook.got])
+
     def test_next_address(self) -> None:
         """
         An address where nobody listens is followed by the next.
@@ -202,6 +263,7 @@ class BadTests(Posting):
         for certificate, words in (
             (AUTHORITY.issue("b.example"), "the certificate is for b.example, not for shop.example"),
             (Authority.make("another").issue(NAME), "issuer is not known"),
+            (AUTHORITY.issue(NAME, not_after=NOT_BEFORE + timedelta(days=1)), "the certificate has expired"),
         ):
             self.listen(certificate=certificate)
             self.assertIn(words, self.refused())
@@ -258,6 +320,44 @@ class BadTests(Posting):
         told = self.successResultOf(sending)
         self.assertEqual((200, "so "), (told.status, told.body))
         self.network.settle()
+        self.assertTrue(all(wire.client.disconnected for wire in self.network.wires))
+
+    def test_status_that_does_not_exist(self) -> None:
+        """
+        A status that HTTP does not have is no answer, and nothing that the store would have to hold.
+        """
+        for status in (99999999999999999999, 600, 99, 0, -200):
+            self.hook.say = lambda _, status=status: status
+            self.listen()
+            told = self.send()
+            self.assertEqual((None, False), (told.status, told.is_success))
+            self.assertEqual("it answered with a status that HTTP does not have", told.text)
+
+    def test_words_are_bounded(self) -> None:
+        """
+        What a server says instead of HTTP is told, but no more than a line of it.
+        """
+        self.answer(b"HTTP/1.1 " + b"\x1b[31m" * 2000 + b"\r\n\r\n")
+        told = self.send(f"http://{NAME}/")
+        self.assertIn("non-integer status code", told.text)
+        self.assertEqual(MAX_TEXT, len(told.text))
+
+    def test_endless_head(self) -> None:
+        """
+        A head that does not end is left, and told as such.
+        """
+        self.answer(b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 10_000)
+        told = self.send(f"http://{NAME}/")
+        self.assertEqual((None, "it said more than any good answer has"), (told.status, told.text))
+
+    def test_body_as_long_as_the_connection(self) -> None:
+        """
+        A long body that only the end of the connection would end is left without an error in the log.
+        """
+        self.answer(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 10_000)
+        told = self.send(f"http://{NAME}/")
+        self.network.settle()
+        self.assertEqual((200, "x" * MAX_BODY), (told.status, told.body))
         self.assertTrue(all(wire.client.disconnected for wire in self.network.wires))
 
     def test_cancelled(self) -> None:

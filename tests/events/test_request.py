@@ -87,3 +87,14 @@ def test_bounded(batch: int, sizes: list[int], expected: int) -> None:
     """
     tellings = [telling(document=b"x" * size) for size in sizes]
     assert expected == count_next(hook(batch), tellings)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "expected"),
+    [([0] * 100, 100), ([1] * 100, 50), ([0] * 9 + [3] * 91, 12), ([0] * 60 + [3], 60), ([6] * 100, 1), ([9, 0], 1)],
+)
+def test_fewer_after_failures(attempts: list[int], expected: int) -> None:
+    """
+    What was not taken is told with half as many others each time, at last alone; it holds up nothing before it.
+    """
+    assert expected == count_next(hook(100), [telling(attempts=number) for number in attempts])

@@ -16,6 +16,7 @@ from sqlalchemy import select
 from lmrelay.config.project import Webhook
 from lmrelay.config.values import Config
 from lmrelay.queue.schema import webhook_attempt, webhook_delivery, webhook_endpoint
+from lmrelay.queue.tellings import enable
 from tests.events.bench import DEFAULT, PUBLIC, Got, Stage, is_signed, plain
 from tests.queue.filling import writing
 from tests.queue.hooks import SECRET, deliveries, with_hooks
@@ -166,6 +167,26 @@ def test_not_taken(begin: Begin, status: int) -> None:
     assert ["waiting"] == states(stage)
 
 
+def test_poison_in_a_batch(begin: Begin) -> None:
+    """
+    An event that an endpoint cannot take is given up alone: those that went with it are taken without it.
+    """
+    stage = begin(plain(batch=100))
+    hook = stage.serve()
+    poison = f"{37:026d}"
+    hook.say = lambda got: 500 if any(one["data"]["message_id"] == poison for one in got.events) else 204
+    for number in range(1, 101):
+        stage.world.accept(number)
+    stage.run(1)
+    for delay in (*DEFAULT.retry, 24 * 3600):
+        stage.run(4, 0.5)
+        stage.run(delay - 4, delay - 4)
+    dead = [one.event for one in rows(stage, webhook_delivery) if one.state == "dead"]
+    assert [37] == dead
+    assert 100 == len(states(stage))
+    assert 99 == states(stage).count("delivered")
+
+
 def test_gone(begin: Begin) -> None:
     """
     410 disables the endpoint: what it was to be told is given up, and what comes after is not for it; others go on.
@@ -231,6 +252,20 @@ def test_dead_endpoint_costs_little(begin: Begin) -> None:
     stage.run(1000, 1)
     assert {"delivered"} == set(states(stage))
     assert 199 == len(set(hook.ids)) == len(hook.ids)
+
+
+def test_failures_at_one_time(begin: Begin) -> None:
+    """
+    Failures that come together and make a pause longer than it was do not make it endless.
+    """
+    stage = begin(plain(events=("message.created",)))
+    stage.serve(say=lambda _: 503)
+    for number in range(1, 30):
+        stage.world.accept(number)
+    stage.run(30)
+    tried = len(rows(stage, webhook_attempt))
+    stage.run(60)
+    assert tried + 5 <= len(rows(stage, webhook_attempt)) <= tried + 12
 
 
 def test_much_for_the_dead_ends(begin: Begin) -> None:
@@ -309,6 +344,39 @@ def test_removed(begin: Begin, hooks: tuple[Webhook, ...]) -> None:
     assert {"dead"} == set(states(stage))
     why = "the endpoint is switched off" if hooks == (plain(enabled=False),) else "there is no such endpoint any more"
     assert {why} == {one.last for one in rows(stage, webhook_delivery)}
+
+
+@pytest.mark.parametrize("how", ["removed", "disabled"])
+def test_back_again(begin: Begin, how: str) -> None:
+    """
+    An endpoint that is back is told of all that happens from then on, however much is still being given up of what
+    happened before.
+    """
+    stage = begin(plain(batch=100))
+    hook = stage.serve(say=lambda _: 503)
+    for number in range(1, 420):
+        stage.world.accept(number)
+    stage.run(2)
+    if how == "removed":
+        stage.settings.config = with_hooks(stage.config)
+    else:
+        stage.world.queue.hooks.disable(("acme", "shop"), "for a while")
+    while "dead" not in states(stage):
+        stage.run(0.05, 0.05)
+    assert "waiting" in states(stage)
+    hook.say = lambda _: 204
+    if how == "removed":
+        stage.settings.config = stage.config
+    else:
+        with writing(stage.config) as connection:
+            enable(connection, ("acme", "shop"))
+    hook.got.clear()
+    for number in range(420, 440):
+        stage.world.accept(number)
+        stage.run(0.05, 0.05)
+    stage.run(12)
+    told = {event["data"]["message_id"] for one in hook.got for event in one.events}
+    assert {f"{number:026d}" for number in range(420, 440)} <= told
 
 
 def test_stopped(begin: Begin) -> None:

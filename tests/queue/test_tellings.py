@@ -229,6 +229,21 @@ def test_ended(world: World) -> None:
     assert 0 == result_of(world.queue.hooks.end(("acme", "other"), "gone"))
 
 
+def test_ended_while_disabled(world: World) -> None:
+    """
+    What is given up because the endpoint is disabled is so only while it is.
+    """
+    world.accept()
+    world.queue.hooks.disable(SHOP, "for a while")
+    with writing(world.config) as connection:
+        tellings.enable(connection, SHOP)
+    assert 0 == result_of(world.queue.hooks.end(SHOP, "disabled", if_disabled=True))
+    assert ["waiting"] == states(world)
+    world.queue.hooks.disable(SHOP, "again")
+    assert 1 == result_of(world.queue.hooks.end(SHOP, "disabled", if_disabled=True))
+    assert ["dead"] == states(world)
+
+
 def test_disabled_and_enabled(world: World, config: Config) -> None:
     """
     A disabled endpoint is to be told nothing of what comes, until it is enabled.
