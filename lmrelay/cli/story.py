@@ -198,13 +198,16 @@ def _delivery(delivery: Story, now: float) -> str:
         return f"waits, {count}{stopped}"
     left = seconds_of(due) - now
     on = f"goes on at {due} (in {human_duration(left)})" if left > 0 else f"due since {when(due, now)}"
-    return f"{on}, {count}{stopped}"
+    behind = f"; behind what the endpoint does not take: {_cut(delivery['trouble'])}" if delivery.get("trouble") else ""
+    return f"{on}, {count}{stopped or behind}"
 
 
 def _try(one: Story) -> str:
     status = str(one["status"]) if one["status"] is not None else one["text"] or "no answer"
     body = " ".join((one.get("body") or "").split())
-    shown = (
-        f": {body[:SHOWN]}{'…' if len(body) > SHOWN else ''}" if body and one["status"] not in range(200, 300) else ""
-    )
+    shown = f": {_cut(body)}" if body and one["status"] not in range(200, 300) else ""
     return f"{status}{shown}, took {human_duration(one['seconds'])}"
+
+
+def _cut(text: str) -> str:
+    return text[:SHOWN] + ("…" if len(text) > SHOWN else "")

@@ -351,6 +351,7 @@ def _record(project: str, hook: Webhook, facts: Mapping[str, Any]) -> dict[str, 
         "waiting": facts.get("waiting", 0),
         "since": facts.get("since"),
         "next": facts.get("next"),
+        "trouble": facts.get("trouble"),
         "disabled_at": disabled,
         "reason": facts.get("reason", ""),
         "state": "disabled" if disabled is not None else "on" if hook.enabled else "off",
@@ -363,11 +364,12 @@ def _with_times(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _in_words(told: Mapping[str, Any], records: list[dict[str, Any]], now: float) -> dict[str, Any]:
     record = next(one for one in records if (one["project"], one["name"]) == (told["project"], told["name"]))
-    since = record["since"]
-    return {
-        "since": None if since is None else f"{human_duration(max(now - since, 0))} ago",
-        "state": f"disabled: {record['reason']}" if record["disabled_at"] is not None else record["state"],
-    }
+    since, state = record["since"], record["state"]
+    if record["disabled_at"] is not None:
+        state = f"disabled: {record['reason']}"
+    elif record["trouble"] is not None:
+        state = f"{state}, fails: {record['trouble']}"
+    return {"since": None if since is None else f"{human_duration(max(now - since, 0))} ago", "state": state}
 
 
 def _attempt_in_words(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -375,6 +375,10 @@ OFF = {"since": "2026-11-21T11:59:00.000Z", "reason": "it answered 410"}
             "waits, 1 attempt; the endpoint is told nothing since 2026-11-21T11:59:00.000Z: it answered 410",
         ),
         (delivery(state="delivered", disabled=OFF), "delivered, 1 attempt"),
+        (
+            delivery(next_attempt=ONE, attempts=0, trouble="503"),
+            f"due since {ONE} (2m ago), 0 attempts; behind what the endpoint does not take: 503",
+        ),
     ],
 )
 def test_webhooks(told: dict[str, Any], words: str) -> None:

@@ -177,6 +177,20 @@ def test_list(home: Path, shop: Config) -> None:
     assert "whsec_" not in result.stdout + str(record)
 
 
+def test_list_of_what_fails(home: Path, shop: Config) -> None:
+    """
+    Whoever looks why events wait sees what the endpoint says to those that were tried, and nothing where none was.
+    """
+    write_events(shop, 7200)
+    assert [None] == [one["trouble"] for one in said(home, "webhooks", "list")]
+    tell(shop, Told(NOON, NOON + 0.1, None, "the connection was refused"), NOON + 10)
+    write_events(shop, 60, 10)
+    assert ["the connection was refused"] == [one["trouble"] for one in said(home, "webhooks", "list")]
+    assert "  on, fails: the connection was refused\n" in run(home, "webhooks", "list").stdout
+    tell(shop, Told(NOON + 20, NOON + 20.1, 204))
+    assert [None] == [one["trouble"] for one in said(home, "webhooks", "list")]
+
+
 def test_list_without_store(home: Path) -> None:
     """
     Before the daemon ever ran, endpoints are listed all the same.

@@ -137,6 +137,7 @@ def test_webhooks(config: Config) -> None:
         "attempts": 1,
         "last": "500",
         "disabled": {"since": NOW - 5, "reason": "410"},
+        "trouble": None,
         "tries": [],
     } == gone
     assert (None, "delivered", 2) == (shop["disabled"], shop["state"], shop["attempts"])
@@ -145,3 +146,20 @@ def test_webhooks(config: Config) -> None:
     ]
     assert (True, None) == (slow["in_flight"], slow["next_attempt"])
     assert [] == story(config, ids[1])["events"][0]["deliveries"]
+
+
+def test_behind_what_fails(config: Config) -> None:
+    """
+    What an endpoint was not told of yet says why it does not take what is before it; what was tried has its own words.
+    """
+    ids = fill(config, make_rows(["a@a.example"]), make_rows(["a@a.example"]))
+    with writing(config) as connection:
+        for id_, due, attempts in ((ids[0], NOW - 60, 0), (ids[1], NOW + 60, 1)):
+            (mine,) = connection.execute(select(event.c.sequence).where(event.c.message == id_)).scalars()
+            for endpoint, tried in (("shop", attempts), ("late", 0)):
+                row = {"event": mine, "project": "acme", "endpoint": endpoint, "due": due, "attempts": tried}
+                connection.execute(insert(webhook_delivery).values(**row, state="waiting", last="503" if tried else ""))
+    told = [story(config, id_)["events"][0]["deliveries"] for id_ in ids]
+    assert [[("late", None), ("shop", "503")], [("late", None), ("shop", None)]] == [
+        [(one["endpoint"], one["trouble"]) for one in each] for each in told
+    ]
