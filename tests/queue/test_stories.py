@@ -78,7 +78,7 @@ def test_waits(config: Config) -> None:
     found = story(config, ids[3], "w")
     first, second = found["recipients"]
     assert 1 == found["workers"]
-    assert {"ahead": 2, "in_flight": 1} == first["lane"]
+    assert {"ahead": 2, "in_flight": 1, "last": None} == first["lane"]
     assert {
         "site": "mx1.a.example",
         "hosts": lowered.hosts,
@@ -87,7 +87,7 @@ def test_waits(config: Config) -> None:
         "lowered_for": "421 slow down",
     } == first["site"]
     assert (None, None) == (second["lane"], second["site"])
-    assert {"ahead": 2, "in_flight": 0} == story(config, ids[2])["recipients"][1]["lane"]
+    assert {"ahead": 2, "in_flight": 0, "last": None} == story(config, ids[2])["recipients"][1]["lane"]
     other = story(config, ids[0], "w")["recipients"]
     assert (True, None) == (other[0]["in_flight"], other[0]["lane"])
     assert ("mx.b.example", None, "") == tuple(other[1]["site"][key] for key in ("site", "connections", "lowered_for"))
@@ -146,6 +146,21 @@ def test_webhooks(config: Config) -> None:
     ]
     assert (True, None) == (slow["in_flight"], slow["next_attempt"])
     assert [] == story(config, ids[1])["events"][0]["deliveries"]
+
+
+def test_put_off(config: Config) -> None:
+    """
+    One that was never tried knows what became of others in its lane; never in the words of a route that keeps them.
+    """
+    rows = [make_rows(["a@a.example"], at=NOW - 10 + number) for number in range(2)]
+    ids = fill(config, *rows, make_rows(["a@a.example"], project="other"))
+    alter(config, (ids[0], 0), state=DEFERRED, due=NOW + 60, attempts=1, last="4.4.1 cannot connect")
+    alter(config, (ids[1], 0), due=NOW + 30)
+    told = [story(config, id_)["recipients"][0]["lane"]["last"] for id_ in ids[1:]]
+    assert ["4.4.1 cannot connect", None] == told
+    with writing(config) as connection:
+        connection.execute(update(message).where(message.c.id == ids[0]).values(redact=True))
+    assert None is story(config, ids[1])["recipients"][0]["lane"]["last"]
 
 
 def test_behind_what_fails(config: Config) -> None:
