@@ -105,7 +105,7 @@ def test_add(home: Path) -> None:
         (("nobody", "shop", URL), "there is no project 'nobody'"),
         (("acme", "Bad Name", URL), "name: expected a slug"),
         (("acme", "shop", "ftp://a.example"), "url: expected a URL"),
-        (("acme", "shop", URL, "--event", "a b"), "events[0]: expected an event"),
+        (("acme", "shop", URL, "--event", "a b"), 'events[0]: expected "*", an event'),
         (("acme", "shop", URL, "--route", "news"), "project acme has no route 'news'"),
         (("acme", "shop", URL, "--batch", "101"), "batch: expected a number from 1 to 100"),
     ],
