@@ -8,6 +8,7 @@ What may be as it should, but deserves a look, is a warning.
 from __future__ import annotations
 
 import os
+import pwd
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -181,6 +182,8 @@ def _look_at_state(config: Config, report: Report) -> None:
         if folder.exists():
             with tempfile.TemporaryFile(dir=folder):
                 pass
+            foreign = [path for path in sorted(folder.iterdir()) if not os.access(path, os.R_OK | os.W_OK)]
+            found = [_state_problem(config, f"{path} cannot be read and written{_by_whom()}") for path in foreign]
         elif not os.access(_nearest(folder), os.W_OK | os.X_OK):
             found = [_state_problem(config, f"{folder} does not exist and cannot be made by this user")]
         else:
@@ -188,6 +191,13 @@ def _look_at_state(config: Config, report: Report) -> None:
     except OSError as error:
         found = [_state_problem(config, f"{folder} cannot be written: {error.strerror}")]
     report.look(f"state folder {folder}", found)
+
+
+def _by_whom() -> str:
+    try:
+        return f" by {pwd.getpwuid(os.geteuid()).pw_name}"
+    except KeyError:
+        return f" by the user {os.geteuid()}"
 
 
 def _nearest(folder: Path) -> Path:
