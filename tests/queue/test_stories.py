@@ -4,7 +4,9 @@ The story of a message, as the store tells it, on both databases.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import insert, select, update
@@ -17,6 +19,7 @@ from lmrelay.queue.schema import (
     DELIVERED,
     HELD,
     attempt,
+    bounce,
     event,
     message,
     webhook_attempt,
@@ -146,6 +149,47 @@ def test_webhooks(config: Config) -> None:
     ]
     assert (True, None) == (slow["in_flight"], slow["next_attempt"])
     assert [] == story(config, ids[1])["events"][0]["deliveries"]
+
+
+def keys_of(value: object, below: str = "") -> Iterator[str]:
+    """
+    All keys of a document, but for those that people chose.
+    """
+    if isinstance(value, list):
+        for one in value:
+            yield from keys_of(one, below)
+    elif isinstance(value, dict) and below not in ("metadata", "client"):
+        for key, inner in value.items():
+            yield key
+            yield from keys_of(inner, key)
+
+
+def test_the_guide_names_every_key(config: Config) -> None:
+    """
+    What C{lmrelay explain --json} is made of stands in the guide's table, key by key.
+    """
+    (id_,) = fill(config, make_rows(["a@a.example"], at=NOW - 10))
+    with writing(config) as connection:
+        write_learnt(connection, [Learnt({}, {"a.example": "mx.a.example"}, NOW)])
+        made = {"message": id_, "recipient": 0, "number": 1, "started_at": NOW, "ended_at": NOW, "outcome": "delayed"}
+        tls = '{"version":"TLSv1.3","cipher":"x","verified":true,"reason":"","policy":"dane"}'
+        row = {**made, "text": "", "tls_failure": "", "trace": '[["mx",1]]', "tls": tls}
+        connection.execute(insert(attempt).values(**row))
+        back = {"id": "b", "message": id_, "recipient": 0, "at": NOW, "kind": "bounce", "status": "", "text": ""}
+        connection.execute(insert(bounce).values(**back, by=""))
+        (mine,) = connection.execute(select(event.c.sequence).where(event.c.message == id_)).scalars()
+        to = {"event": mine, "project": "acme", "endpoint": "shop", "attempts": 1, "last": "", "due": NOW}
+        connection.execute(insert(webhook_delivery).values(**to))
+        tried = {"event": mine, "endpoint": "shop", "number": 1, "started_at": NOW, "ended_at": NOW, "status": 500}
+        connection.execute(insert(webhook_attempt).values(**tried, text="", body=""))
+        off = {"project": "acme", "endpoint": "shop", "disabled_at": NOW, "reason": "410"}
+        connection.execute(insert(webhook_endpoint).values(**off))
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    section = guide.partition("With `--json` it is one document.")[2].partition("\n## ")[0]
+    told = set(re.findall(r"`([a-z0-9_]+)`", section))
+    found = set(keys_of(story(config, id_, "w")))
+    assert {"tls", "steps", "by", "tries", "lane", "site", "disabled"} <= found
+    assert set() == found - told
 
 
 def test_put_off(config: Config) -> None:
