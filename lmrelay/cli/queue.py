@@ -261,7 +261,7 @@ def tell_change(verb: Verb, change: Change, dry_run: bool) -> list[str]:
     """
     number = f"{change.changed} recipient" + ("" if change.changed == 1 else "s")
     if dry_run:
-        lines = [f"{number} would be {_DONE[verb]}. (Nothing was changed.)"]
+        lines = [f"{number} would be {_DONE[verb].removeprefix('to be ')}. (Nothing was changed.)"]
     else:
         who = "by the running daemon" if change.by_daemon else "in the store; no daemon runs"
         lines = [f"{number} {_DONE[verb]} ({who})." if change.changed else "Nothing was changed."]

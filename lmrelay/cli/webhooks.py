@@ -121,7 +121,7 @@ def attempts(invocation: Invocation, project: str, name: str, failed: bool, even
         found = desk.hooks().attempts((project, name), failed=failed, event_id=event_id, limit=limit)
     columns = {"started": "TIME", "type": "EVENT", "message": "MESSAGE", "attempt": "ATTEMPT", "took": "TOOK"}
     columns |= {"answer": "ANSWER", "state": "STATE"}
-    records = [{**one, "started": iso_time(one["started"]), "next": iso_time(one["next"])} for one in found]
+    records = [_with_attempt_times(one) for one in found]
     invocation.output.listing(columns, records, "Nothing of that kind was tried.", _attempt_in_words)
 
 
@@ -169,22 +169,23 @@ def test(invocation: Invocation, project: str, name: str, no_wait: bool) -> None
         hooks = desk.hooks()
         event = hooks.test((project, name))
         is_awaited = not no_wait and desk.lives()
-        waited, found = 0.0, None
-        while is_awaited and found is None and waited < WAIT:
+        fate = hooks.fate((project, name), event)
+        for _ in range(round(WAIT / STEP) if is_awaited else 0):
             invocation.sleep(STEP)
-            waited += STEP
-            found = next(iter(hooks.attempts((project, name), event_id=event, limit=1)), None)
+            fate = hooks.fate((project, name), event)
+            if fate["attempts"] or fate["state"] != "waiting":
+                break
+        found = next(iter(hooks.attempts((project, name), event_id=event, limit=1)), None) if fate["attempts"] else None
     output = invocation.output
-    output.document({"project": project, "name": name, "event": event, "attempt": found and dict(found)})
+    output.document({"project": project, "name": name, "event": event, "attempt": found and _with_attempt_times(found)})
     output.line(f"webhook.test {event} is to be told to {name} of project {project}.")
     if found is not None:
         output.line(f"Answer after {human_duration(found['seconds'])}: {_tell_answer(found)}")
         if found["state"] != "delivered":
             raise click.exceptions.Exit(1)
     elif is_awaited:
-        raise click.ClickException(
-            f"no attempt within {WAIT:.0f} s; is the endpoint known to the daemon (reload), and not disabled?"
-        )
+        why = f"no attempt within {WAIT:.0f} s" if fate["state"] == "waiting" else f"given up, as {fate['last']}"
+        raise click.ClickException(f"{why}; is the endpoint known to the daemon (reload), and not disabled?")
     elif not no_wait:
         output.line("No daemon runs; it is told once one does.")
 
@@ -370,6 +371,10 @@ def _in_words(told: Mapping[str, Any], records: list[dict[str, Any]], now: float
     elif record["trouble"] is not None:
         state = f"{state}, fails: {record['trouble']}"
     return {"since": None if since is None else f"{human_duration(max(now - since, 0))} ago", "state": state}
+
+
+def _with_attempt_times(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {**record, "started": iso_time(record["started"]), "next": iso_time(record["next"])}
 
 
 def _attempt_in_words(record: Mapping[str, Any]) -> dict[str, Any]:

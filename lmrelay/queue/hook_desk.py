@@ -167,6 +167,16 @@ class HookDesk:
         self._write(lambda connection: write_told(connection, [row], {row["id"]: [endpoint[1]]}))
         return str(row["id"])
 
+    def fate(self, endpoint: Endpoint, event_id: str) -> Mapping[str, Any]:
+        """
+        What became of an event for an endpoint: C{state}, C{attempts} and C{last}.
+        """
+        told = select(_table.state, _table.attempts, _table.last).join(event, event.c.sequence == _table.event)
+        # No index leads to an id, but what is asked for was written lately.
+        query = told.where(event.c.id == event_id, _table.endpoint == endpoint[1]).order_by(event.c.sequence.desc())
+        with self._engine.begin() as connection:
+            return dict(connection.execute(query.limit(1)).one()._mapping)
+
     def disable(self, endpoint: Endpoint, reason: str) -> bool:
         """
         Have an endpoint told nothing; was that news?

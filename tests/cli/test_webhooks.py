@@ -75,6 +75,14 @@ def tell(config: Config, told: Told, due: float | None = None) -> int:
     return len(taken)
 
 
+def give_up(config: Config) -> None:
+    """
+    The daemon knows of no such endpoint.
+    """
+    with writing(config) as connection:
+        tellings.give_up(connection, SHOP, tellings.is_due(SHOP), "there is no such endpoint", NOON)
+
+
 def states(config: Config) -> list[str]:
     return [state for _, _, state in deliveries(config)]
 
@@ -348,6 +356,12 @@ def test_test(home: Path, shop: Config) -> None:
         result = run(home, "webhooks", "test", "acme", "shop", sleep=lambda _, a=answer: tell(shop, a))
         assert code == result.exit_code
         assert f"Answer after 0ms: {answer.status} {answer.body}".strip() in result.stdout
+    told = said(home, "webhooks", "test", "acme", "shop", sleep=lambda _: tell(shop, Told(NOON, NOON, 204)))
+    assert "2026-11-21T12:00:00.000Z" == told["attempt"]["started"]
     result = run(home, "webhooks", "test", "acme", "shop", sleep=lambda _: None)
-    lease.end()
     assert (1, "no attempt within 35 s") == (result.exit_code, result.stderr[9:31])
+    naps: list[float] = []
+    result = run(home, "webhooks", "test", "acme", "shop", sleep=lambda nap: give_up(shop) or naps.append(nap))
+    lease.end()
+    assert (1, 1) == (result.exit_code, len(naps))
+    assert "given up, as there is no such endpoint; is the endpoint known to the daemon" in result.stderr
