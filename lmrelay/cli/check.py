@@ -77,12 +77,17 @@ def _read(invocation: Invocation, report: Report) -> Config | None:
         report.problems += error.problems
         return None
     tokens = sum(len(one.tokens) for one in config.projects.values())
-    report.passed.append(f"configuration {config.path}: {len(config.projects)} projects, {tokens} tokens")
+    counted = f"{_count(len(config.projects), 'project')}, {_count(tokens, 'token')}"
+    report.passed.append(f"configuration {config.path}: {counted}")
     keys = [key.active for of_domain in config.dkim.values() for key in of_domain]
     if keys:
         report.passed.append(f"DKIM: {sum(keys)} of {len(keys)} keys active, {len(config.dkim)} domains")
     report.warnings += map(str, config.warnings)
     return config
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 def _look_at_certificate(invocation: Invocation, config: Config, report: Report) -> list[Problem]:

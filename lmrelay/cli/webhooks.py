@@ -48,8 +48,16 @@ def webhooks() -> None:
 @click.argument("project")
 @click.argument("name")
 @click.argument("url")
-@click.option("--event", "events", multiple=True, metavar="PATTERN", help='Such as "message.*", the default.')
-@click.option("--route", "routes", multiple=True, metavar="SLUG", help="Events of this route alone; else of all.")
+@click.option(
+    "--event", "events", multiple=True, metavar="PATTERN", help='Such as "message.*", the default. May be given again.'
+)
+@click.option(
+    "--route",
+    "routes",
+    multiple=True,
+    metavar="SLUG",
+    help="Events of this route alone; else of all. May be given again.",
+)
 @click.option("--batch", type=int, metavar="N", help="Up to so many events a request, as a JSON array (100 at most).")
 @pass_invocation
 def add(invocation: Invocation, /, project: str, name: str, url: str, **wish: Any) -> None:
