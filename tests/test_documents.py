@@ -14,6 +14,7 @@ from attrs import fields
 
 from lmrelay.cli.main import COMMANDS, cli
 from lmrelay.config import values
+from lmrelay.config.project import Project, Route, Token, Webhook
 from tests.test_samples import TABLES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,10 +77,10 @@ def test_configuration_names_no_other_key() -> None:
             told[name] = set(re.findall(r"`([a-z]+)` \(duration", page))
         assert keys == told[name], name
     project, tokens, routes, hooks = re.split(r"(?m)^`\[", page.partition("## A project's file")[2])
-    assert {one.name for one in fields(values.Project)} - {"slug", "tokens", "routes", "webhooks"} == rows(project)
-    assert {one.name for one in fields(values.Token)} == rows(tokens)
-    assert {one.name for one in fields(values.Route)} - {"slug"} == rows(routes)
-    assert {one.name for one in fields(values.Webhook)} == rows(hooks.partition("### ")[0])
+    assert {one.name for one in fields(Project)} - {"slug", "tokens", "routes", "webhooks"} == rows(project)
+    assert {one.name for one in fields(Token)} == rows(tokens)
+    assert {one.name for one in fields(Route)} - {"slug"} == rows(routes)
+    assert {one.name for one in fields(Webhook)} == rows(hooks.partition("### ")[0])
 
 
 def invocations() -> Iterator[tuple[str, list[str]]]:

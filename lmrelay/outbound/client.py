@@ -18,7 +18,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from lmrelay.config.values import DeliveryTimeouts, TlsPolicy
+from lmrelay.config.values import DeliveryTimeouts
+from lmrelay.config.words import TlsPolicy
 from lmrelay.errors import SyntaxRefused
 from lmrelay.interfaces import IContent, Leased
 from lmrelay.mail.outcome import Tls
