@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from lmrelay.config.checks import EVENTS
 from lmrelay.events.request import sign
 from tests.events.schema import SCHEMA, complaints
 
@@ -102,3 +103,12 @@ def test_commands() -> None:
         options = {name for one in webhooks.commands[verb].params for name in one.opts}
         assert set(re.findall(r"--[\w-]+", rest)) <= options, (verb, rest)
     assert set(webhooks.commands) - {verb for verb, _ in shown} <= {"disable", "remove"}
+
+
+def test_every_event_is_named() -> None:
+    """
+    The configuration takes the events that the schema has, and the document's table names each of them.
+    """
+    assert SCHEMA["properties"]["event"]["enum"] == list(EVENTS)
+    table = DOCUMENT.read_text(encoding="utf-8").partition("## What an endpoint gets")[2].partition("```")[0]
+    assert set(EVENTS) == set(re.findall(r"`((?:message|suppression|webhook)\.[a-z_]+)`", table))

@@ -19,6 +19,7 @@ from lmrelay.errors import ConfigError, Problem, StoreError
 
 ERRORS: dict[str, Exception] = {
     "config": ConfigError(Problem("a.toml", "server.hostname", "is missing"), Problem("a.toml", "x", "is unknown")),
+    "unreadable": ConfigError(Problem("a.toml", "", "cannot be read: Permission denied")),
     "store": StoreError("the database is\x1b[2J locked"),
     "denied": PermissionError(errno.EACCES, "Permission denied", "/var/lib/lmrelay/queue.sqlite"),
     "missing": FileNotFoundError(errno.ENOENT, "No such file or directory", "/etc/lmrelay/lmrelay.toml"),
@@ -92,6 +93,8 @@ def test_permission_denied_says_what_to_do() -> None:
     result = run("fail", "denied")
     assert result.exit_code == 1
     assert result.stderr.startswith("lmrelay: /var/lib/lmrelay/queue.sqlite: permission denied; run this as root")
+    first, last = run("fail", "unreadable").stderr.splitlines()
+    assert ("lmrelay: a.toml: cannot be read: Permission denied", True) == (first, "run this as root" in last)
 
 
 @pytest.mark.parametrize("arguments", [["nothing"], ["fail"], ["things", "list", "--nothing"], ["--nothing"]])
@@ -111,6 +114,19 @@ def test_json_at_any_place(arguments: list[str]) -> None:
     """
     result = run("--config", "x.toml", *arguments)
     assert (result.exit_code, json.loads(result.stdout)) == (0, [{"path": "x.toml"}])
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_help_tells_whole_sentences(name: str) -> None:
+    """
+    The list of a group's commands says of each what it does, to the end, and every option is explained.
+    """
+    context, command = click.Context(cli), cli.get_command(click.Context(cli), name)
+    assert command is not None
+    assert [] == [line for line in command.get_help(context).splitlines()[1:] if line.endswith("...")]
+    for one in (command, *getattr(command, "commands", {}).values()):
+        options = [parameter for parameter in one.params if isinstance(parameter, click.Option)]
+        assert [] == [option.name for option in options if not option.help]
 
 
 def test_config_by_environment() -> None:
