@@ -245,16 +245,16 @@ class Connection(Protocol):
         self._dialogue = dialogue
         self._await_progress(dialogue, now)
 
-    async def _until_turn(self, dialogue: Dialogue) -> None:
+    def _until_turn(self, dialogue: Dialogue) -> Deferred[None]:
         """
         Until it is our turn to act: the content is wanted, or the dialogue is over.
         """
-        if not (dialogue.is_over or (isinstance(dialogue, Transaction) and dialogue.wants_content)):
-            self._turn = Deferred()
-            try:
-                await self._turn
-            finally:
-                self._turn = None
+        turn: Deferred[None] = Deferred()
+        if dialogue.is_over or (isinstance(dialogue, Transaction) and dialogue.wants_content):
+            turn.callback(None)
+        else:
+            self._turn = turn
+        return turn
 
     def dataReceived(self, data: bytes) -> None:
         dialogue = self._dialogue
