@@ -21,7 +21,8 @@ from attrs import frozen
 from sqlalchemy import Connection, func, insert, literal, select, true
 
 from bench.processes import memory_mib
-from lmrelay.config.values import Config, Kind, Server
+from lmrelay.config.values import Config, Server
+from lmrelay.config.words import Kind
 from lmrelay.queue.schema import chunk, event, message, recipient
 from lmrelay.queue.store import find_url, make_engine, migrate
 from tests.e2e.daemon import LISTENERS, Relay, make_certificate, settings_for

@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 from random import Random
 
-from lmrelay.config.values import Config, Kind, Server
+from lmrelay.config.values import Config, Server
+from lmrelay.config.words import Kind
 from lmrelay.ids import make_id
 from lmrelay.interfaces import Submission
 from lmrelay.mail.address import Address

@@ -27,7 +27,8 @@ from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from lmrelay.config.values import Log, LogFormat
+from lmrelay.config.values import Log
+from lmrelay.config.words import LogFormat
 from lmrelay.errors import ConfigError, Problem
 
 OURS = "lmrelay"

@@ -13,7 +13,7 @@ from typing import Union
 from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredList
 
-from lmrelay.config.values import Network
+from lmrelay.config.words import Network
 from lmrelay.interfaces import Answer, IResolver
 from lmrelay.mail.outcome import Delayed, Fault
 

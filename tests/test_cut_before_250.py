@@ -13,7 +13,7 @@ from attrs import define
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmrelay.config.values import Security
+from lmrelay.config.words import Security
 from lmrelay.queue.writer import IWriter
 from tests.inbound.doubles import TOKEN, Relay
 from tests.inbound.peers import MemoryPeer
@@ -36,8 +36,8 @@ class DyingWriter:
 
     living: IWriter
 
-    def submit(self, write: Any, item: Any) -> Deferred[Any]:
-        result_of(self.living.submit(write, item))
+    def submit(self, write: Any, item: Any, *, urgent: bool = False) -> Deferred[Any]:
+        result_of(self.living.submit(write, item, urgent=urgent))
         return Deferred()
 
 

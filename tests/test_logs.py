@@ -14,7 +14,8 @@ from twisted.application.service import Application
 from twisted.logger import ILogObserver, Logger, LogLevel
 from twisted.python.failure import Failure
 
-from lmrelay.config.values import Log, LogFormat, Security
+from lmrelay.config.values import Log
+from lmrelay.config.words import LogFormat, Security
 from lmrelay.errors import ConfigError
 from lmrelay.logs import FileSink, LogObserver, StreamSink, format_json, format_text, install, open_log, redact
 

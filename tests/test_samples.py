@@ -16,6 +16,7 @@ from attrs import evolve, fields
 from lmrelay.cli.trial import self_signed
 from lmrelay.config import values
 from lmrelay.config.load import load
+from lmrelay.config.project import Project, Route, Token, Webhook
 from lmrelay.mail.unsubscribe import MAX_TEMPLATE, derive_key, make_token
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -115,7 +116,7 @@ def test_page_has_every_key_of_a_project() -> None:
     The page names every key of a project, its tokens, routes and webhooks.
     """
     page = PAGE.read_text().partition("## A project's file")[2]
-    names = {one.name for cls in (values.Project, values.Token, values.Route, values.Webhook) for one in fields(cls)}
+    names = {one.name for cls in (Project, Token, Route, Webhook) for one in fields(cls)}
     assert [] == sorted(name for name in names - {"slug"} if f"`{name}`" not in page and f"[{name}" not in page)
 
 
@@ -125,12 +126,10 @@ def test_project_sample_has_every_key(home: Path) -> None:
     """
     full = uncommented(PROJECT.read_text())
     told = tomllib.loads(full)
-    assert {one.name for one in fields(values.Project)} - {"slug"} == set(told)
-    assert {one.name for one in fields(values.Token)} == set(told["tokens"][0])
-    assert {one.name for one in fields(values.Route)} - {"slug"} == {
-        key for one in told["routes"].values() for key in one
-    }
-    assert {one.name for one in fields(values.Webhook)} == set(told["webhooks"][0])
+    assert {one.name for one in fields(Project)} - {"slug"} == set(told)
+    assert {one.name for one in fields(Token)} == set(told["tokens"][0])
+    assert {one.name for one in fields(Route)} - {"slug"} == {key for one in told["routes"].values() for key in one}
+    assert {one.name for one in fields(Webhook)} == set(told["webhooks"][0])
     # Tokens and secrets are left out: those of a sample are none.
     (home / "projects.d" / "acme.toml").write_text(re.sub(r"(?ms)^\[\[.*?(?=^\[routes|\Z)", "", full))
     route = load(home / "lmrelay.toml").projects["acme"].routes["newsletter"]

@@ -17,7 +17,8 @@ from lmrelay.cli.lookups import AAAA, A, Ask, open_lookups
 from lmrelay.cli.main import Invocation, Problems, pass_invocation
 from lmrelay.cli.output import Output
 from lmrelay.config.dkim_keys import check_domain
-from lmrelay.config.values import Config, Project
+from lmrelay.config.project import Project
+from lmrelay.config.values import Config
 from lmrelay.errors import DnsError, SyntaxRefused
 from lmrelay.mail.dkim_record import zone_line
 from lmrelay.mail.signing import find_keys

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from lmrelay.cli.output import human_size
-from lmrelay.config.values import Project, Route
+from lmrelay.config.project import Project, Route
 
 _WORDS: Mapping[str, Callable[[int], str]] = {
     "max_messages_per_hour": lambda limit: f"{limit}/h",

@@ -14,7 +14,8 @@ from lmrelay.cli.main import Invocation, pass_invocation
 from lmrelay.cli.projectfile import EFFECT, change, create, editing, known, path_of
 from lmrelay.cli.projecttext import new_project, switch
 from lmrelay.config.checks import SLUG, SLUG_FORM
-from lmrelay.config.values import Config, Project
+from lmrelay.config.project import Project
+from lmrelay.config.values import Config
 from lmrelay.errors import SyntaxRefused
 from lmrelay.mail.address import ascii_domain
 

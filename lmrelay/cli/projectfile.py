@@ -16,7 +16,8 @@ from pathlib import Path
 import click
 
 from lmrelay.cli.main import Invocation
-from lmrelay.config.values import Config, Project
+from lmrelay.config.project import Project
+from lmrelay.config.values import Config
 from lmrelay.errors import ConfigError, Problem
 
 NEW_FILE, NEW_FOLDER = 0o640, 0o750

@@ -18,8 +18,10 @@ from lmrelay.cli.projectfile import EFFECT, change, editing, known, path_of
 from lmrelay.cli.projecttext import add_route
 from lmrelay.cli.serverkey import server_key
 from lmrelay.config.checks import SLUG, SLUG_FORM
+from lmrelay.config.project import Project, Route
 from lmrelay.config.reader import Reader
-from lmrelay.config.values import Config, Kind, Project, Route, TlsPolicy
+from lmrelay.config.values import Config
+from lmrelay.config.words import Kind, TlsPolicy
 from lmrelay.mail.unsubscribe import derive_key
 
 

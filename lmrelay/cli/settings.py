@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lmrelay.config.values import Config, Form, Listener, Security
+from lmrelay.config.values import Config, Listener
+from lmrelay.config.words import Form, Security
 
 _PREFERRED = (587, 465, 2587, 2525, 2465, 25)
 

@@ -25,8 +25,9 @@ from lmrelay.cli.projectfile import EFFECT, change, editing, known
 from lmrelay.cli.projecttext import add_token, remove_token
 from lmrelay.cli.serverkey import server_key
 from lmrelay.cli.settings import client_settings
+from lmrelay.config.project import Token
 from lmrelay.config.seals import seal
-from lmrelay.config.values import Auth, Config, Token
+from lmrelay.config.values import Auth, Config
 from lmrelay.errors import LmrelayError
 from lmrelay.projects.directory import Entry
 from lmrelay.projects.tokens import digest, is_foreign, is_mistyped, make_token

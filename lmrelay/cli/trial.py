@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from lmrelay.config.values import Listener, Security
+from lmrelay.config.values import Listener
+from lmrelay.config.words import Security
 
 PROJECT = "demo"
 MARK = "# Made by `lmrelay quickstart`."

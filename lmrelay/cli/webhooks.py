@@ -20,8 +20,9 @@ from lmrelay.cli.output import human_duration, iso_time
 from lmrelay.cli.projectfile import EFFECT, change, editing, known, path_of
 from lmrelay.cli.projecttext import add_webhook, remove_webhook, set_webhook
 from lmrelay.config.durations import duration
+from lmrelay.config.project import Project, Webhook
 from lmrelay.config.reader import Reader
-from lmrelay.config.values import Config, Project, Webhook
+from lmrelay.config.values import Config
 from lmrelay.errors import StoreError
 
 SECRET_LENGTH = 40

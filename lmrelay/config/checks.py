@@ -17,6 +17,8 @@ from attrs import frozen
 
 from lmrelay.config import values as v
 from lmrelay.config.durations import size
+from lmrelay.config.project import Project, Route, Token, Webhook
+from lmrelay.config.words import Kind, Security
 from lmrelay.errors import SyntaxRefused
 from lmrelay.mail.address import ascii_domain, parse_address
 from lmrelay.mail.unsubscribe import MAX_TEMPLATE, PLACEHOLDER
@@ -315,37 +317,35 @@ CHECKS: Mapping[tuple[type, str], Check] = {
         _pattern(r"scrypt(?:\$[A-Za-z0-9+/=]+){5}", "what `lmrelay status password` makes, scrypt$…")
     ),
     (v.Log, "level"): Check(_one_of(*LEVELS)),
-    (v.Token, "name"): Check(_pattern(r"[^\x00-\x1f\x7f]{1,255}", "1 to 255 printable characters")),
-    (v.Token, "id"): Check(_pattern(r"[A-Za-z0-9]{12}", "12 letters and digits")),
-    (v.Token, "sha256"): Check(_pattern(r"[0-9a-f]{64}", "64 lower-case hexadecimal digits")),
-    (v.Token, "cram"): Check(_pattern(r"[A-Za-z0-9+/=]*", "base64")),
-    (v.Project, "domains[]"): Check(_sending_domain),
-    (v.Project, "default_route"): Check(check_slug),
-    (v.Project, "max_messages_per_hour"): _MESSAGES,
-    (v.Project, "max_messages_per_day"): _MESSAGES,
-    (v.Project, "max_recipients"): _COUNT,
-    (v.Project, "max_size"): Check(_positive_size, replaces=True),
-    (v.Project, "max_connections"): _COUNT,
-    (v.Route, "unsubscribe_url"): Check(check_unsubscribe_url),
-    (v.Route, "return_path"): Check(_hostname),
-    (v.Route, "source_address[]"): Check(_source),
-    (v.Route, "ehlo_name"): Check(_hostname),
-    (v.Route, "max_messages_per_hour"): _MESSAGES,
-    (v.Route, "max_messages_per_day"): _MESSAGES,
-    (v.Webhook, "name"): Check(check_slug),
-    (v.Webhook, "url"): Check(_url),
-    (v.Webhook, "secret"): _SECRET,
-    (v.Webhook, "previous_secret"): _SECRET,
-    (v.Webhook, "events"): Check(_not_empty),
-    (v.Webhook, "events[]"): Check(
-        _pattern(r"\*|[a-z_]+\.(?:\*|[a-z_]+)", 'an event or a pattern such as "message.*"')
-    ),
-    (v.Webhook, "routes[]"): Check(check_slug),
-    (v.Webhook, "batch"): Check(_between(1, 100)),
+    (Token, "name"): Check(_pattern(r"[^\x00-\x1f\x7f]{1,255}", "1 to 255 printable characters")),
+    (Token, "id"): Check(_pattern(r"[A-Za-z0-9]{12}", "12 letters and digits")),
+    (Token, "sha256"): Check(_pattern(r"[0-9a-f]{64}", "64 lower-case hexadecimal digits")),
+    (Token, "cram"): Check(_pattern(r"[A-Za-z0-9+/=]*", "base64")),
+    (Project, "domains[]"): Check(_sending_domain),
+    (Project, "default_route"): Check(check_slug),
+    (Project, "max_messages_per_hour"): _MESSAGES,
+    (Project, "max_messages_per_day"): _MESSAGES,
+    (Project, "max_recipients"): _COUNT,
+    (Project, "max_size"): Check(_positive_size, replaces=True),
+    (Project, "max_connections"): _COUNT,
+    (Route, "unsubscribe_url"): Check(check_unsubscribe_url),
+    (Route, "return_path"): Check(_hostname),
+    (Route, "source_address[]"): Check(_source),
+    (Route, "ehlo_name"): Check(_hostname),
+    (Route, "max_messages_per_hour"): _MESSAGES,
+    (Route, "max_messages_per_day"): _MESSAGES,
+    (Webhook, "name"): Check(check_slug),
+    (Webhook, "url"): Check(_url),
+    (Webhook, "secret"): _SECRET,
+    (Webhook, "previous_secret"): _SECRET,
+    (Webhook, "events"): Check(_not_empty),
+    (Webhook, "events[]"): Check(_pattern(r"\*|[a-z_]+\.(?:\*|[a-z_]+)", 'an event or a pattern such as "message.*"')),
+    (Webhook, "routes[]"): Check(check_slug),
+    (Webhook, "batch"): Check(_between(1, 100)),
 }
 
 
-def _check_project(project: v.Project) -> Iterator[tuple[str, str]]:
+def _check_project(project: Project) -> Iterator[tuple[str, str]]:
     names = [webhook.name for webhook in project.webhooks]
     for number, webhook in enumerate(project.webhooks):
         if names.index(webhook.name) < number:
@@ -353,12 +353,12 @@ def _check_project(project: v.Project) -> Iterator[tuple[str, str]]:
 
 
 def _check_listener(listener: v.Listener) -> Iterator[tuple[str, str]]:
-    if listener.security is v.Security.PLAIN and not ip_address(listener.interface).is_loopback:
+    if listener.security is Security.PLAIN and not ip_address(listener.interface).is_loopback:
         yield "security", '"plain" would send tokens in clear: expected a loopback interface such as "127.0.0.1"'
 
 
-def _check_route(route: v.Route) -> Iterator[tuple[str, str]]:
-    if route.unsubscribe_url and route.kind is not v.Kind.BROADCAST:
+def _check_route(route: Route) -> Iterator[tuple[str, str]]:
+    if route.unsubscribe_url and route.kind is not Kind.BROADCAST:
         yield "unsubscribe_url", ONLY_BROADCAST
 
 
@@ -372,8 +372,8 @@ def _check_http(http: v.Http) -> Iterator[tuple[str, str]]:
 WHOLE: Mapping[type, Callable[[Any], Iterable[tuple[str, str]]]] = {
     v.Http: _check_http,
     v.Listener: _check_listener,
-    v.Project: _check_project,
-    v.Route: _check_route,
+    Project: _check_project,
+    Route: _check_route,
 }
 """
 What fields must be to each other: the key that is wrong, and why.

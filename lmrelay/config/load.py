@@ -21,20 +21,13 @@ from attrs import evolve
 
 from lmrelay.config.checks import SLUG, SLUG_FORM, check_slug
 from lmrelay.config.dkim_keys import read_dkim_keys
+from lmrelay.config.project import OUTGOING, Project, Route
 from lmrelay.config.reader import Reader
 from lmrelay.config.receivers import all_receivers, read_toml
 from lmrelay.config.seals import break_seals
-from lmrelay.config.values import (
-    OUTGOING,
-    Config,
-    DomainDelivery,
-    Project,
-    Route,
-    Security,
-    ServerTls,
-    Switch,
-)
+from lmrelay.config.values import Config, DomainDelivery, ServerTls
 from lmrelay.config.warnings import warn_of_routes
+from lmrelay.config.words import Security, Switch
 from lmrelay.errors import ConfigError, Problem, SyntaxRefused
 from lmrelay.mail.address import ascii_domain
 

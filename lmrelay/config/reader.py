@@ -1,5 +1,5 @@
 """
-TOML tables to the values of L{lmrelay.config.values}, by the types that their fields declare.
+TOML tables to values, by the types that their fields declare.
 
 Every wrong key is a L{Problem}, and reading goes on: all that is wrong is told at once.
 A field's type says what is expected; C{CHECKS} has what a type cannot say.

@@ -15,7 +15,7 @@ from attrs import evolve
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from lmrelay.config.values import Project, Token
+from lmrelay.config.project import Project, Token
 
 _NONCE = 12
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from lmrelay.config.values import Config, Project
+from lmrelay.config.project import Project
+from lmrelay.config.values import Config
 from lmrelay.errors import Problem
 
 

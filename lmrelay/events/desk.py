@@ -11,7 +11,8 @@ from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from lmrelay.config.values import Config, Webhook
+from lmrelay.config.project import Webhook
+from lmrelay.config.values import Config
 from lmrelay.events.schedule import Pace
 from lmrelay.interfaces import Endpoint, Telling, Told
 

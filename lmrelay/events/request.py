@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-from lmrelay.config.values import Webhook
+from lmrelay.config.project import Webhook
 from lmrelay.interfaces import Telling
 
 BATCH = "batch"

@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from lmrelay.config.values import Webhook
+from lmrelay.config.project import Webhook
 from lmrelay.errors import StoreError
 from lmrelay.events.desk import Desk, find_webhook, log_told, why_over
 from lmrelay.events.post import Post

@@ -6,7 +6,7 @@ A client of implicit TLS always speaks first; one of SMTP waits for the banner, 
 
 from __future__ import annotations
 
-from lmrelay.config.values import Security
+from lmrelay.config.words import Security
 
 PATIENCE = 1.0
 """

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 
-from lmrelay.config.values import BareNewlines
+from lmrelay.config.words import BareNewlines
 from lmrelay.errors import Refused
 from lmrelay.interfaces import IBody
 from lmrelay.mail.dkim import BodyHash

@@ -11,7 +11,7 @@ from functools import cache
 
 from attrs import define, field, frozen
 
-from lmrelay.config.values import Dialect
+from lmrelay.config.words import Dialect
 from lmrelay.inbound.dialects import HEADERS, VENDORS, Header, Sets
 from lmrelay.inbound.header_values import MAX_KEY, MAX_VALUE, refuse
 from lmrelay.mail.head import Field, Head, make_field

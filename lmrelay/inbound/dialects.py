@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import frozen
 
-from lmrelay.config.values import Dialect
+from lmrelay.config.words import Dialect
 from lmrelay.inbound import header_values as values
 from lmrelay.mail.head import Field
 

@@ -20,7 +20,8 @@ from twisted.mail.smtp import ESMTP
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from lmrelay.config.values import Listener, Security
+from lmrelay.config.values import Listener
+from lmrelay.config.words import Security
 from lmrelay.inbound.auto import PATIENCE, is_tls, waits_for_client
 from lmrelay.inbound.clock import Patience
 from lmrelay.inbound.limits import unmap

@@ -14,7 +14,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from lmrelay.config.values import Config, Security
+from lmrelay.config.values import Config
+from lmrelay.config.words import Security
 from lmrelay.inbound.limits import ConnectionLimits, LoginFailures
 from lmrelay.inbound.visitors import Visitors
 from lmrelay.interfaces import IAcceptance, IReturns, ISettings

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from attrs import define, evolve, field
 from twisted.logger import Logger
 
-from lmrelay.config.values import Security
+from lmrelay.config.words import Security
 from lmrelay.errors import Refused
 from lmrelay.inbound import table
 from lmrelay.inbound.content import EXCESS

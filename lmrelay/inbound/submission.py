@@ -10,7 +10,8 @@ from hashlib import sha256
 from attrs import define
 from twisted.logger import Logger
 
-from lmrelay.config.values import Kind, Mode, Project, Route
+from lmrelay.config.project import Project, Route
+from lmrelay.config.words import Kind, Mode
 from lmrelay.errors import Refused
 from lmrelay.ids import make_id
 from lmrelay.inbound.content import Content

@@ -10,7 +10,8 @@ from typing import Any
 
 from attrs import define, field
 
-from lmrelay.config.values import Config, Limits, Project, Route
+from lmrelay.config.project import Project, Route
+from lmrelay.config.values import Config, Limits
 from lmrelay.errors import Refused
 from lmrelay.inbound.content import EXCESS, Content, SizeLimit
 from lmrelay.inbound.controls import NOTHING, Controls

@@ -10,7 +10,7 @@ from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from lmrelay.config.values import Kind
+from lmrelay.config.words import Kind
 from lmrelay.mail.address import Address
 from lmrelay.mail.envelope import Envelope
 from lmrelay.mail.reports import Report

@@ -10,7 +10,7 @@ from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
-from lmrelay.config.values import Kind, TlsPolicy
+from lmrelay.config.words import Kind, TlsPolicy
 from lmrelay.interfaces.acceptance import Submission
 from lmrelay.mail.address import Address
 from lmrelay.mail.envelope import Recipient, Ret

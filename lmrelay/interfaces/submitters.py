@@ -8,7 +8,7 @@ from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from twisted.mail.interfaces import IMessageDelivery
 from zope.interface import Attribute, Interface
 
-from lmrelay.config.values import Project
+from lmrelay.config.project import Project
 
 
 class ITokenCredentials(IUsernamePassword):

@@ -11,14 +11,15 @@ from collections.abc import Callable
 from typing import Any, Union
 
 from attrs import evolve
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IHandshakeListener, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from lmrelay.config.values import DeliveryTimeouts, TlsPolicy
+from lmrelay.config.values import DeliveryTimeouts
+from lmrelay.config.words import TlsPolicy
 from lmrelay.errors import SyntaxRefused
 from lmrelay.interfaces import IContent, Leased
 from lmrelay.mail.outcome import Tls
@@ -249,12 +250,10 @@ class Connection(Protocol):
         """
         Until it is our turn to act: the content is wanted, or the dialogue is over.
         """
-        turn: Deferred[None] = Deferred()
         if dialogue.is_over or (isinstance(dialogue, Transaction) and dialogue.wants_content):
-            turn.callback(None)
-        else:
-            self._turn = turn
-        return turn
+            return succeed(None)
+        self._turn = Deferred()
+        return self._turn
 
     def dataReceived(self, data: bytes) -> None:
         dialogue = self._dialogue

@@ -25,7 +25,7 @@ from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEnd
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
-from lmrelay.config.values import TlsPolicy
+from lmrelay.config.words import TlsPolicy
 from lmrelay.interfaces import ISettings
 from lmrelay.mail.outcome import Delayed, Failed, Fault
 from lmrelay.outbound.client import Connection

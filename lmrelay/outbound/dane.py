@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import crypto
 
-from lmrelay.config.values import Switch
+from lmrelay.config.words import Switch
 from lmrelay.errors import DnsError
 from lmrelay.interfaces import IResolver, ISettings
 from lmrelay.mail.outcome import Delayed, Fault

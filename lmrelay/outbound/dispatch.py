@@ -15,7 +15,7 @@ from heapq import heappop, heappush
 
 from attrs import define, field
 
-from lmrelay.config.values import Kind
+from lmrelay.config.words import Kind
 from lmrelay.interfaces import Lane, Leased, RecipientKey, SiteState
 from lmrelay.outbound.route import Groups, Site
 from lmrelay.outbound.rules import Limits

@@ -8,7 +8,8 @@ it, but it never breaks a promise of C{enforced}.
 
 from __future__ import annotations
 
-from lmrelay.config.values import Config, TlsPolicy
+from lmrelay.config.values import Config
+from lmrelay.config.words import TlsPolicy
 
 
 def choose_policy(

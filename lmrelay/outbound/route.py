@@ -15,7 +15,7 @@ from random import Random
 
 from attrs import define, frozen
 
-from lmrelay.config.values import Network
+from lmrelay.config.words import Network
 from lmrelay.errors import DnsError
 from lmrelay.interfaces import Answer, IResolver, MxRecord
 from lmrelay.mail.outcome import Delayed, Failed, Fault

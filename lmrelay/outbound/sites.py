@@ -13,7 +13,7 @@ from itertools import chain
 
 from attrs import define, field
 
-from lmrelay.config.values import Kind
+from lmrelay.config.words import Kind
 from lmrelay.interfaces import Leased, LeasedRecipient, RecipientKey, SiteState
 from lmrelay.outbound.pace import Pace
 from lmrelay.outbound.route import Site

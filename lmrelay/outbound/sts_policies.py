@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from lmrelay.config.values import TlsPolicy
+from lmrelay.config.words import TlsPolicy
 from lmrelay.errors import DnsError, FetchError, StoreError, SyntaxRefused
 from lmrelay.interfaces import IPolicyStore, IResolver, ISettings, StsRecord
 from lmrelay.outbound.sts import MAX_AGE, StsMode, StsPolicy, parse_policy, parse_record

@@ -11,7 +11,9 @@ from random import Random
 
 from attrs import define, evolve, field, frozen
 
-from lmrelay.config.values import Config, Route, TlsPolicy
+from lmrelay.config.project import Route
+from lmrelay.config.values import Config
+from lmrelay.config.words import TlsPolicy
 from lmrelay.interfaces import Leased
 from lmrelay.mail.outcome import Delayed, Failed, Fault
 from lmrelay.outbound.requirement import find_policy

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from attrs import field, frozen
 
-from lmrelay.config.values import TlsPolicy
+from lmrelay.config.words import TlsPolicy
 from lmrelay.mail.outcome import Delayed, Failed, Tls
 
 

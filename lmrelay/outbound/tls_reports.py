@@ -23,7 +23,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
-from lmrelay.config.values import Kind
+from lmrelay.config.words import Kind
 from lmrelay.errors import DnsError, FetchError, StoreError
 from lmrelay.ids import make_id
 from lmrelay.interfaces import IResolver, ISettings, ITlsCounts, Submission

@@ -18,7 +18,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
-from lmrelay.config.values import Auth, Config, Form, Switch
+from lmrelay.config.values import Auth, Config
+from lmrelay.config.words import Form, Switch
 from lmrelay.errors import Refused
 from lmrelay.interfaces import ICramCredentials, ISettings, ITokenCredentials
 from lmrelay.projects.directory import Directories, Entry, Sealed

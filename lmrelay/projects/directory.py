@@ -11,8 +11,9 @@ from ipaddress import ip_address
 
 from attrs import define, field, frozen
 
+from lmrelay.config.project import Project, Token
 from lmrelay.config.seals import unseal
-from lmrelay.config.values import Config, Project, Token
+from lmrelay.config.values import Config
 from lmrelay.interfaces import ISettings
 
 

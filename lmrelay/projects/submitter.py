@@ -12,7 +12,7 @@ from twisted.mail.interfaces import IMessageDelivery
 from twisted.mail.smtp import SMTPBadRcpt, SMTPBadSender
 from zope.interface import implementer
 
-from lmrelay.config.values import Project
+from lmrelay.config.project import Project
 from lmrelay.errors import Refused, SyntaxRefused
 from lmrelay.interfaces import ISubmitter, ITokenUse
 from lmrelay.mail.address import ascii_domain

@@ -13,7 +13,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from lmrelay.config.values import MIB, Config, TlsPolicy
+from lmrelay.config.values import MIB, Config
+from lmrelay.config.words import TlsPolicy
 from lmrelay.errors import Refused, StoreError, StoreFull
 from lmrelay.ids import make_id
 from lmrelay.interfaces import IAcceptance, IBody, IDispatch, ISettings, Lane, RecipientKey, Submission
@@ -258,7 +259,8 @@ class Acceptance:
             self.check_room(None)
             reserved = self._reserve(submission)
             tls = find_promise(self._settings.config, submission.project, submission.route)
-            verdict = await self._writer.submit(self._write, self._rows(submission, body, rest, reserved, tls))
+            rows = self._rows(submission, body, rest, reserved, tls)
+            verdict = await self._writer.submit(self._write, rows, urgent=True)
             if isinstance(verdict, Over):
                 self._known_over.learn(verdict)
                 raise verdict.refusal()

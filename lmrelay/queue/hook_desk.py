@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from attrs import define, frozen
 from sqlalchemy import URL, Connection, Engine, and_, func, or_, select
 
-from lmrelay.config.values import Webhook
+from lmrelay.config.project import Webhook
 from lmrelay.interfaces import Endpoint
 from lmrelay.queue.outbox import DEAD, WAITING, delivery_row, write_told
 from lmrelay.queue.rows import dump, event_row

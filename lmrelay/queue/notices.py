@@ -11,7 +11,8 @@ from attrs import define, field
 from sqlalchemy import Connection, func, select
 from twisted.logger import Logger
 
-from lmrelay.config.values import Config, TlsPolicy
+from lmrelay.config.values import Config
+from lmrelay.config.words import TlsPolicy
 from lmrelay.ids import make_id
 from lmrelay.interfaces import ISettings, Submission
 from lmrelay.mail.address import Address, ascii_domain

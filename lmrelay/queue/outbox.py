@@ -12,7 +12,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from attrs import define, field, frozen
 from sqlalchemy import Connection, select
 
-from lmrelay.config.values import Config, Webhook
+from lmrelay.config.project import Webhook
+from lmrelay.config.values import Config
 from lmrelay.interfaces import Endpoint, ISettings
 from lmrelay.queue.rows import Row
 from lmrelay.queue.schema import event, webhook_delivery, webhook_endpoint

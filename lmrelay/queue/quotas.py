@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from attrs import define, field, frozen
 from sqlalchemy import Connection, bindparam, delete, func, select, text, tuple_, update
 
-from lmrelay.config.values import DAY, HOUR, Config, Project, Route
+from lmrelay.config.project import Project, Route
+from lmrelay.config.values import DAY, HOUR, Config
 from lmrelay.errors import Refused
 from lmrelay.interfaces import ISettings
 from lmrelay.queue.rows import Row

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from json.encoder import encode_basestring
 from typing import Any
 
-from lmrelay.config.values import Kind, TlsPolicy
+from lmrelay.config.words import Kind, TlsPolicy
 from lmrelay.interfaces import Lane, Leased, LeasedRecipient, Submission
 from lmrelay.mail.address import Address
 from lmrelay.mail.envelope import Notify, Recipient, Ret

@@ -11,7 +11,8 @@ import pytest
 
 from lmrelay.cli.explain import with_settings
 from lmrelay.cli.queue import with_iso_times
-from lmrelay.config.values import Config, Delivery, Project, Receiver, Server, Token
+from lmrelay.config.project import Project, Token
+from lmrelay.config.values import Config, Delivery, Receiver, Server
 
 NOON = 1795262400.0
 

@@ -15,7 +15,8 @@ from lmrelay.cli.journey import Journey
 from lmrelay.cli.quickstart import guide
 from lmrelay.cli.stand_in import Arrival
 from lmrelay.cli.trial import Trial
-from lmrelay.config.values import Listener, Security
+from lmrelay.config.values import Listener
+from lmrelay.config.words import Security
 
 LISTENERS = (Listener(2525, Security.STARTTLS, "127.0.0.1"), Listener(2525, Security.STARTTLS, "::1"))
 MESSAGE = "01jd3k8t5v0000000000000abc"

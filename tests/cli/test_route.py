@@ -11,7 +11,8 @@ import attrs
 import pytest
 
 from lmrelay.config.load import TOKEN_KEY, load
-from lmrelay.config.values import OUTGOING, Kind, Route, TlsPolicy
+from lmrelay.config.project import OUTGOING, Route
+from lmrelay.config.words import Kind, TlsPolicy
 from lmrelay.mail.unsubscribe import derive_key
 from tests.cli.home import ACME, acme, make_home, refused, run, said
 

@@ -13,7 +13,8 @@ from attrs import evolve
 from click.testing import CliRunner, Result
 
 from lmrelay.cli.main import Invocation, cli
-from lmrelay.config.values import Config, Project, Server, Token
+from lmrelay.config.project import Project, Token
+from lmrelay.config.values import Config, Server
 from lmrelay.queue.schema import token_use
 from lmrelay.queue.store import find_url, make_engine, migrate
 from tests.queue.filling import NOW, fill, make_rows

@@ -18,7 +18,8 @@ from sqlalchemy import select
 
 from lmrelay.cli.main import Invocation, cli
 from lmrelay.cli.suppression_csv import Bad, read, write, write_head
-from lmrelay.config.values import Config, Project, Route, Server
+from lmrelay.config.project import Project, Route
+from lmrelay.config.values import Config, Server
 from lmrelay.mail.suppression import Suppression, Why
 from lmrelay.queue import suppression_list
 from lmrelay.queue.schema import event

@@ -13,7 +13,7 @@ import click
 import pytest
 
 from lmrelay.cli.trial import IPV4, find_listeners, parse_ports, prepare, self_signed
-from lmrelay.config.values import Security
+from lmrelay.config.words import Security
 
 
 def make_token(config: Path) -> str:

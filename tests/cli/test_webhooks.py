@@ -11,7 +11,8 @@ import pytest
 from attrs import evolve
 
 from lmrelay.config.load import load
-from lmrelay.config.values import Config, Webhook
+from lmrelay.config.project import Webhook
+from lmrelay.config.values import Config
 from lmrelay.interfaces import Told, Want
 from lmrelay.queue import tellings
 from lmrelay.queue.hook_desk import PAGE

@@ -13,6 +13,8 @@ import attrs
 import pytest
 
 from lmrelay.config import values as v
+from lmrelay.config.project import Project, Route, Token, Webhook
+from lmrelay.config.words import BareNewlines, Dialect, Form, Kind, LogFormat, Mode, Switch, TlsPolicy
 from lmrelay.mail.unsubscribe import MAX_TEMPLATE
 from tests.config.folder import complaints, complete, read, token
 
@@ -26,9 +28,9 @@ GOOD: list[tuple[str, object, object]] = [
     ("server.drain", 0, 0.0),
     ("tls.minimum", "TLSv1.3", "TLSv1.3"),
     ("auth.usernames", ["lettr", "Any"], ("lettr", "Any")),
-    ("auth.forms", ["token", "project"], (v.Form.TOKEN, v.Form.PROJECT)),
+    ("auth.forms", ["token", "project"], (Form.TOKEN, Form.PROJECT)),
     ("auth.token_prefix", "lttr_", "lttr_"),
-    ("auth.cram_md5", "off", v.Switch.OFF),
+    ("auth.cram_md5", "off", Switch.OFF),
     ("auth.max_failures", 1, 1),
     ("limits.message_size", "1KiB", 1024),
     ("limits.message_size", 7, 7),
@@ -39,14 +41,14 @@ GOOD: list[tuple[str, object, object]] = [
     ("timeouts.command", "30s", 30.0),
     ("timeouts.data", 0.5, 0.5),
     ("timeouts.session", "1h", 3600.0),
-    ("submission.bare_newlines", "reject", v.BareNewlines.REJECT),
+    ("submission.bare_newlines", "reject", BareNewlines.REJECT),
     ("submission.hide_client", False, False),
     ("submission.require_to", True, True),
-    ("submission.dialects", ["ses", "postal"], (v.Dialect.SES, v.Dialect.POSTAL)),
+    ("submission.dialects", ["ses", "postal"], (Dialect.SES, Dialect.POSTAL)),
     ("submission.dialects", [], ()),
     ("queue.url", "sqlite", "sqlite"),
     ("queue.retention", "7d", 7 * v.DAY),
-    ("delivery.tls", "none", v.TlsPolicy.NONE),
+    ("delivery.tls", "none", TlsPolicy.NONE),
     ("delivery.retry", ["1m", 5], (60.0, 5.0)),
     ("delivery.expire", "5d", 5 * v.DAY),
     ("delivery.connections_per_site", 1, 1),
@@ -59,7 +61,7 @@ GOOD: list[tuple[str, object, object]] = [
     ("delivery.source_address", [], ()),
     ("delivery.ehlo_name", "Out.Example.COM", "out.example.com"),
     ("delivery.mta_sts", False, False),
-    ("delivery.dane", "off", v.Switch.OFF),
+    ("delivery.dane", "off", Switch.OFF),
     ("delivery.tls_reports", False, False),
     ("delivery.timeouts.connect", "5s", 5.0),
     ("delivery.timeouts.command", "5s", 5.0),
@@ -78,7 +80,7 @@ GOOD: list[tuple[str, object, object]] = [
     ("http.listen", "[::1]:9100", "[::1]:9100"),
     ("http.status", False, False),
     ("http.password_hash", "scrypt$16384$8$1$c2FsdA==$aGFzaA==", "scrypt$16384$8$1$c2FsdA==$aGFzaA=="),
-    ("log.format", "json", v.LogFormat.JSON),
+    ("log.format", "json", LogFormat.JSON),
     ("log.level", "debug", "debug"),
 ]  # fmt: skip
 
@@ -297,12 +299,12 @@ GOOD_PROJECT: list[tuple[str, object, object]] = [
     ("smtp", False, False),
     ("domains", ["Acme.Example", ".sub.example.", "*"], ("acme.example", ".sub.example", "*")),
     ("domains", ["bücher.example", ".bücher.example"], ("xn--bcher-kva.example", ".xn--bcher-kva.example")),
-    ("mode", "live", v.Mode.LIVE),
-    ("mode", "sandbox", v.Mode.SANDBOX),
-    ("tls", "enforced", v.TlsPolicy.ENFORCED),
+    ("mode", "live", Mode.LIVE),
+    ("mode", "sandbox", Mode.SANDBOX),
+    ("tls", "enforced", TlsPolicy.ENFORCED),
     ("require_to", True, True),
     ("dialects", [], ()),
-    ("dialects", ["mailgun"], (v.Dialect.MAILGUN,)),
+    ("dialects", ["mailgun"], (Dialect.MAILGUN,)),
     ("max_messages_per_hour", 1, 1),
     ("max_messages_per_day", 1_000_000_000, 1_000_000_000),
     ("max_recipients", 50, 50),
@@ -523,9 +525,9 @@ def test_every_key_of_a_project_is_tried() -> None:
     The tables above leave no key of a project, nor of a route, out.
     """
     bad = {words.partition(":")[0].partition("[")[0] for _, _, words in BAD_PROJECT} | {"routes.news.unsubscribe_url"}
-    keys = {one.name for one in attrs.fields(v.Project)} - {"routes"}
+    keys = {one.name for one in attrs.fields(Project)} - {"routes"}
     assert set() == keys - bad
-    assert set() == {f"routes.news.{one.name}" for one in attrs.fields(v.Route)} - bad
+    assert set() == {f"routes.news.{one.name}" for one in attrs.fields(Route)} - bad
 
 
 def test_token(tmp_path: Path) -> None:
@@ -552,8 +554,8 @@ def test_token(tmp_path: Path) -> None:
     acme = read(tmp_path, complete(tmp_path), acme=project).projects["acme"]
     networks = (ip_network("192.0.2.0/24"), ip_network("2001:db8::/32"))
     assert (
-        v.Token("web", "aaaaaaaaaaaa", str(written["sha256"]), "", datetime.date(2026, 1, 1), expires, networks),
+        Token("web", "aaaaaaaaaaaa", str(written["sha256"]), "", datetime.date(2026, 1, 1), expires, networks),
     ) == acme.tokens
-    route = v.Route("news", v.Kind.BROADCAST, v.TlsPolicy.NONE, **news)  # type: ignore[arg-type]
-    assert {"outgoing": v.Route("outgoing"), "news": route} == acme.routes
-    assert (v.Webhook("shop", "https://a.example/x", "whsec_12345678", events=("*", "message.sent")),) == acme.webhooks
+    route = Route("news", Kind.BROADCAST, TlsPolicy.NONE, **news)  # type: ignore[arg-type]
+    assert {"outgoing": Route("outgoing"), "news": route} == acme.routes
+    assert (Webhook("shop", "https://a.example/x", "whsec_12345678", events=("*", "message.sent")),) == acme.webhooks

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 from lmrelay.config import values as v
 from lmrelay.config.load import TOKEN_KEY, load
+from lmrelay.config.project import Project
 from lmrelay.config.seals import seal, unseal
+from lmrelay.config.words import Switch, TlsPolicy
 from lmrelay.errors import ConfigError, Problem
 from tests.config.folder import TLS, complaints, complete, read, token, write
 
@@ -258,7 +260,7 @@ def test_recipient_domains(tmp_path: Path) -> None:
     """
     domains = {"Bücher.example": {"tls": "enforced"}, "b.example": {}}
     config = read(tmp_path, complete(tmp_path, delivery={"domains": domains}))
-    expected = {"xn--bcher-kva.example": v.DomainDelivery(v.TlsPolicy.ENFORCED), "b.example": v.DomainDelivery()}
+    expected = {"xn--bcher-kva.example": v.DomainDelivery(TlsPolicy.ENFORCED), "b.example": v.DomainDelivery()}
     assert expected == config.delivery.domains
     twice = {"B.example": {"tls": "enforced"}, "b.example": {"tls": "none"}}
     assert ['lmrelay.toml: delivery.domains."b.example": is the same domain as "B.example"'] == complaints(
@@ -398,7 +400,7 @@ def tables(cls: Any) -> Any:
     return st.dictionaries(st.sampled_from([one.name for one in attrs.fields(cls)]), TOML, max_size=5)
 
 
-@given(tables(v.Config), tables(v.Project))
+@given(tables(v.Config), tables(Project))
 @settings(max_examples=150, deadline=None)
 def test_anything(main: dict[str, Any], project: dict[str, Any]) -> None:
     """
@@ -416,7 +418,7 @@ def test_dane_needs_name_servers_that_validate(tmp_path: Path) -> None:
     """
     for dane, validating in (("on", True), ("auto", False), ("auto", True), ("off", False)):
         main = complete(tmp_path, delivery={"dane": dane}, dns={"validating": validating})
-        assert v.Switch(dane) is read(tmp_path, main).delivery.dane
+        assert Switch(dane) is read(tmp_path, main).delivery.dane
     main = complete(tmp_path, delivery={"dane": "on"})
     assert ['lmrelay.toml: delivery.dane: is "on", and needs [dns] validating = true'] == complaints(tmp_path, main)
 

@@ -8,7 +8,9 @@ import pytest
 from attrs import evolve
 from twisted.internet.defer import fail
 
-from lmrelay.config.values import BareNewlines, Bounces, Limits, Project, Security, SubmissionRules
+from lmrelay.config.project import Project
+from lmrelay.config.values import Bounces, Limits, SubmissionRules
+from lmrelay.config.words import BareNewlines, Security
 from lmrelay.errors import Refused, StoreError, StoreFull
 from lmrelay.smtp import replies
 from tests.dialogues.player import Cut, Dialogue, Player, all_dialogues, by_octets, cut_at, whole

@@ -16,7 +16,8 @@ from twisted.web.http import Request
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
-from lmrelay.config.values import Config, Webhook, Webhooks
+from lmrelay.config.project import Webhook
+from lmrelay.config.values import Config, Webhooks
 from lmrelay.events.post import Post
 from lmrelay.events.teller import Teller
 from lmrelay.shares import Shares

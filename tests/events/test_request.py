@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmrelay.config.values import Webhook
+from lmrelay.config.project import Webhook
 from lmrelay.events.request import MAX_OCTETS, compose, count_next, sign
 from lmrelay.interfaces import Telling
 

@@ -13,7 +13,8 @@ import pytest
 from attrs import evolve
 from sqlalchemy import select
 
-from lmrelay.config.values import Config, Webhook
+from lmrelay.config.project import Webhook
+from lmrelay.config.values import Config
 from lmrelay.queue.schema import webhook_attempt, webhook_delivery, webhook_endpoint
 from tests.events.bench import DEFAULT, PUBLIC, Got, Stage, is_signed, plain
 from tests.queue.filling import writing

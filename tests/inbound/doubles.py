@@ -14,7 +14,9 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
-from lmrelay.config.values import Config, Limits, Listener, Project, Route, Security, Server
+from lmrelay.config.project import Project, Route
+from lmrelay.config.values import Config, Limits, Listener, Server
+from lmrelay.config.words import Security
 from lmrelay.errors import Refused
 from lmrelay.inbound.factory import SubmissionFactory
 from lmrelay.inbound.services import Services

@@ -11,7 +11,9 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmrelay.config.values import Limits, Project, Security, Timeouts
+from lmrelay.config.project import Project
+from lmrelay.config.values import Limits, Timeouts
+from lmrelay.config.words import Security
 from lmrelay.errors import Refused, StoreFull
 from lmrelay.inbound.limits import MAX_REFUSED, ConnectionLimits
 from lmrelay.smtp import replies

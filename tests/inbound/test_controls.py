@@ -9,7 +9,8 @@ import base64
 from twisted.internet.defer import succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmrelay.config.values import Dialect, Kind, Project, Route, Security
+from lmrelay.config.project import Project, Route
+from lmrelay.config.words import Dialect, Kind, Security
 from lmrelay.interfaces import Submission
 from tests.inbound.doubles import TOKEN, Relay
 from tests.inbound.peers import MemoryPeer

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmrelay.config.values import Dialect
+from lmrelay.config.words import Dialect
 from lmrelay.errors import Refused
 from lmrelay.inbound.controls import Controls, read_controls
 from lmrelay.inbound.dialects import HEADERS, VENDORS

@@ -9,7 +9,9 @@ import base64
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmrelay.config.values import DkimKey, Kind, Listener, Project, Route, Security
+from lmrelay.config.project import Project, Route
+from lmrelay.config.values import DkimKey, Listener
+from lmrelay.config.words import Kind, Security
 from lmrelay.inbound.factory import SubmissionFactory
 from lmrelay.interfaces import Submission
 from lmrelay.mail.dkim import hash_body

@@ -14,7 +14,8 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmrelay.config.values import Listener, Security
+from lmrelay.config.values import Listener
+from lmrelay.config.words import Security
 from lmrelay.inbound.listeners import Listeners
 from tests.inbound.doubles import Relay
 

@@ -12,7 +12,8 @@ from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmrelay.config.values import Auth, Limits, Security, SubmissionRules, Timeouts
+from lmrelay.config.values import Auth, Limits, SubmissionRules, Timeouts
+from lmrelay.config.words import Security
 from lmrelay.errors import StoreError, StoreFull
 from lmrelay.inbound import limits
 from lmrelay.mail.envelope import Notify

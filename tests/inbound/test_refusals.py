@@ -9,7 +9,7 @@ import base64
 from twisted.logger import LogEvent, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmrelay.config.values import Security
+from lmrelay.config.words import Security
 from lmrelay.errors import Refused
 from lmrelay.smtp import replies
 from tests.inbound.doubles import TOKEN, Relay

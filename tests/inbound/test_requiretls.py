@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmrelay.config.values import Security
+from lmrelay.config.words import Security
 from lmrelay.interfaces import Submission
 from tests.inbound.doubles import Relay
 from tests.inbound.peers import MemoryPeer

@@ -8,7 +8,8 @@ import base64
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmrelay.config.values import Mode, Project, Security
+from lmrelay.config.project import Project
+from lmrelay.config.words import Mode, Security
 from tests.inbound.doubles import TOKEN, Relay
 from tests.inbound.peers import MemoryPeer
 

@@ -14,7 +14,8 @@ from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from lmrelay.config.values import Config, Delivery, DeliveryTimeouts, Kind, Server, TlsPolicy
+from lmrelay.config.values import Config, Delivery, DeliveryTimeouts, Server
+from lmrelay.config.words import Kind, TlsPolicy
 from lmrelay.errors import StoreError
 from lmrelay.interfaces import Lane, Leased, LeasedRecipient
 from lmrelay.mail.address import parse_address

@@ -11,7 +11,9 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from lmrelay.config.values import Config, Kind, Project, Server, TlsPolicy
+from lmrelay.config.project import Project
+from lmrelay.config.values import Config, Server
+from lmrelay.config.words import Kind, TlsPolicy
 from lmrelay.interfaces import IContent, IQueue, ISettings, Lane, Leased, LeasedRecipient, RecipientKey, SiteState
 from lmrelay.mail.address import Address
 from lmrelay.mail.envelope import Recipient

@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectBindError
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmrelay.config.values import TlsPolicy
+from lmrelay.config.words import TlsPolicy
 from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault
 from lmrelay.outbound.client import Connection
 from lmrelay.outbound.connect import HostFailure, Target

@@ -7,7 +7,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from lmrelay.config.values import Delivery, Dns, DomainDelivery, Kind, Server, TlsPolicy
+from lmrelay.config.values import Delivery, Dns, DomainDelivery, Server
+from lmrelay.config.words import Kind, TlsPolicy
 from lmrelay.interfaces import IDispatch, Lane
 from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault
 from lmrelay.outbound.carrier import MAX_THROTTLED

@@ -4,7 +4,7 @@ from itertools import islice
 
 import pytest
 
-from lmrelay.config.values import Kind, TlsPolicy
+from lmrelay.config.words import Kind, TlsPolicy
 from lmrelay.interfaces import Lane
 from lmrelay.outbound.dispatch import Dispatch, Windows
 from lmrelay.outbound.route import Site

@@ -14,7 +14,9 @@ from twisted.internet.error import ConnectBindError
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmrelay.config.values import Config, Delivery, Project, Route, TlsPolicy
+from lmrelay.config.project import Project, Route
+from lmrelay.config.values import Config, Delivery
+from lmrelay.config.words import TlsPolicy
 from lmrelay.interfaces import Leased
 from lmrelay.mail.outcome import Delayed, Fault
 from lmrelay.outbound.connect import HostFailure, Target

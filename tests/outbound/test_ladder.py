@@ -16,7 +16,9 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from lmrelay.config.values import Delivery, DomainDelivery, Project, Route, Switch, TlsPolicy
+from lmrelay.config.project import Project, Route
+from lmrelay.config.values import Delivery, DomainDelivery
+from lmrelay.config.words import Switch, TlsPolicy
 from lmrelay.interfaces import IContent, Leased
 from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Fault
 from lmrelay.outbound.connect import Connector

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from twisted.internet.task import Clock
 
-from lmrelay.config.values import Delivery, Kind, Receiver
+from lmrelay.config.values import Delivery, Receiver
+from lmrelay.config.words import Kind
 from lmrelay.mail.outcome import Delayed, Fault
 from lmrelay.outbound.courier import Courier
 from lmrelay.outbound.dispatch import Dispatch, Windows

@@ -5,7 +5,7 @@ import re
 from attrs import evolve
 from twisted.logger import globalLogPublisher
 
-from lmrelay.config.values import Kind
+from lmrelay.config.words import Kind
 from lmrelay.mail.address import Address
 from lmrelay.mail.envelope import Notify, Ret
 from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault

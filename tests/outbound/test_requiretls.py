@@ -8,7 +8,8 @@ from typing import Any
 
 from attrs import evolve
 
-from lmrelay.config.values import DomainDelivery, TlsPolicy
+from lmrelay.config.values import DomainDelivery
+from lmrelay.config.words import TlsPolicy
 from lmrelay.mail.outcome import Attempt, Delivered, Failed
 from lmrelay.outbound.dane import TLSA
 from lmrelay.testing.name_server import Said

@@ -13,7 +13,9 @@ from attrs import define, evolve
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from lmrelay.config.values import Config, Delivery, DomainDelivery, Project, Route, Server, TlsPolicy
+from lmrelay.config.project import Project, Route
+from lmrelay.config.values import Config, Delivery, DomainDelivery, Server
+from lmrelay.config.words import TlsPolicy
 from lmrelay.interfaces import IContent, IQueue, Leased
 from lmrelay.mail.outcome import Attempt, Delayed, Delivered
 from lmrelay.outbound.connect import Connector

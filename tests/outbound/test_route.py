@@ -6,7 +6,8 @@ from random import Random
 import pytest
 from twisted.internet.defer import Deferred
 
-from lmrelay.config.values import Project, Route, TlsPolicy
+from lmrelay.config.project import Project, Route
+from lmrelay.config.words import TlsPolicy
 from lmrelay.interfaces import Answer, MxRecord
 from lmrelay.mail.outcome import Delayed, Failed
 from lmrelay.outbound.requirement import choose_policy, find_policy

@@ -9,7 +9,8 @@ import re
 from attrs import define, evolve, field
 from twisted.internet.defer import Deferred, fail, succeed
 
-from lmrelay.config.values import DkimKey, Kind
+from lmrelay.config.values import DkimKey
+from lmrelay.config.words import Kind
 from lmrelay.errors import StoreError
 from lmrelay.interfaces import Leased
 from lmrelay.mail.dkim import hash_body

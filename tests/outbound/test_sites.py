@@ -7,7 +7,8 @@ from __future__ import annotations
 from attrs import define, evolve, field
 from twisted.internet.task import deferLater
 
-from lmrelay.config.values import Kind, Receiver
+from lmrelay.config.values import Receiver
+from lmrelay.config.words import Kind
 from lmrelay.interfaces import Lane, SiteState
 from lmrelay.mail.outcome import Delayed, Fault
 from lmrelay.outbound.connect import HostFailure

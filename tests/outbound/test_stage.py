@@ -11,7 +11,7 @@ from attrs import evolve
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmrelay.config.values import Kind
+from lmrelay.config.words import Kind
 from lmrelay.interfaces import Lane, Leased, LeasedRecipient
 from lmrelay.mail.address import Address
 from lmrelay.mail.envelope import Recipient

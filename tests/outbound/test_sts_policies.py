@@ -13,7 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from lmrelay.config.values import Delivery, DomainDelivery, TlsPolicy
+from lmrelay.config.values import Delivery, DomainDelivery
+from lmrelay.config.words import TlsPolicy
 from lmrelay.errors import FetchError, StoreError
 from lmrelay.interfaces import IPolicyStore, StsRecord
 from lmrelay.outbound.sts import StsMode, StsPolicy

@@ -8,7 +8,7 @@ from itertools import product
 
 import pytest
 
-from lmrelay.config.values import TlsPolicy
+from lmrelay.config.words import TlsPolicy
 from lmrelay.mail.outcome import Delayed, Fault, Tls
 from lmrelay.outbound.terms import Egress, Load, Terms
 from lmrelay.outbound.tls import Demand, Doubt, Level, Rule, Shown, Vouched, configured, fold

@@ -15,8 +15,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
+from lmrelay.config.project import Project, Token
 from lmrelay.config.seals import seal
-from lmrelay.config.values import Auth, Config, Project, Server, Token
+from lmrelay.config.values import Auth, Config, Server
 from lmrelay.inbound.sasl import CramCredentials, TokenCredentials
 from lmrelay.interfaces import ISettings, ISubmitter, ITokenUse
 from lmrelay.projects.directory import Directories

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmrelay.config.values import Project
+from lmrelay.config.project import Project
 from lmrelay.errors import Refused
 from tests.projects.tenants import Room, Settings, configure, cram, mint, plain
 

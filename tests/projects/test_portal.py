@@ -15,8 +15,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import Interface
 from zope.interface.verify import verifyObject
 
+from lmrelay.config.project import Project, Token
 from lmrelay.config.seals import seal
-from lmrelay.config.values import Auth, Form, Project, Switch, Token
+from lmrelay.config.values import Auth
+from lmrelay.config.words import Form, Switch
 from lmrelay.errors import Refused
 from lmrelay.interfaces import ISubmitter
 from lmrelay.projects.checkers import MAX_CRAM, SLICE, cram_is_offered

@@ -13,7 +13,7 @@ from twisted.mail.smtp import Address as SmtpAddress
 from twisted.mail.smtp import SMTPBadRcpt, SMTPBadSender, User
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmrelay.config.values import Project
+from lmrelay.config.project import Project
 from lmrelay.errors import Refused
 from lmrelay.interfaces import ISubmitter
 from lmrelay.projects.senders import is_allowed

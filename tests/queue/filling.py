@@ -11,7 +11,8 @@ from typing import Any
 
 from sqlalchemy import Connection, select, update
 
-from lmrelay.config.values import Config, Kind
+from lmrelay.config.values import Config
+from lmrelay.config.words import Kind
 from lmrelay.ids import make_id
 from lmrelay.interfaces import RecipientKey, Submission
 from lmrelay.mail.address import parse_address

@@ -9,7 +9,8 @@ from typing import Any
 from attrs import evolve
 from sqlalchemy import select
 
-from lmrelay.config.values import Config, Project, Webhook
+from lmrelay.config.project import Project, Webhook
+from lmrelay.config.values import Config
 from lmrelay.queue.schema import event, webhook_delivery
 from tests.queue.filling import writing
 

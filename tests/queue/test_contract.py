@@ -13,7 +13,9 @@ from attrs import evolve
 from sqlalchemy import delete, func, insert, select, update
 from twisted.python.failure import Failure
 
-from lmrelay.config.values import DkimKey, Project, Route, TlsPolicy
+from lmrelay.config.project import Project, Route
+from lmrelay.config.values import DkimKey
+from lmrelay.config.words import TlsPolicy
 from lmrelay.errors import StoreError
 from lmrelay.interfaces import IContent
 from lmrelay.mail.envelope import Notify

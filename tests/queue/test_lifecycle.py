@@ -16,7 +16,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmrelay.config.values import Config, Kind, Queue, Server
+from lmrelay.config.values import Config, Queue, Server
+from lmrelay.config.words import Kind
 from lmrelay.errors import StoreError
 from lmrelay.interfaces import Submission
 from lmrelay.mail.address import parse_address

@@ -12,7 +12,8 @@ from random import Random
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmrelay.config.values import Config, Kind, Server
+from lmrelay.config.values import Config, Server
+from lmrelay.config.words import Kind
 from lmrelay.interfaces import Submission
 from lmrelay.mail.address import parse_address
 from lmrelay.mail.envelope import Envelope, Recipient

@@ -10,7 +10,8 @@ import pytest
 from attrs import evolve
 from sqlalchemy import func, insert, select
 
-from lmrelay.config.values import Config, Webhook
+from lmrelay.config.project import Webhook
+from lmrelay.config.values import Config
 from lmrelay.interfaces import Endpoint
 from lmrelay.queue.outbox import Outbox
 from lmrelay.queue.rows import Row, event_row

@@ -11,7 +11,8 @@ import pytest
 from attrs import evolve
 from sqlalchemy import func, insert, select
 
-from lmrelay.config.values import DAY, HOUR, Config, Project, Route
+from lmrelay.config.project import Project, Route
+from lmrelay.config.values import DAY, HOUR, Config
 from lmrelay.errors import Refused
 from lmrelay.mail.outcome import Failed, Fault
 from lmrelay.queue.acceptance import Accept, write_messages

@@ -19,7 +19,9 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
-from lmrelay.config.values import Config, Kind, Project
+from lmrelay.config.project import Project
+from lmrelay.config.values import Config
+from lmrelay.config.words import Kind
 from lmrelay.errors import Refused, StoreError
 from lmrelay.interfaces import Submission
 from lmrelay.mail.address import parse_address

@@ -7,7 +7,7 @@ from __future__ import annotations
 from sqlalchemy import func, select
 from zope.interface.verify import verifyObject
 
-from lmrelay.config.values import Kind
+from lmrelay.config.words import Kind
 from lmrelay.errors import StoreError
 from lmrelay.interfaces import ITlsCounts, Submission
 from lmrelay.mail.address import parse_address

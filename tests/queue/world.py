@@ -14,7 +14,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmrelay.config.values import Config, Kind
+from lmrelay.config.values import Config
+from lmrelay.config.words import Kind
 from lmrelay.interfaces import Submission
 from lmrelay.mail.address import parse_address
 from lmrelay.mail.envelope import Envelope, Notify, Recipient, Ret

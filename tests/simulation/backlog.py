@@ -9,7 +9,7 @@ from itertools import islice
 
 from sqlalchemy import Connection
 
-from lmrelay.config.values import Kind
+from lmrelay.config.words import Kind
 from lmrelay.ids import make_id
 from lmrelay.interfaces import Submission
 from lmrelay.mail.address import parse_address

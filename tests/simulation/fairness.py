@@ -9,7 +9,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from lmrelay.config.values import Kind
+from lmrelay.config.words import Kind
 from tests.simulation.applications import Letter, To
 from tests.simulation.backlog import fill
 from tests.simulation.receivers import Receiver

@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmrelay.config.values import Kind
+from lmrelay.config.words import Kind
 from lmrelay.outbound.dispatch import LANE_WINDOW
 from tests.simulation.fairness import await_arrival, hand_over, measure, play, queue
 from tests.simulation.receivers import Mood, Receiver

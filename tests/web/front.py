@@ -17,7 +17,8 @@ from twisted.logger import LogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from lmrelay.config.values import Config, Http, Project, Server
+from lmrelay.config.project import Project
+from lmrelay.config.values import Config, Http, Server
 from lmrelay.interfaces import IOversight, Untold, Waiting
 from lmrelay.web.service import Web
 from lmrelay.web.sources import Found, SiteLimit, Sources

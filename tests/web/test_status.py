@@ -10,7 +10,8 @@ from typing import Any
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmrelay.config.values import Http, Project, Webhook
+from lmrelay.config.project import Project, Webhook
+from lmrelay.config.values import Http
 from lmrelay.errors import StoreError
 from lmrelay.interfaces import Untold, Waiting
 from lmrelay.web.sources import SiteLimit
