@@ -36,6 +36,9 @@ USER_AGENT = b"lmrelay"
 class Destination(ABC):
     """
     Where a request goes, whatever its URL says.
+
+    twisted.web takes the C{repr} of it for each connection: it must be short, so not that of all it holds, which is in
+    the end the whole configuration.
     """
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
@@ -57,7 +60,7 @@ class Destination(ABC):
         """
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Way(Destination):
     """
     A connection to an address that was looked up, whatever the URL's host. C{handshake} None: without TLS. C{limit}:

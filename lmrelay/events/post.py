@@ -245,7 +245,7 @@ class _Answer:
     taken: Taken
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Door(Destination):
     """
     The way to the host of a request, found when a connection is needed.

@@ -53,7 +53,7 @@ class Taken:
 
 
 @implementer(IStreamClientEndpoint)
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Noted:
     """
     Tells when a connection had to be made.
