@@ -49,7 +49,7 @@ class Lmrelay:
         if added.returncode != 0:
             raise RuntimeError(added.stderr)
         relay.token = relay.command("token", "create", "bench", "--name", "bench")["token"]
-        self.relay = relay.start()
+        self.relay = relay.start(afresh=True)
 
     def options(self, security: str) -> list[str]:
         """
