@@ -20,7 +20,7 @@ from typing import Any
 
 from attrs import frozen
 
-from bench.processes import cpu_seconds, memory_mib
+from bench.processes import Syncs, cpu_seconds, memory_mib
 from bench.relays import DOMAIN, SINK, Lmrelay, Postfix
 from bench.sink import Sink, build, load
 from tests.e2e.names import NameServer
@@ -56,20 +56,20 @@ LOADS = (
 )
 
 
-def measure(server: Server, sink: Sink, job: Load, messages: int) -> dict[str, Any]:
+def measure(server: Server, sink: Sink, syncs: Syncs, job: Load, messages: int) -> dict[str, Any]:
     """
     One run: load, then wait until the sink has what was accepted.
     """
     run = f"{random.getrandbits(31) + 1:08x}"
     sink.ask(f"reset {run} {messages} 1")
-    before = cpu_seconds(server.pid)
+    before, synced = cpu_seconds(server.pid), syncs.count()
     options = [*server.options(job.security), "-s", "20", "-S", str(job.size), "--run", run]
     sent = load([*options, *(["-c", "1"] if job.each else [])], messages, LIMIT)
     end = time.monotonic() + LIMIT
     while time.monotonic() < end and sink.figures()["distinct"] < sent["accepted"]:
         time.sleep(0.02)
     time.sleep(0.5)  # its clearing up after the last delivery is its work too
-    used = cpu_seconds(server.pid) - before
+    used, synced = cpu_seconds(server.pid) - before, syncs.count() - synced
     got = sink.figures()
     seconds = (got["last_ns"] - sent["t_start_ns"]) / 1e9
     delivered = got["distinct"]
@@ -82,13 +82,14 @@ def measure(server: Server, sink: Sink, job: Load, messages: int) -> dict[str, A
         "accept_rate": sent["rate"],
         "end_to_end_rate": round(delivered / seconds, 1) if delivered else 0.0,
         "cpu_ms": round(used * 1000 / max(1, delivered), 3),
+        "syncs": round(synced / max(1, delivered), 3),
         "final_p50_ms": sent["final_p50_ms"],
         "final_p99_ms": sent["final_p99_ms"],
         "memory_mib": round(memory_mib(server.pid), 1),
     }
 
 
-def run_once(server: Server, sink: Sink, loads: Sequence[Load], scale: float) -> list[dict[str, Any]]:
+def run_once(server: Server, sink: Sink, syncs: Syncs, loads: Sequence[Load], scale: float) -> list[dict[str, Any]]:
     """
     Start the server, warm it up, put each load on it, stop it.
     """
@@ -98,7 +99,7 @@ def run_once(server: Server, sink: Sink, loads: Sequence[Load], scale: float) ->
         load([*server.options("plain"), "-s", "5", "--run", "ffffffff"], 100, 30)
         time.sleep(1)
         for job in loads:
-            row = measure(server, sink, job, max(1, int(job.messages * scale)))
+            row = measure(server, sink, syncs, job, max(1, int(job.messages * scale)))
             rows.append({"server": server.name, "load": job.name, **row})
             print(f"{server.name:8} {job.name:8} {json.dumps(row)}", file=sys.stderr, flush=True)
     finally:
@@ -106,7 +107,7 @@ def run_once(server: Server, sink: Sink, loads: Sequence[Load], scale: float) ->
     return rows
 
 
-MEASURES = ("accept_rate", "end_to_end_rate", "cpu_ms", "final_p50_ms", "final_p99_ms", "memory_mib")
+MEASURES = ("accept_rate", "end_to_end_rate", "cpu_ms", "syncs", "final_p50_ms", "final_p99_ms", "memory_mib")
 
 
 def report(rows: Sequence[dict[str, Any]], loads: Sequence[Load]) -> dict[str, Any]:
@@ -134,7 +135,7 @@ def show(result: dict[str, Any], loads: Sequence[Load], rounds: int) -> None:
     print(f"Medians of {rounds} rounds, {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}")
     for job in loads:
         print(f"\n{job.words}")
-        head = ("accept/s", "end to end/s", "CPU ms/msg", "250 p50 ms", "250 p99 ms", "PSS MiB")
+        head = ("accept/s", "end to end/s", "CPU ms/msg", "syncs/msg", "250 p50 ms", "250 p99 ms", "PSS MiB")
         print(f"{'':10}" + "".join(f"{title:>14}" for title in head) + f"{'missing/dup':>14}")
         for server, medians in result[job.name].items():
             cells = "".join(f"{medians.get(name, 0):14.2f}" for name in MEASURES)
@@ -161,6 +162,7 @@ def main() -> int:
     rows: list[dict[str, Any]] = []
     with (
         tempfile.TemporaryDirectory(prefix="lmrelay-bench-", dir=chosen.state) as state,
+        Syncs() as syncs,
         NameServer() as names,
         Sink(SINK, port, control, not chosen.no_chunking) as sink,
     ):
@@ -175,7 +177,7 @@ def main() -> int:
         servers = [server for server in servers if server.name in chosen.servers.split(",")]
         for number in range(chosen.rounds):
             for server in servers if number % 2 == 0 else servers[::-1]:
-                rows += run_once(server, sink, loads, chosen.scale)
+                rows += run_once(server, sink, syncs, loads, chosen.scale)
         versions = {server.name: server.version() for server in servers}
     result = report(rows, loads)
     show(result, loads, chosen.rounds)

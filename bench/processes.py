@@ -5,8 +5,14 @@ What a server and all its children used, read from /proc.
 from __future__ import annotations
 
 import os
+import struct
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from attrs import define, field
+
+LIBRARY = Path(__file__).resolve().parent / "bin/syncs.so"
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -61,3 +67,31 @@ def memory_mib(root: int) -> float:
             continue
         total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     return total / 1024
+
+
+@define(eq=False)
+class Syncs:
+    """
+    How often all that is started while this is entered asked the system to have something on the disk.
+    """
+
+    _file: Path = field(init=False)
+
+    def __enter__(self) -> Syncs:
+        descriptor, name = tempfile.mkstemp(prefix="bench-syncs-")
+        self._file = Path(name)
+        os.write(descriptor, bytes(8))
+        os.fchmod(descriptor, 0o666)  # Postfix's processes do not run as root
+        os.close(descriptor)
+        os.environ.update(LD_PRELOAD=str(LIBRARY), BENCH_SYNCS=name)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        del os.environ["LD_PRELOAD"], os.environ["BENCH_SYNCS"]
+        self._file.unlink()
+
+    def count(self) -> int:
+        """
+        So many by now.
+        """
+        return int(struct.unpack("=Q", self._file.read_bytes())[0])

@@ -88,6 +88,7 @@ class Lmrelay:
 
 MAIN = """
 compatibility_level = 3.6
+import_environment = MAIL_CONFIG LD_PRELOAD BENCH_SYNCS
 queue_directory = {folder}/spool
 data_directory = {folder}/data
 command_directory = /usr/sbin

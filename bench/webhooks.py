@@ -18,6 +18,7 @@ from pathlib import Path
 from attrs import define
 
 from bench.__main__ import Load, measure
+from bench.processes import Syncs
 from bench.relays import DOMAIN, SINK, Lmrelay
 from bench.sink import Sink, build, load
 from lmrelay.config.load import load as read
@@ -29,7 +30,7 @@ from tests.e2e.world import free_port
 
 DEAD = "dead"
 STEP = 1000
-MEASURES = ("accept_rate", "end_to_end_rate", "cpu_ms")
+MEASURES = ("accept_rate", "end_to_end_rate", "cpu_ms", "syncs")
 
 
 @define(eq=False)
@@ -91,7 +92,11 @@ def main() -> int:
     silent = socket.create_server(("127.0.0.1", 0), backlog=1000)
     refusing, stalling = f"http://127.0.0.1:{free_port()}/", f"http://127.0.0.1:{silent.getsockname()[1]}/"
     rows: dict[str, list[dict[str, float]]] = {"without": [], "refusing": [], "stalling": []}
-    with tempfile.TemporaryDirectory(dir=chosen.state, prefix="lmrelay-bench-") as folder, NameServer() as names:
+    with (
+        tempfile.TemporaryDirectory(dir=chosen.state, prefix="lmrelay-bench-") as folder,
+        Syncs() as syncs,
+        NameServer() as names,
+    ):
         port = free_port()
         names.mx(f"d0.{DOMAIN}", 10, f"mx.{DOMAIN}")
         names.host(f"mx.{DOMAIN}", SINK)
@@ -106,7 +111,7 @@ def main() -> int:
                     try:
                         load([*server.options("plain"), "-s", "5", "--run", "ffffffff"], 100, 30)
                         time.sleep(2)
-                        rows[name].append(measure(server, sink, job, job.messages))
+                        rows[name].append(measure(server, sink, syncs, job, job.messages))
                     finally:
                         server.stop()
                     print(f"{name:9} {json.dumps(rows[name][-1])}", file=sys.stderr, flush=True)

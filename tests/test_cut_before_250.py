@@ -36,8 +36,8 @@ class DyingWriter:
 
     living: IWriter
 
-    def submit(self, write: Any, item: Any) -> Deferred[Any]:
-        result_of(self.living.submit(write, item))
+    def submit(self, write: Any, item: Any, *, urgent: bool = False) -> Deferred[Any]:
+        result_of(self.living.submit(write, item, urgent=urgent))
         return Deferred()
 
 

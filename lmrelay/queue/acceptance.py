@@ -259,7 +259,8 @@ class Acceptance:
             self.check_room(None)
             reserved = self._reserve(submission)
             tls = find_promise(self._settings.config, submission.project, submission.route)
-            verdict = await self._writer.submit(self._write, self._rows(submission, body, rest, reserved, tls))
+            rows = self._rows(submission, body, rest, reserved, tls)
+            verdict = await self._writer.submit(self._write, rows, urgent=True)
             if isinstance(verdict, Over):
                 self._known_over.learn(verdict)
                 raise verdict.refusal()

@@ -170,7 +170,7 @@ class Body:
         self.chunks += 1
         self._leaving += len(block)
         self._budget.leaving += len(block)
-        self._writer.submit(write_chunks, (first, row)).addBoth(self._spilled, len(block))
+        self._writer.submit(write_chunks, (first, row), urgent=True).addBoth(self._spilled, len(block))
 
     def _spilled(self, result: object, octets: int) -> None:
         self._leaving -= octets
@@ -246,6 +246,6 @@ class Body:
     def _delete(self) -> None:
         if self.name:
             name, self.name = self.name, ""
-            self._writer.submit(delete_bodies, name).addErrback(
+            self._writer.submit(delete_bodies, name, urgent=True).addErrback(
                 lambda failure: log.warn("an upload stays until this worker ends", reason=failure.getErrorMessage())
             )

@@ -74,7 +74,8 @@ class Bounces:
         """
         See L{IReturns}.
         """
-        return self._writer.submit(self._write, Back(awaited.message_id, awaited.number, report, self._wall()))
+        back = Back(awaited.message_id, awaited.number, report, self._wall())
+        return self._writer.submit(self._write, back, urgent=True)
 
     def _write(self, connection: Connection, items: Sequence[Back]) -> list[bool]:
         return write_returns(connection, items, self._entropy, self._write_events)

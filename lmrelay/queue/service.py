@@ -360,7 +360,7 @@ class QueueService:
     async def _live(self) -> None:
         self._clocks.have_parted()
         now = self._reactor.seconds()
-        await self._writer.submit(self._lease.touch, None)
+        await self._writer.submit(self._lease.touch, None, urgent=True)
         self._touched_at = now
         await self._delete_orphans()
 

@@ -33,6 +33,11 @@ Writes a batch of items; one result an item. It may be run again after a failure
 """
 
 MAX_BATCH = 200
+"""
+Writes in one commit: at most half of them are such that somebody waits for, and half others, so neither holds up the
+other for longer than the commit of half a batch.
+"""
+
 MAX_TRIES = 5
 
 log = Logger()
@@ -42,8 +47,38 @@ log = Logger()
 class _Waiting:
     write: Write[Any, Any]
     item: Any
+    urgent: bool = False
     result: Deferred[Any] = field(factory=Deferred)
     answer: Any = None
+
+
+@define(eq=False)
+class Backlog:
+    """
+    What waits to be written.
+    """
+
+    _urgent: deque[_Waiting] = field(factory=deque, init=False)
+    _others: deque[_Waiting] = field(factory=deque, init=False)
+
+    def __bool__(self) -> bool:
+        return bool(self._urgent or self._others)
+
+    def add(self, one: _Waiting) -> None:
+        """
+        It waits behind what is as urgent.
+        """
+        (self._urgent if one.urgent else self._others).append(one)
+
+    def take(self) -> list[_Waiting]:
+        """
+        What goes into the next commit.
+        """
+        return [
+            waiting.popleft()
+            for waiting in (self._urgent, self._others)
+            for _ in range(min(len(waiting), MAX_BATCH // 2))
+        ]
 
 
 class IWriter(Protocol):
@@ -56,9 +91,12 @@ class IWriter(Protocol):
         Begin.
         """
 
-    def submit(self, write: Write[T, R], item: T) -> Deferred[R]:
+    def submit(self, write: Write[T, R], item: T, *, urgent: bool = False) -> Deferred[R]:
         """
         Write it; fires with the result when it is on disk, or fails with L{StoreError} and nothing is stored.
+
+        @param urgent: somebody waits for it at the other end of a wire. It may overtake what is not urgent; what is
+            equally urgent is written in the order in which it came.
         """
 
     def stop(self) -> Deferred[None]:
@@ -144,7 +182,7 @@ class InlineWriter:
         Nothing to begin.
         """
 
-    def submit(self, write: Write[T, R], item: T) -> Deferred[R]:
+    def submit(self, write: Write[T, R], item: T, *, urgent: bool = False) -> Deferred[R]:
         """
         Write it now.
         """
@@ -182,7 +220,7 @@ class ThreadedWriter:
     _note: Callable[[int, float], None] = ignore
     _clock: Callable[[], float] = monotonic
     _submitted: list[_Waiting] = field(factory=list, init=False)
-    _waiting: deque[_Waiting] = field(factory=deque, init=False)
+    _waiting: Backlog = field(factory=Backlog, init=False)
     _wake: Condition = field(factory=Condition, init=False)
     _ended: Deferred[None] | None = field(default=None, init=False)
 
@@ -192,11 +230,11 @@ class ThreadedWriter:
         """
         Thread(target=self._run, name="lmrelay-writer", daemon=True).start()
 
-    def submit(self, write: Write[T, R], item: T) -> Deferred[R]:
+    def submit(self, write: Write[T, R], item: T, *, urgent: bool = False) -> Deferred[R]:
         """
         Add it to the batch that gathers.
         """
-        one = _Waiting(write, item)
+        one = _Waiting(write, item, urgent)
         if self._ended is not None:
             one.result.errback(StoreError("the store is closed"))
             return one.result
@@ -208,7 +246,8 @@ class ThreadedWriter:
 
     def _hand_over(self) -> None:
         with self._wake:
-            self._waiting.extend(self._submitted)
+            for one in self._submitted:
+                self._waiting.add(one)
             self._submitted.clear()
             self._wake.notify()
 
@@ -239,4 +278,4 @@ class ThreadedWriter:
         with self._wake:
             while not self._waiting and self._ended is None:
                 self._wake.wait()
-            return [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_BATCH))]
+            return self._waiting.take()

@@ -238,6 +238,9 @@ class Session:
         """
         One command; False ends the session.
         """
+        if verb == "BDAT":
+            self.receiver.spoken.append((verb, argument))
+            return self.take_chunk(argument)
         reply = self.answer(verb, argument)
         positive = reply.startswith(("2", "3"))
         if verb in {"EHLO", "HELO", "RSET", "MAIL"}:
@@ -247,12 +250,12 @@ class Session:
         elif verb == "RCPT" and positive:
             self.recipients.append(path_of(argument)[0])
         elif verb == "DATA" and positive:
-            self.take()
+            self.take(self.read_data())
         elif verb == "STARTTLS" and positive:
             return self.secure()
         return verb != "QUIT" and not reply.startswith("421")
 
-    def take(self) -> None:
+    def read_data(self) -> bytes:
         """
         The content, up to the final dot.
         """
@@ -261,12 +264,31 @@ class Session:
             if not line:
                 raise EOFError
             lines.append(line[1:] if line.startswith(b".") else line)
+        return b"".join(lines)
+
+    def take_chunk(self, argument: str) -> bool:
+        """
+        A content that comes in one chunk (RFC 3030), which is how the relay sends one; False ends the session.
+        """
+        size, last = argument.split()
+        content = self.stream.read(int(size))
+        if len(content) != int(size) or last != "LAST":
+            raise EOFError
+        if self.recipients:
+            self.take(content)
+        else:
+            self.say("554 5.5.1 no valid recipients")
+        return True
+
+    def take(self, content: bytes) -> None:
+        """
+        A whole message.
+        """
         self.receiver.spoken.append(("CONTENT", ""))
         reply = self.receiver.script("CONTENT", self.reverse_path) or USUAL["CONTENT"]
         if reply.startswith("250"):
             version = self.connection.version() if isinstance(self.connection, ssl.SSLSocket) else None
             recipients = tuple(self.recipients)
-            content = b"".join(lines)
             # Counted before it is said: what the client can have read is never missing from the count.
             self.receiver.keep(
                 Taken(self.reverse_path, recipients, content, version, time.monotonic(), self.parameters)

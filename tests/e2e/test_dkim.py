@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.daemon import DOMAIN, Relay
 from tests.e2e.mail import message, send
-from tests.e2e.receiver import Taken, in_turn
+from tests.e2e.receiver import EXTENSIONS, Taken, in_turn
 from tests.e2e.world import World
 
 NEWS = {"newsletter": {"kind": "broadcast", "unsubscribe_url": "https://acme.example/unsubscribe/{token}"}}
@@ -68,6 +68,20 @@ def test_signed_and_rotated(world: World, own: Relay) -> None:
     taken = sorted(mx.wait(4, timeout=60), key=lambda one: one.at)
     by_signatures = sorted([verified(one, keys) for one in taken], key=len)
     assert [[], [], ["e1"], ["e1", "r1"]] == by_signatures
+
+
+def test_signed_in_one_stroke(world: World, own: Relay) -> None:
+    """
+    What goes by BDAT with its envelope is what was signed.
+    """
+    key = make_key(own)
+    assert own.reload()
+    mx = world.receiver(extensions=(*EXTENSIONS, "CHUNKING"))
+    to = f"someone@{world.domain(mx)}"
+    send(own, to, message(to, ".dot\r\n.\r\nline  \t\r\n\r\n"))
+    (taken,) = mx.wait(1)
+    assert (1, 0) == (len(mx.heard("BDAT")), len(mx.heard("DATA")))
+    assert [key["selector"]] == verified(taken, [key])
 
 
 def test_a_newsletter_is_signed_for_each(world: World, own: Relay) -> None:

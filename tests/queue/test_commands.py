@@ -77,12 +77,14 @@ class FailingWriter:
     def start(self) -> None:
         self.writer.start()
 
-    def submit(self, write: Callable[[Connection, Sequence[Any]], Sequence[Any]], item: Any) -> Deferred[Any]:
+    def submit(
+        self, write: Callable[[Connection, Sequence[Any]], Sequence[Any]], item: Any, *, urgent: bool = False
+    ) -> Deferred[Any]:
         if write is write_slices:
             self.slices -= 1
             if self.slices < 0:
                 return fail(StoreError("no"))
-        return self.writer.submit(write, item)
+        return self.writer.submit(write, item, urgent=urgent)
 
     def stop(self) -> Deferred[None]:
         return self.writer.stop()

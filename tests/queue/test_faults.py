@@ -374,28 +374,56 @@ class Reactor:
         f(*args, **kw)
 
 
-def test_threaded_writer_writes_what_waits(config: Config) -> None:
+@pytest.fixture
+def written(config: Config) -> tuple[ThreadedWriter, Any, list[list[int]]]:
     """
-    A writer that is stopped has written everything that was submitted before, in few commits; later comers are refused.
+    A writer that has not begun, a write of numbers for it, and the numbers of each commit.
     """
     engine = make_engine(find_url(config))
     with engine.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE t (x INTEGER PRIMARY KEY)")
-    batches = []
+    batches: list[list[int]] = []
 
     def write(connection: Any, items: Any) -> list[int]:
-        batches.append(len(items))
+        batches.append(list(items))
         connection.exec_driver_sql("INSERT INTO t VALUES (?)", [(item,) for item in items])
         return list(items)
 
-    writer = ThreadedWriter(engine, Reactor())
-    results = [writer.submit(write, number) for number in range(500)]
+    return ThreadedWriter(engine, Reactor()), write, batches
+
+
+def test_threaded_writer_writes_what_waits(written: tuple[ThreadedWriter, Any, list[list[int]]]) -> None:
+    """
+    A writer that is stopped has written everything that was submitted before, in few commits; later comers are refused.
+    """
+    writer, write, batches = written
+    results = [writer.submit(write, number) for number in range(250)]
     ended = writer.stop()
     failure_of(writer.submit(write, 1000), StoreError)
     writer._run()
     result_of(ended)
-    assert list(range(500)) == [result_of(one) for one in results]
-    assert [200, 200, 100] == batches
+    assert list(range(250)) == [result_of(one) for one in results]
+    assert [100, 100, 50] == [len(batch) for batch in batches]
+
+
+def test_what_somebody_waits_for_overtakes(written: tuple[ThreadedWriter, Any, list[list[int]]]) -> None:
+    """
+    A client waits for no more than a commit of others' outcomes, however many of those wait; nor do they wait for all
+    clients. Each kind keeps its order.
+    """
+    writer, write, batches = written
+    for number in range(250):
+        writer.submit(write, number)
+    for number in range(1000, 1120):
+        writer.submit(write, number, urgent=True)
+    writer.stop()
+    writer._run()
+    expected = [
+        [*range(1000, 1100), *range(100)],
+        [*range(1100, 1120), *range(100, 200)],
+        [*range(200, 250)],
+    ]
+    assert expected == batches
 
 
 @pytest.mark.parametrize("free", range(0, 40, 3))

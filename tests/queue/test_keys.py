@@ -142,7 +142,7 @@ class HeldWriter:
         self.writer = writer
         self.held: list[tuple[Any, Any, Deferred[Any]]] = []
 
-    def submit(self, write: Any, item: Any) -> Deferred[Any]:
+    def submit(self, write: Any, item: Any, *, urgent: bool = False) -> Deferred[Any]:
         self.held.append((write, item, Deferred()))
         return self.held[-1][2]
 
@@ -150,7 +150,7 @@ class HeldWriter:
         held, self.held = self.held, []
         for write, item, result in held:
             if error is None:
-                self.writer.submit(write, item).chainDeferred(result)
+                self.writer.submit(write, item, urgent=True).chainDeferred(result)
             else:
                 result.errback(error)
 

@@ -60,9 +60,11 @@ class SlowWriter:
     def start(self) -> None:
         self.writer.start()
 
-    def submit(self, write: Callable[[Connection, Sequence[Any]], Sequence[Any]], item: Any) -> Deferred[Any]:
+    def submit(
+        self, write: Callable[[Connection, Sequence[Any]], Sequence[Any]], item: Any, *, urgent: bool = False
+    ) -> Deferred[Any]:
         result: Deferred[Any] = Deferred()
-        done = self.writer.submit(write, item)
+        done = self.writer.submit(write, item, urgent=urgent)
         self.waiting.append(lambda: done.chainDeferred(result))
         return result
 
@@ -136,9 +138,11 @@ class CountingWriter:
     def start(self) -> None:
         self.writer.start()
 
-    def submit(self, write: Callable[[Connection, Sequence[Any]], Sequence[Any]], item: Any) -> Deferred[Any]:
+    def submit(
+        self, write: Callable[[Connection, Sequence[Any]], Sequence[Any]], item: Any, *, urgent: bool = False
+    ) -> Deferred[Any]:
         self.passes += write is find_lanes
-        return self.writer.submit(write, item)
+        return self.writer.submit(write, item, urgent=urgent)
 
     def stop(self) -> Deferred[None]:
         return self.writer.stop()

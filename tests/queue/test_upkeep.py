@@ -66,9 +66,11 @@ class CountingWriter:
     def start(self) -> None:
         self.writer.start()
 
-    def submit(self, write: Callable[[Connection, Sequence[Any]], Sequence[Any]], item: Any) -> Deferred[Any]:
+    def submit(
+        self, write: Callable[[Connection, Sequence[Any]], Sequence[Any]], item: Any, *, urgent: bool = False
+    ) -> Deferred[Any]:
         self.items.append(item)
-        return self.writer.submit(write, item)
+        return self.writer.submit(write, item, urgent=urgent)
 
     def stop(self) -> Deferred[None]:
         return self.writer.stop()

@@ -8,7 +8,6 @@ The process can die at any commit: before it, or after it and before anybody hea
 from __future__ import annotations
 
 import shutil
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -27,7 +26,7 @@ from lmrelay.config.words import Form, Kind, Security
 from lmrelay.projects.tokens import digest, make_token
 from lmrelay.queue.service import QueueService
 from lmrelay.queue.store import FILE, find_url, make_engine, make_reading_engine, migrate
-from lmrelay.queue.writer import MAX_BATCH, Write, _fire, _Waiting, run_batch
+from lmrelay.queue.writer import Backlog, Write, _fire, _Waiting, run_batch
 from lmrelay.service import Relay
 from lmrelay.testing.name_server import FakeResolver, Zone
 from tests.simulation.applications import PORT, Application
@@ -73,7 +72,7 @@ class Writer:
     _machine: Machine
     _fate: Fate
     _die: Callable[[], None]
-    _gathered: deque[_Waiting] = field(factory=deque, init=False)
+    _gathered: Backlog = field(factory=Backlog, init=False)
     _busy: bool = field(default=False, init=False)
     _ended: Deferred[None] | None = field(default=None, init=False)
 
@@ -86,12 +85,12 @@ class Writer:
         Nothing to begin.
         """
 
-    def submit(self, write: Write[Any, Any], item: Any) -> Deferred[Any]:
+    def submit(self, write: Write[Any, Any], item: Any, *, urgent: bool = False) -> Deferred[Any]:
         """
         Add it to the commit that gathers.
         """
-        one = _Waiting(write, item)
-        self._gathered.append(one)
+        one = _Waiting(write, item, urgent)
+        self._gathered.add(one)
         self._begin()
         return one.result
 
@@ -101,7 +100,7 @@ class Writer:
             self._machine.callLater(COMMIT, self._commit)
 
     def _commit(self) -> None:
-        batch = [self._gathered.popleft() for _ in range(min(len(self._gathered), MAX_BATCH))]
+        batch = self._gathered.take()
         fate = self._fate(frozenset(one.write.__qualname__ for one in batch))
         if fate is False:
             self._die()
