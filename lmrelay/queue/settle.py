@@ -126,8 +126,10 @@ class Settler:
         insert_rows(connection, attempt, rows.attempts)
         update_rows(connection, recipient, rows.states)
         self._write_events(connection, rows.events)
-        self._suppressions.add(connection, rows.refusing, self._wall())
-        write_returns(connection, rows.returned, self._entropy, self._write_events)
+        if rows.refusing:
+            self._suppressions.add(connection, rows.refusing, self._wall())
+        if rows.returned:
+            write_returns(connection, rows.returned, self._entropy, self._write_events)
         for (id_, action), subjects in rows.told.items():
             self._notices.write(connection, id_, action, subjects)
         over = find_over(connection, list(rows.final)) if rows.final else set()
@@ -214,6 +216,8 @@ def _add_consequences(row: Open, made: Attempt, rows: _Rows) -> None:
     """
     Of what was played none is left: whoever tests can do so again.
     """
+    if made.part is None and isinstance(made.outcome, Delivered):
+        return
     if made.part is Part.SPAM_COMPLAINT and isinstance(made.outcome, Delivered):
         report = Report(Kind.COMPLAINT, "", "abuse", made.host or "")
         rows.returned.append(Back(row.message, row.number, report, made.ended_at, played=True))

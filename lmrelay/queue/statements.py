@@ -7,6 +7,7 @@ anew, which costs more than SQLite needs to store it.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import chain
@@ -50,7 +51,7 @@ READ_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 32, 64, 256)
 How many keys one read looks for: few sizes, so few texts that the database has to keep ready.
 """
 
-WRITE_SIZES = (64, 32, 16, 8, 7, 6, 5, 4, 3, 2, 1)
+WRITE_SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64)
 """
 How many rows one statement writes, likewise. A batch of a busy relay is often below ten, and each run has its price.
 """
@@ -232,11 +233,11 @@ def _gather(given: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, tuple[Any, 
     """
     The parameters of as many rows at a time as there are texts for, and how many rows that is.
     """
-    start = 0
-    for size in WRITE_SIZES:
-        while len(given) - start >= size:
-            yield size, tuple(chain.from_iterable(given[start : start + size]))
-            start += size
+    start, left = 0, len(given)
+    while left:
+        size = WRITE_SIZES[bisect_right(WRITE_SIZES, left) - 1]
+        yield size, tuple(chain.from_iterable(given[start : start + size]))
+        start, left = start + size, left - size
 
 
 def make_plain(value: Any) -> Any:
@@ -362,6 +363,6 @@ def _parts(keys: Sequence[Any]) -> list[Sequence[Any]]:
     parts: list[Sequence[Any]] = []
     for start in range(0, len(keys), largest):
         part = list(keys[start : start + largest])
-        size = next(size for size in READ_SIZES if size >= len(part))
+        size = READ_SIZES[bisect_left(READ_SIZES, len(part))]
         parts.append(part + part[-1:] * (size - len(part)))
     return parts
