@@ -305,7 +305,7 @@ class QueueService:
         """
         return self._acceptance.open_body()
 
-    def accept(self, submission: Submission, body: IBody) -> Deferred[str]:
+    def accept(self, submission: Submission, body: IBody) -> Coroutine[Deferred[Any], Any, str]:
         """
         See L{IAcceptance}.
         """
