@@ -213,7 +213,7 @@ class QueueService:
             self.worker,
             self._wall,
             self._entropy,
-            self._free or self._disk.free,
+            self._free_octets,
             self._cache,
             self._taker.wake,
             self.release,
