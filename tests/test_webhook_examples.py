@@ -90,5 +90,5 @@ def test_every_event_is_named() -> None:
     The configuration takes the events that the schema has, and the document's table names each of them.
     """
     assert SCHEMA["properties"]["event"]["enum"] == list(EVENTS)
-    table = DOCUMENT.read_text(encoding="utf-8").partition("## What an endpoint gets")[2].partition("```")[0]
+    table = DOCUMENT.text.partition("## What an endpoint gets")[2].partition("```")[0]
     assert set(EVENTS) == set(re.findall(r"`((?:message|suppression|webhook)\.[a-z_]+)`", table))
