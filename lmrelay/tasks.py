@@ -1,5 +1,5 @@
 """
-Coroutines that run on their own, with nobody to await them but the shutdown.
+Coroutines that run on their own: with nobody to await them but the shutdown, or with one who is told how they ended.
 
 Several run for each message, so they are driven here, by less than C{Deferred.fromCoroutine} needs for what may also be
 awaited: no context of its own, and no Deferred where nobody asks for one.
@@ -7,7 +7,7 @@ awaited: no context of its own, and no Deferred where nobody asks for one.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from attrs import define, field
@@ -108,3 +108,50 @@ class _Task:
         """
         if self._awaited is not None:
             self._awaited.cancel()
+
+
+def carry_out(
+    coroutine: Coroutine[Deferred[Any], Any, Any],
+    done: Callable[[Any], object],
+    failed: Callable[[Failure], object],
+) -> None:
+    """
+    Run it, then call C{done} with what it returns, or C{failed} with what it raises; at once if it waits for nothing.
+    """
+    _Errand(coroutine, done, failed).go_on()
+
+
+@define(eq=False)
+class _Errand:
+    """
+    One that somebody hears of.
+    """
+
+    _coroutine: Coroutine[Deferred[Any], Any, Any]
+    _done: Callable[[Any], object]
+    _failed: Callable[[Failure], object]
+    _awaited: Deferred[Any] | None = None
+
+    def go_on(self, result: object = None) -> None:
+        """
+        As a L{_Task}'s.
+        """
+        try:
+            if result is not None and isinstance(result, Failure):
+                awaited = result.throwExceptionIntoGenerator(self._coroutine)
+            else:
+                awaited = self._coroutine.send(None)
+        except StopIteration as end:
+            answer = end.value
+        except Exception:  # noqa: BLE001 - whatever broke is for who is told
+            self._awaited = None
+            self._failed(Failure())
+            return
+        else:
+            # Each holds the other: if nobody else does any more, they go by the collector, which ends coroutines from
+            # within, and not this one while another that it awaits is being ended.
+            self._awaited = awaited
+            awaited.addBoth(self.go_on)
+            return
+        self._awaited = None
+        self._done(answer)

@@ -5,9 +5,10 @@ Coroutines that run on their own.
 from __future__ import annotations
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmrelay.tasks import Tasks
+from lmrelay.tasks import Tasks, carry_out
 
 
 class TestTasks(SynchronousTestCase):
@@ -98,3 +99,41 @@ class TestTasks(SynchronousTestCase):
         ended.cancel()
         self.assertEqual(["cancelled"], self.said)
         self.assertIsNone(self.successResultOf(ended))
+
+
+class TestCarryOut(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.done: list[object] = []
+        self.failed: list[Failure] = []
+
+    def carry_out(self, *awaited: Deferred) -> None:
+        async def gather() -> list[object]:
+            return [await one for one in awaited]
+
+        carry_out(gather(), self.done.append, self.failed.append)
+
+    def test_tells_what_it_returned(self) -> None:
+        """
+        What need not wait is told of at once, what waits when the last that it awaited is there: once.
+        """
+        self.carry_out(succeed(1))
+        self.assertEqual([[1]], self.done)
+        first, second = Deferred(), Deferred()
+        self.carry_out(first, second)
+        first.callback(2)
+        self.assertEqual([[1]], self.done)
+        second.callback(3)
+        self.assertEqual([[1], [2, 3]], self.done)
+        self.assertEqual([], self.failed)
+
+    def test_tells_what_it_raised(self) -> None:
+        """
+        A failure that it awaited, and did not deal with, is told as its own, and nobody else's any more.
+        """
+        awaited: Deferred[int] = Deferred()
+        self.carry_out(awaited)
+        awaited.errback(ValueError("no"))
+        self.carry_out(fail(ValueError("nor this")))
+        self.assertEqual(["no", "nor this"], [failure.getErrorMessage() for failure in self.failed])
+        self.assertEqual([], self.done)
+        self.assertEqual([], self.flushLoggedErrors())

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IHandshakeListener, IPushProducer
 
 # Importing it asks the system for this host's full name, which may wait for the DNS; Twisted knows no way around. It is
@@ -32,6 +31,7 @@ from lmrelay.inbound.transaction import size_limit
 from lmrelay.inbound.turns import Next
 from lmrelay.smtp import replies
 from lmrelay.smtp.reply import Reply
+from lmrelay.tasks import carry_out
 
 HIGH_WATER = 64 * 1024
 EARLY_WATER = 16 * 1024
@@ -282,7 +282,7 @@ class SubmissionProtocol(ESMTP):
     def _wait_for(self, step: Any) -> None:
         self._waiting = True
         self._patience.begin_work()
-        Deferred.fromCoroutine(step).addCallbacks(self._resume, self._fail)
+        carry_out(step, self._resume, self._fail)
 
     def _resume(self, reply: Reply | None) -> None:
         self._waiting = False
