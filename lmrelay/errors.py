@@ -50,6 +50,12 @@ class StoreFault(StoreError):
     """
 
 
+class StoreChanged(StoreError):
+    """
+    What was taken for known is no longer so, and is no longer taken for known: it is to be tried again at once.
+    """
+
+
 class DnsError(LmrelayError):
     """
     A question that got no usable answer (timeout, SERVFAIL, nonsense): temporary.

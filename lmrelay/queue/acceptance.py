@@ -19,6 +19,7 @@ from lmrelay.ids import make_id
 from lmrelay.interfaces import IAcceptance, IBody, IDispatch, ISettings, Lane, RecipientKey, Submission
 from lmrelay.queue.bodies import Body, Budget
 from lmrelay.queue.contents import Cache
+from lmrelay.queue.fresh import Fresh
 from lmrelay.queue.keys import Key, Keys, Use
 from lmrelay.queue.outbox import WriteEvents, write_untold
 from lmrelay.queue.quotas import Count, KnownOver, Limit, Over, find_limits
@@ -43,7 +44,7 @@ class Accept:
     """
     The rows of one message; C{uploaded} is number and size of the chunks that went ahead. C{use} is its idempotency
     key, if it has one, C{limits} are those that it counts for. C{more} are events after the first; C{is_over}: nobody
-    gets it.
+    gets it. C{tls} is what its sender was promised.
     """
 
     message: Row
@@ -55,6 +56,7 @@ class Accept:
     limits: Sequence[Limit] = ()
     more: Sequence[Row] = ()
     is_over: bool = False
+    tls: TlsPolicy | None = None
 
 
 @frozen
@@ -180,7 +182,7 @@ def find_promise(config: Config, project: str, route: str) -> TlsPolicy | None:
 class Acceptance:
     """
     See L{IAcceptance}. C{free} gives the free octets of the disk; C{left_over} is told
-    of mail that delivery had no room for.
+    of mail that delivery had no room for, C{fresh} what is known of the rest.
     """
 
     _writer: IWriter
@@ -194,6 +196,7 @@ class Acceptance:
     _left_over: Callable[[], None]
     _release: Callable[[list[RecipientKey]], object]
     _suppressions: Suppressions
+    _fresh: Fresh = field(factory=Fresh)
     _budget: Budget = field(factory=Budget)
     _storing: set[Key] = field(factory=set, init=False)
     _known_over: KnownOver = field(init=False)
@@ -271,7 +274,7 @@ class Acceptance:
         withheld = frozenset() if verdict is None else verdict.withheld
         # Committed: the message is the relay's, and the client is to hear so, whatever breaks from here on.
         try:
-            self._hand_over(submission, body, rest, reserved, tls, withheld)
+            self._hand_over(submission, body, rest, rows, reserved, withheld)
         except Exception:  # noqa: BLE001 - a fault of ours must not strand the mail
             log.failure("fresh mail could not be handed to delivery", message=submission.id)
             self._release([(submission.id, number) for number in range(len(submission.envelope.recipients))])
@@ -291,8 +294,8 @@ class Acceptance:
         submission: Submission,
         body: Body,
         rest: bytes,
+        rows: Accept,
         reserved: dict[Lane, int],
-        tls: TlsPolicy | None,
         withheld: frozenset[int],
     ) -> None:
         size, to = len(submission.head) + body.size, submission.envelope.recipients
@@ -304,7 +307,9 @@ class Acceptance:
             if lane in reserved:
                 self._dispatch.cancel(lane, 1)
         if reserved:
-            self._dispatch.take(make_leased(submission, size, reserved, tls, withheld))
+            if len(to) == 1 and not withheld:
+                self._fresh.put(rows.message, rows.recipients[0])
+            self._dispatch.take(make_leased(submission, size, reserved, rows.tls, withheld))
         if sum(reserved.values()) < len(to):
             self._left_over()
 
@@ -339,4 +344,5 @@ class Acceptance:
             if submission.key
             else None,
             find_limits(self._settings.config, submission.project, submission.route),
+            tls=tls,
         )

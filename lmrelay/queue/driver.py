@@ -17,6 +17,14 @@ from sqlalchemy.exc import DBAPIError
 SQLITE = "sqlite"
 
 
+def count_changes(connection: Connection) -> int:
+    """
+    How many rows were changed so far through this connection to SQLite. It is known without a statement.
+    """
+    database: Any = connection.connection.dbapi_connection
+    return database.total_changes  # type: ignore[no-any-return]
+
+
 def run_text(connection: Connection, text: str, given: tuple[Any, ...] = ()) -> Sequence[Any]:
     """
     Run a text within the connection's transaction; the answer is the rows that it gives, if it is of that kind.

@@ -42,6 +42,7 @@ from lmrelay.queue.clocks import Clocks
 from lmrelay.queue.commands import Obedience
 from lmrelay.queue.contents import Cache, Content, IReader, make_reader
 from lmrelay.queue.disk import Disk
+from lmrelay.queue.fresh import Fresh
 from lmrelay.queue.hooks import Hooks
 from lmrelay.queue.leases import DOUBTED_AFTER, Lease, delete_orphans
 from lmrelay.queue.outbox import Outbox
@@ -195,11 +196,12 @@ class QueueService:
         self.hooks = Hooks(self._writer, self._reader, self.worker, self._wall, threads, self._lives)
         outbox = Outbox(self._settings, self.hooks.note)
         suppressions = Suppressions(self._entropy, outbox.write)
+        fresh = Fresh()
         timing = self._reactor, self._wall, self._tasks, self._lives
         self._taker = Taker(self._writer, self._dispatch, self.worker, *timing, suppressions)
         self._recorder = Recorder(
             self._writer,
-            Settler(self.worker, self._settings, self._wall, self._entropy, self._random, outbox.write),
+            Settler(self.worker, self._settings, self._wall, self._entropy, self._random, outbox.write, fresh),
             self._dispatch,
             self._reactor,
             self._tasks,
@@ -218,6 +220,7 @@ class QueueService:
             self._taker.wake,
             self.release,
             suppressions,
+            fresh,
         )
         self._releases = Releases(
             self._writer, self.worker, self._wall, self._taker.wake, lambda keys: self._obedience.strand(keys)

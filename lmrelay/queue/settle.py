@@ -11,6 +11,7 @@ from attrs import define, field, frozen
 from sqlalchemy import Connection, delete, func, select
 from twisted.logger import Logger
 
+from lmrelay.errors import StoreChanged
 from lmrelay.interfaces import ISettings
 from lmrelay.mail.dsn import Action, Subject
 from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Failed, Fault, Outcome, Tls
@@ -19,6 +20,7 @@ from lmrelay.mail.redact import redact
 from lmrelay.mail.reports import Kind, Report
 from lmrelay.mail.suppression import Suppression, key_of, why_of_outcome
 from lmrelay.queue.bounces import Back, write_returns
+from lmrelay.queue.fresh import Fresh
 from lmrelay.queue.notices import WANTS, Notices, due_notice
 from lmrelay.queue.outbox import WriteEvents, write_untold
 from lmrelay.queue.rows import (
@@ -33,7 +35,16 @@ from lmrelay.queue.rows import (
 )
 from lmrelay.queue.schedule import delay_after, event_at_expiry, has_expired, may_expire
 from lmrelay.queue.schema import DEFERRED, DELIVERED, FAILED, attempt, chunk, is_open, message, recipient
-from lmrelay.queue.statements import Open, delete_rows, find_open, find_over, insert_rows, update_rows
+from lmrelay.queue.statements import (
+    Open,
+    delete_rows,
+    find_open,
+    find_over,
+    insert_rows,
+    knows_changes,
+    update_first,
+    update_rows,
+)
 from lmrelay.queue.suppressions import Suppressions
 
 log = Logger()
@@ -89,7 +100,7 @@ class _Rows:
 @define(eq=False)
 class Settler:
     """
-    Writes L{Settle}s for C{worker}.
+    Writes L{Settle}s for C{worker}. C{fresh} is what need not be read.
     """
 
     _worker: str
@@ -98,6 +109,7 @@ class Settler:
     _entropy: Entropy
     _random: Random
     _write_events: WriteEvents = write_untold
+    _fresh: Fresh = field(factory=Fresh)
     _notices: Notices = field(init=False)
     _suppressions: Suppressions = field(init=False)
 
@@ -113,9 +125,12 @@ class Settler:
         """
         Record them.
         """
-        found = find_open(connection, [(one.message, number) for one in items for number in one.attempts])
         rows = _Rows()
-        for one in items:
+        rest = self._end_fresh(connection, items, rows)
+        # Only now: of two attempts of one recipient, the second is to find it settled.
+        found = find_open(connection, [(one.message, number) for one in rest for number in one.attempts])
+        over = set(rows.final)
+        for one in rest:
             for number, made in one.attempts.items():
                 # Once only: of two attempts of one recipient in one batch the second finds it settled.
                 row = found.pop((one.message, number), None)
@@ -132,9 +147,28 @@ class Settler:
             write_returns(connection, rows.returned, self._entropy, self._write_events)
         for (id_, action), subjects in rows.told.items():
             self._notices.write(connection, id_, action, subjects)
-        over = find_over(connection, list(rows.final)) if rows.final else set()
+        over |= find_over(connection, [id_ for id_ in rows.final if id_ not in over])
         delete_rows(connection, chunk.c.body, [rows.final[id_] for id_ in over])
         return [Settled(one.message in over, one.message in rows.waiting) for one in items]
+
+    def _end_fresh(self, connection: Connection, items: Sequence[Settle], rows: _Rows) -> list[Settle]:
+        """
+        Write the states of those that were delivered at the first attempt, of which all is known; the answer is the
+        others.
+
+        @raise StoreChanged: it was not so any more
+        """
+        rest, counts = [], knows_changes(connection)
+        for one in items:
+            row, made = self._fresh.take(one.message), one.attempts.get(0)
+            if row is None or made is None or not (counts and isinstance(made.outcome, Delivered)):
+                rest.append(one)
+            else:
+                self._record(row, made, one.parted, rows)
+        if not update_first(connection, self._worker, rows.states):
+            raise StoreChanged("what was delivered had another owner meanwhile, or none")
+        rows.states.clear()
+        return rest
 
     def _record(self, row: Open, made: Attempt, parted: bool, rows: _Rows) -> None:
         outcome, count = made.outcome, row.attempts + 1

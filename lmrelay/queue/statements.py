@@ -30,6 +30,7 @@ from sqlalchemy import (
     column,
     delete,
     insert,
+    literal_column,
     select,
     update,
     values,
@@ -38,7 +39,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import psycopg
 
 from lmrelay.interfaces import RecipientKey
-from lmrelay.queue.driver import SQLITE, run_text
+from lmrelay.queue.driver import SQLITE, count_changes, run_text
 from lmrelay.queue.schema import is_open, message, recipient
 
 _DIALECTS: dict[str, Callable[[], Dialect]] = {
@@ -134,6 +135,33 @@ def update_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str
         columns = tuple(rows[0])
         how = _compile_update(connection.dialect.name, table, columns)
         _run(connection, how, rows, lambda size: _compile_updates(table, columns, size))
+
+
+def knows_changes(connection: Connection) -> bool:
+    """
+    Can L{update_first} be asked of this database?
+    """
+    return connection.dialect.name == SQLITE
+
+
+def update_first(connection: Connection, owner: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+    """
+    As L{update_rows} with recipients, but no other than those that are open, with this owner, and were not tried yet.
+    Were these all of them?
+    """
+    if not rows:
+        return True
+    before, columns = count_changes(connection), tuple(rows[0])
+    how = _compile_update(SQLITE, recipient, columns)
+    for size, part in _gather(_pick(connection, how, rows)):
+        run_text(connection, _compile_first(columns, size), (*part, owner))
+    return count_changes(connection) - before == len(rows)
+
+
+@cache
+def _compile_first(columns: tuple[str, ...], size: int) -> str:
+    untried = and_(is_open, recipient.c.attempts == literal_column("0"), recipient.c.owner == bindparam("owner"))
+    return f"{_compile_updates(recipient, columns, size)} AND {_compile(SQLITE, untried).text}"
 
 
 @cache

@@ -21,7 +21,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from lmrelay.errors import StoreError, StoreFault
+from lmrelay.errors import StoreChanged, StoreError, StoreFault
 from lmrelay.queue.statements import PLAIN
 from lmrelay.queue.store import explain, is_busy
 
@@ -203,7 +203,7 @@ def _try(engine: Transactions, batch: Sequence[_Waiting]) -> None:
             # The words of receivers and senders may hold what a database does not store; the mail goes on without.
             if chosen is engine and isinstance(error, (UnicodeEncodeError, DataError)):
                 chosen = engine.execution_options(**{PLAIN: True})
-            elif not is_busy(error):
+            elif not (isinstance(error, StoreChanged) or is_busy(error)):
                 raise
 
 

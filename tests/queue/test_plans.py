@@ -37,7 +37,7 @@ from lmrelay.queue.quotas import WHOLE, Limit, cap_counts, forget_counts
 from lmrelay.queue.schema import HELD, recipient
 from lmrelay.queue.search import end_of, find_messages, find_window
 from lmrelay.queue.sites import find_suspended, find_suspensions, forget_sites, list_domains
-from lmrelay.queue.statements import find_open, update_rows
+from lmrelay.queue.statements import find_open, update_first, update_rows
 from lmrelay.queue.store import find_url, make_engine, migrate
 from lmrelay.queue.suppression_list import read_page
 from lmrelay.queue.suppressions import Suppressions, find_having, find_suppressed
@@ -176,6 +176,11 @@ STATEMENTS: dict[str, Callable[[Connection], object]] = {
         connection, [("acme", "", f"{one}@b.example") for one in "abc"], NOW
     ),
     "expired suppressions": lambda connection: SUPPRESSIONS.expire(connection, NOW + 3600, 10),
+    "settle fresh": lambda connection: update_first(
+        connection,
+        "0" * 26,
+        [{"message": "0" * 26, "number": number, "owner": None, "last": ""} for number in range(3)],
+    ),
     "open": lambda connection: find_open(connection, [("0" * 26, number) for number in range(9)]),
     "forget": lambda connection: upkeep.forget_messages(connection, [["0", "1"]]),
 }
