@@ -52,9 +52,10 @@ READ_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 32, 64, 256)
 How many keys one read looks for: few sizes, so few texts that the database has to keep ready.
 """
 
-WRITE_SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64)
+WRITE_SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 24, 32, 64)
 """
-How many rows one statement writes, likewise. A batch of a busy relay is often below ten, and each run has its price.
+How many rows one statement writes, likewise. A batch of a busy relay is often below ten, with two events a message
+that is settled, and each run has its price.
 """
 
 PLAIN = "plain_text"
