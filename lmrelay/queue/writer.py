@@ -39,6 +39,14 @@ Writes in one commit: at most half of them are such that somebody waits for, and
 other for longer than the commit of half a batch.
 """
 
+LONG = 0.05
+"""
+Seconds that others may take of a commit, syncs apart, before fewer of them go into the next: an outcome that makes a
+notification takes as long as twenty messages.
+"""
+
+LEAST_OTHERS = 10
+
 MAX_TRIES = 5
 
 log = Logger()
@@ -61,6 +69,7 @@ class Backlog:
 
     _urgent: deque[_Waiting] = field(factory=deque, init=False)
     _others: deque[_Waiting] = field(factory=deque, init=False)
+    _most_others: int = field(default=MAX_BATCH // 2, init=False)
 
     def __bool__(self) -> bool:
         return bool(self._urgent or self._others)
@@ -77,9 +86,18 @@ class Backlog:
         """
         return [
             waiting.popleft()
-            for waiting in (self._urgent, self._others)
-            for _ in range(min(len(waiting), MAX_BATCH // 2))
+            for waiting, most in ((self._urgent, MAX_BATCH // 2), (self._others, self._most_others))
+            for _ in range(min(len(waiting), most))
         ]
+
+    def note(self, seconds: float) -> None:
+        """
+        It took so long to write what was taken last.
+        """
+        if seconds > LONG:
+            self._most_others = max(LEAST_OTHERS, self._most_others // 2)
+        else:
+            self._most_others = min(MAX_BATCH // 2, self._most_others * 2)
 
 
 class IWriter(Protocol):
@@ -161,18 +179,19 @@ class Kept:
             self._connection = None
 
 
-def run_batch(engine: Transactions, batch: Sequence[_Waiting], has_room: Callable[[], bool]) -> None:
+def run_batch(engine: Transactions, batch: Sequence[_Waiting], has_room: Callable[[], bool]) -> float:
     """
     Write a batch in one commit; if that fails, each item in its own, so that one bad write harms nobody else.
+
+    The result is how many seconds it took, without the commit itself.
     """
     try:
-        _try(engine, batch)
+        return _try(engine, batch)
     except Exception as error:  # noqa: BLE001 - whatever broke is for the callers, and the thread must live
         if len(batch) == 1:
             batch[0].answer = Failure(_understand(error, has_room))
-            return
-        for one in batch:
-            run_batch(engine, [one], has_room)
+            return 0.0
+        return sum(run_batch(engine, [one], has_room) for one in batch)
 
 
 def _understand(error: Exception, has_room: Callable[[], bool]) -> StoreError:
@@ -184,7 +203,7 @@ def _understand(error: Exception, has_room: Callable[[], bool]) -> StoreError:
     return found
 
 
-def _try(engine: Transactions, batch: Sequence[_Waiting]) -> None:
+def _try(engine: Transactions, batch: Sequence[_Waiting]) -> float:
     groups: dict[Write[Any, Any], list[_Waiting]] = {}
     for one in batch:
         groups.setdefault(one.write, []).append(one)
@@ -192,11 +211,13 @@ def _try(engine: Transactions, batch: Sequence[_Waiting]) -> None:
     for left in range(MAX_TRIES - 1, -1, -1):
         try:
             with chosen.begin() as connection:
+                began = monotonic()
                 for write, members in groups.items():
                     answers = write(connection, [one.item for one in members])
                     for one, answer in zip(members, answers, strict=True):
                         one.answer = answer
-            return
+                # Taken before the commit.
+                return monotonic() - began
         except Exception as error:
             if not left:
                 raise
@@ -205,6 +226,7 @@ def _try(engine: Transactions, batch: Sequence[_Waiting]) -> None:
                 chosen = engine.execution_options(**{PLAIN: True})
             elif not is_busy(error):
                 raise
+    raise AssertionError("the last try ends it")
 
 
 def _always() -> bool:
@@ -321,7 +343,7 @@ class ThreadedWriter:
         kept = Kept(self._engine)
         while batch := self._gather():
             began = self._clock()
-            run_batch(kept, batch, self._has_room)
+            self._waiting.note(run_batch(kept, batch, self._has_room))
             self._reactor.callFromThread(self._end, batch, self._clock() - began)
         kept.close()
         self._engine.dispose()
