@@ -179,5 +179,5 @@ class SuppressionWatch:
         withdrawn = self._dispatch.withdraw(leased)
         self._late.difference_update(withdrawn)
         if withdrawn:
-            log.info("suppressed recipients are taken back from delivery", recipients=len(withdrawn))
+            log.info("suppressed recipients taken back from delivery", recipients=len(withdrawn))
             await self._release(tuple(withdrawn))
