@@ -17,9 +17,9 @@ from sqlalchemy import Connection, Select, and_, select
 from twisted.logger import Logger
 
 from lmrelay.interfaces import IDispatch, RecipientKey
+from lmrelay.mail.address import Address
 from lmrelay.mail.suppression import key_of
 from lmrelay.queue.contents import IReader
-from lmrelay.queue.rows import read_address
 from lmrelay.queue.schema import message, recipient, suppression_news
 from lmrelay.queue.statements import find_rows, name_given
 from lmrelay.queue.suppressions import drop_news
@@ -50,6 +50,7 @@ _NEWS = (
     suppression_news.c.route,
     suppression_news.c.address,
 )
+_MAILBOX = (recipient.c.message, recipient.c.number, recipient.c.project, recipient.c.domain, recipient.c.address)
 
 
 def find_news(connection: Connection, worker: str) -> list[News]:
@@ -64,28 +65,33 @@ def find_leased(connection: Connection, worker: str, news: Iterable[News]) -> li
     """
     Recipients that C{worker} owns and that are suppressed by these news. The relay's own notifications never are.
     """
-    suppressed = {one[1:] for one in news}
-    domains = {address.rpartition("@")[2] for _, _, address in suppressed}
-    query = (
-        select(recipient.c.message, recipient.c.number, recipient.c.domain, recipient.c.address)
-        .add_columns(recipient.c.project, message.c.route)
-        .join(message, message.c.id == recipient.c.message)
-        .where(
-            recipient.c.owner == worker,
-            recipient.c.project.in_(sorted({project for project, _, _ in suppressed})),
-            recipient.c.domain.in_(sorted(domains)),
-            message.c.notification.is_(False),
-        )
+    routes: dict[tuple[str, str], set[str]] = {}
+    for _, project, route, address in news:
+        routes.setdefault((project, address), set()).add(route)
+    places = {(project, address.rpartition("@")[2]) for project, address in routes}
+    query = select(*_MAILBOX).where(
+        recipient.c.owner == worker,
+        recipient.c.project.in_(sorted({project for project, _ in places})),
+        recipient.c.domain.in_(sorted({domain for _, domain in places})),
     )
-    found = []
-    for row in connection.execute(query):
-        address = _read_key(row.address, row.domain)
-        if not suppressed.isdisjoint(((row.project, "", address), (row.project, row.route, address))):
-            found.append((row.message, row.number))
-    return found
+    meant: dict[RecipientKey, set[str]] = {}
+    for id_, number, project, domain, address in connection.execute(query):
+        found = routes.get((project, _read_key(address, domain)))
+        if found is not None:
+            meant[id_, number] = found
+    # Of the messages of these alone: to look at all would take most of the time.
+    route_of = dict(find_rows(connection, _select_routes, sorted({(id_,) for id_, _ in meant})))
+    return [key for key, found in meant.items() if key[0] in route_of and not found.isdisjoint(("", route_of[key[0]]))]
 
 
-def _read_key(address: str, domain: str) -> str | None:
+@cache
+def _select_routes(size: int) -> Select[Any]:
+    given = name_given(size, message.c.id)
+    mail = given.join(message, and_(message.c.id == given.c.id, message.c.notification.is_(False)))
+    return select(message.c.id, message.c.route).select_from(mail)
+
+
+def _read_key(address: str, domain: str) -> str:
     """
     The L{key_of} the mailbox in a row, C{domain} being in A-labels.
     """
@@ -93,8 +99,7 @@ def _read_key(address: str, domain: str) -> str | None:
     if local.isascii() and not local.startswith('"'):
         # Nearly all are like that, and of thousands each would have to be parsed.
         return f"{local.lower()}@{domain}"
-    read = read_address(address)
-    return None if read is None else key_of(read)
+    return key_of(Address(local, domain))
 
 
 @cache
