@@ -73,6 +73,19 @@ def test_body_goes(world: World) -> None:
     assert 0 == world.count()["chunk"]
 
 
+def test_many(world: World) -> None:
+    """
+    All of them at once, of many messages and of one, and on each route as it is meant.
+    """
+    for number in range(1, 71):
+        route = "news" if number % 2 else "outgoing"
+        result_of(world.accept(number, [SUSPECT, f"{number}@b.example", "c@b.example"], route=route))
+    add(world.config, one(), one("c@b.example", route="news"), *(one(f"{number}@b.example") for number in range(60)))
+    world.run(10)
+    left = {(number, which) for number, which, state in world.states() if state == "queued"}
+    assert {(number, 2) for number in range(2, 71, 2)} | {(number, 1) for number in range(60, 71)} == left
+
+
 def test_by_the_command(world: World) -> None:
     """
     It is the same whoever suppresses: here the operator's command, with a long list.
