@@ -55,6 +55,7 @@ from lmrelay.queue.settle import Settle, Settled, Settler
 from lmrelay.queue.site_watch import SiteWatch
 from lmrelay.queue.sites import SiteMemory, read_states
 from lmrelay.queue.store import find_url, make_engine, make_private, make_reading_engine, migrate, name_database
+from lmrelay.queue.suppression_watch import SuppressionWatch
 from lmrelay.queue.suppressions import Suppressions
 from lmrelay.queue.taker import Taker
 from lmrelay.queue.tls_counts import TlsCounts
@@ -118,6 +119,7 @@ class QueueService:
     hooks: Hooks = field(init=False)
     _site_memory: SiteMemory = field(init=False)
     _site_watch: SiteWatch = field(init=False)
+    _suppression_watch: SuppressionWatch = field(init=False)
     _checkpoints: Checkpoints = field(init=False)
     _disk: Disk = field(init=False)
     oversight: Oversight = field(init=False)
@@ -160,6 +162,7 @@ class QueueService:
         for interval, work in (
             (POLL, lambda: self._try(self._obedience.obey())),
             (POLL, lambda: self._try(self._site_watch.look())),
+            (POLL, lambda: self._try(self._suppression_watch.look())),
             (TOUCH, self._touch),
             (CHECKPOINT, lambda: self._try(self._checkpoints.run())),
             (UPKEEP, lambda: self._try(self._keep_up())),
@@ -226,6 +229,7 @@ class QueueService:
         self._obedience = Obedience(*watched, self._releases.free)
         self._site_memory = SiteMemory(self._writer, self._wall)
         self._site_watch = SiteWatch(*watched)
+        self._suppression_watch = SuppressionWatch(*watched[:4], self._releases.release)
         self.policies = PolicyStore(self._writer, self._reader)
         self._token_use = TokenUse(self._writer, self._wall)
         self.oversight = Oversight(looking, self._sleep, self._lives, self._acceptance, self._recorder)
@@ -263,6 +267,7 @@ class QueueService:
             loop.stop()
         self._loops.clear()
         self._obedience.stop()
+        self._suppression_watch.stop()
         self._upkeep.stop()
         self._recorder.end()
         await self._tasks.wait()

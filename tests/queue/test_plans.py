@@ -40,6 +40,7 @@ from lmrelay.queue.sites import find_suspended, find_suspensions, forget_sites, 
 from lmrelay.queue.statements import find_open, update_rows
 from lmrelay.queue.store import find_url, make_engine, migrate
 from lmrelay.queue.suppression_list import read_page
+from lmrelay.queue.suppression_watch import News, find_leased, find_news, find_still_leased, note_seen
 from lmrelay.queue.suppressions import Suppressions, find_having, find_suppressed
 from tests.queue.filling import NOW, fill, make_rows
 
@@ -176,6 +177,12 @@ STATEMENTS: dict[str, Callable[[Connection], object]] = {
         connection, [("acme", "", f"{one}@b.example") for one in "abc"], NOW
     ),
     "expired suppressions": lambda connection: SUPPRESSIONS.expire(connection, NOW + 3600, 10),
+    "news": lambda connection: find_news(connection, "w"),
+    "leased in ignorance": lambda connection: find_leased(
+        connection, "w", [News(1, "acme", route, "a@b.example") for route in ("", "news")]
+    ),
+    "still leased": lambda connection: find_still_leased(connection, "w", [("0" * 26, number) for number in range(9)]),
+    "news that were looked at": lambda connection: note_seen(connection, [[News(1, "acme", "", "a@b.example")]]),
     "open": lambda connection: find_open(connection, [("0" * 26, number) for number in range(9)]),
     "forget": lambda connection: upkeep.forget_messages(connection, [["0", "1"]]),
 }
