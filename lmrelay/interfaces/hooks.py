@@ -79,7 +79,7 @@ class Due:
 
 class IHooks(Interface):
     """
-    What endpoints are to be told. All of it but L{listen} fails with L{lmrelay.errors.StoreError}.
+    What endpoints are to be told. All of it but L{listen} and L{have_parted} fails with L{lmrelay.errors.StoreError}.
     """
 
     def listen(hint: Callable[[Collection[Endpoint]], None]) -> None:
@@ -103,6 +103,11 @@ class IHooks(Interface):
         Record it for these events (by sequence): when each is due again; None: never, it was delivered or is given up.
 
         @param stale: what else is due there and was begun with before this is given up too
+        """
+
+    def have_parted() -> bool:
+        """
+        Has the wall clock been set lately, so that nothing may be given up for its age by that clock? Never fails.
         """
 
     def end(endpoint: Endpoint, reason: str, *, if_disabled: bool = False) -> Deferred[int]:

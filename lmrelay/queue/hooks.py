@@ -37,7 +37,7 @@ from lmrelay.queue.writer import IWriter
 class Hooks:
     """
     See L{IHooks}. Without C{reactor}: all happens on one thread. C{lives}: do the others know that this worker lives?
-    If not, what it takes may be theirs already.
+    If not, what it takes may be theirs already. C{have_parted}: see L{IHooks}.
     """
 
     _writer: IWriter
@@ -46,6 +46,7 @@ class Hooks:
     _wall: Callable[[], float]
     _reactor: IReactorFromThreads | None
     _lives: Callable[[], bool]
+    have_parted: Callable[[], bool]
     _hint: Callable[[Collection[Endpoint]], None] = field(default=lambda _: None, init=False)
 
     def listen(self, hint: Callable[[Collection[Endpoint]], None]) -> None:

@@ -192,7 +192,9 @@ class QueueService:
         self._take_ballast()
         self._lease = Lease(self.worker, state_dir, self._wall)
         self._clocks = Clocks(self._wall, self._reactor)
-        self.hooks = Hooks(self._writer, self._reader, self.worker, self._wall, threads, self._lives)
+        self.hooks = Hooks(
+            self._writer, self._reader, self.worker, self._wall, threads, self._lives, self._clocks.have_parted
+        )
         outbox = Outbox(self._settings, self.hooks.note)
         suppressions = Suppressions(self._entropy, outbox.write)
         timing = self._reactor, self._wall, self._tasks, self._lives
