@@ -324,9 +324,11 @@ class Teller:
         Write it, however long that takes: until then the endpoint has so much less at a time.
         """
         retry = self._settings.config.webhooks.retry
-        is_over = over or told.is_success
-        due = {one.sequence: None if is_over else next_try(one, told.ended_at, retry) for one in tellings}
-        stale = 0.0 if told.is_success else told.ended_at - lifetime(retry)
+        is_over, parted = over or told.is_success, self._hooks is None or self._hooks.have_parted()
+        due = {
+            one.sequence: None if is_over else next_try(one, told.ended_at, retry, parted=parted) for one in tellings
+        }
+        stale = 0.0 if told.is_success or parted else told.ended_at - lifetime(retry)
         log_told(endpoint, tellings, told, due)
         wait = 1.0
         while self._hooks is not None:

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from attrs import evolve, frozen
-from sqlalchemy import ColumnElement, Connection, Delete, and_, delete, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Delete, and_, case, delete, select, tuple_, update
 
 from lmrelay.interfaces import Due, Endpoint, Telling, Told, Want
 from lmrelay.queue.documents import write_documents
@@ -315,6 +315,24 @@ def forget_events(connection: Connection, before: float, limit: int) -> int:
     for statement in forget_told(sequences):
         connection.execute(statement)
     return connection.execute(delete(event).where(event.c.sequence.in_(sequences))).rowcount
+
+
+def bring_hooks_near(connection: Connection, now: float, retry: Sequence[float], limit: int) -> int:
+    """
+    Let nothing be due later than its own delay leads to from now, nor have begun later than now: a clock that was ahead
+    when it was written has been set back. How much was changed for the endpoint that had most, C{limit} at most.
+    """
+    made = _table.attempts - _table.earlier
+    delays = {0: now, **{number: now + delay for number, delay in enumerate(retry, 1)}}
+    latest = case(delays, value=made, else_=now + max(retry, default=0.0))
+    begun_at = case((_table.begun_at > now, now), else_=_table.begun_at)
+    most = 0
+    for one, _ in list(find_endpoints(connection, None)):
+        # What is due by now is passed over by the index; of the rest each row has to be looked at.
+        late = select(_table.event).where(is_due(one), _table.due > now, _table.due > latest).limit(limit)
+        change = update(webhook_delivery).where(is_due(one), _table.event.in_(late))
+        most = max(most, connection.execute(change.values(due=latest, begun_at=begun_at)).rowcount)
+    return most
 
 
 def cap_hooks(connection: Connection, latest: float) -> None:

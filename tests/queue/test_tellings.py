@@ -317,3 +317,33 @@ def test_brought_near(world: World, config: Config) -> None:
         )
         cap_due(connection, [(NOW + 5, NOW + 60)])
     assert [NOW + 60, NOW] == [row.due for row in rows(world)]
+
+
+def test_brought_near_again(world: World, config: Config) -> None:
+    """
+    After a clock was set back each waits no longer than its own delay, nor lives longer than it would; what is due by
+    then stays, and so does what is with a worker.
+    """
+    cases = [(0, 0, NOW + 900), (1, 0, NOW + 900), (3, 1, NOW + 900), (9, 0, NOW + 900), (1, 0, NOW + 7), (0, 0, NOW)]
+    with writing(config) as connection:
+        for n, (attempts, earlier, due) in enumerate([*cases, (0, 0, None)], 1):
+            one = {
+                "sequence": n,
+                "id": str(n),
+                "type": "x",
+                "at": NOW,
+                "project": "acme",
+                "route": "",
+                "document": "{}",
+            }
+            connection.execute(insert(event), [one])
+            made = {"endpoint": "shop", "project": "acme", "attempts": attempts, "earlier": earlier, "last": ""}
+            owner = None if due else "w" * 26
+            connection.execute(
+                insert(webhook_delivery), [{"event": n, "due": due, "begun_at": NOW + n - 4, "owner": owner, **made}]
+            )
+        assert 2 == tellings.bring_hooks_near(connection, NOW, (10.0, 60.0), 2)
+        assert 2 == tellings.bring_hooks_near(connection, NOW, (10.0, 60.0), 3)
+        assert 0 == tellings.bring_hooks_near(connection, NOW, (10.0, 60.0), 3)
+    assert [NOW, NOW + 10, NOW + 60, NOW + 60, NOW + 7, NOW, None] == [row.due for row in rows(world)]
+    assert [NOW - 3, NOW - 2, NOW - 1, NOW, NOW + 1, NOW + 2, NOW + 3] == [row.begun_at for row in rows(world)]
