@@ -98,11 +98,14 @@ class IHooks(Interface):
         What is due, and this worker's from now on: the longest due first.
         """
 
-    def record(endpoint: Endpoint, told: Told, due: Mapping[int, float | None], stale: float = 0.0) -> Deferred[None]:
+    def record(
+        endpoint: Endpoint, told: Told, due: Mapping[int, float | None], stale: float = 0.0, *, wordless: bool = False
+    ) -> Deferred[None]:
         """
         Record it for these events (by sequence): when each is due again; None: never, it was delivered or is given up.
 
         @param stale: what else is due there and was begun with before this is given up too
+        @param wordless: write only what becomes of the events, since how it went cannot be written
         """
 
     def have_parted() -> bool:

@@ -89,12 +89,18 @@ class Hooks:
         return [claim(connection, one, self._worker) for one in items]
 
     def record(
-        self, endpoint: Endpoint, told: Told, due: Mapping[int, float | None], stale: float = 0.0
+        self,
+        endpoint: Endpoint,
+        told: Told,
+        due: Mapping[int, float | None],
+        stale: float = 0.0,
+        *,
+        wordless: bool = False,
     ) -> Deferred[None]:
         """
         See L{IHooks}.
         """
-        return self._writer.submit(self._record, Record(endpoint, told, due, stale))
+        return self._writer.submit(self._record, Record(endpoint, told, due, stale, wordless))
 
     def _record(self, connection: Connection, items: Sequence[Record]) -> list[None]:
         write_told(connection, items, self._worker)

@@ -30,6 +30,11 @@ STEP = 200
 Deliveries given up in one transaction, at most.
 """
 
+UNRECORDED = "how a webhook went cannot be recorded"
+"""
+What is said of an attempt of which nothing else can be written.
+"""
+
 _table = webhook_delivery.c
 
 
@@ -54,6 +59,7 @@ class Record:
     told: Told
     due: Mapping[int, float | None]
     stale: float = 0.0
+    wordless: bool = False
 
 
 def _of(endpoint: Endpoint) -> ColumnElement[bool]:
@@ -186,7 +192,8 @@ def write_told(connection: Connection, items: Sequence[Record], worker: str) -> 
             if row is None or not (mine or (one.told.is_success and row.state != DELIVERED)):
                 continue
             number = row.attempts + 1
-            attempts.append(_attempt_row(sequence, one, number))
+            if not one.wordless:
+                attempts.append(_attempt_row(sequence, one, number))
             changed.append(_changed_row(sequence, one, number, due))
     insert_rows(connection, webhook_attempt, attempts)
     update_rows(connection, webhook_delivery, changed)
@@ -218,7 +225,7 @@ def _changed_row(sequence: int, record: Record, number: int, due: float | None) 
         "attempts": number,
         "due": due,
         "owner": None,
-        "last": told.text or str(told.status),
+        "last": UNRECORDED if record.wordless else told.text or str(told.status),
         "state": state,
         "ended_at": None if due is not None else told.ended_at,
     }
