@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
@@ -18,7 +18,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from lmrelay.config.project import Webhook
-from lmrelay.errors import StoreError
+from lmrelay.errors import StoreError, StoreFault
 from lmrelay.events.desk import Desk, find_webhook, log_told, why_over
 from lmrelay.events.post import Post
 from lmrelay.events.request import MAX_OCTETS, compose, count_next
@@ -55,6 +55,8 @@ Endpoints whose events are taken from the queue together.
 GONE = 410
 
 DISABLED = "the endpoint is disabled"
+
+T = TypeVar("T")
 
 log = Logger()
 
@@ -321,7 +323,8 @@ class Teller:
 
     async def _record(self, endpoint: Endpoint, tellings: Sequence[Telling], told: Told, over: bool) -> None:
         """
-        Write it, however long that takes: until then the endpoint has so much less at a time.
+        Write it. What can never be written does not keep the endpoint from the rest: then only what becomes of the
+        events is written, and if not even that can be, they stay this worker's, for the next to tell.
         """
         retry = self._settings.config.webhooks.retry
         is_over, parted = over or told.is_success, self._hooks is None or self._hooks.have_parted()
@@ -330,12 +333,42 @@ class Teller:
         }
         stale = 0.0 if told.is_success or parted else told.ended_at - lifetime(retry)
         log_told(endpoint, tellings, told, due)
+        if told.status == GONE:
+            await self._disable(endpoint)
+        about = {"project": endpoint[0], "endpoint": endpoint[1], "event": tellings[0].id, "events": len(tellings)}
+        try:
+            await self._write(lambda hooks: hooks.record(endpoint, told, due, stale), endpoint)
+        except StoreFault as error:
+            log.warn("how a webhook went cannot be recorded", reason=str(error), **about)
+        else:
+            return
+        try:
+            await self._write(lambda hooks: hooks.record(endpoint, told, due, wordless=True), endpoint)
+        except StoreFault as error:
+            log.error("webhooks are left until the relay starts again", reason=str(error), **about)
+
+    async def _disable(self, endpoint: Endpoint) -> None:
+        try:
+            is_news = await self._write(lambda hooks: hooks.disable(endpoint, "it answered 410 (Gone)"), endpoint)
+        except StoreFault as error:
+            log.warn("an endpoint cannot be disabled", project=endpoint[0], endpoint=endpoint[1], reason=str(error))
+        else:
+            if is_news:
+                log.warn("webhook endpoint disabled", project=endpoint[0], endpoint=endpoint[1], status=GONE)
+
+    async def _write(self, work: Callable[[IHooks], Deferred[T]], endpoint: Endpoint) -> T | None:
+        """
+        Have the store write it, however long that takes: until then the endpoint has so much less at a time. None: the
+        relay ends.
+
+        @raise StoreFault: no store will ever write it
+        """
         wait = 1.0
         while self._hooks is not None:
             try:
-                if told.status == GONE and await self._hooks.disable(endpoint, "it answered 410 (Gone)"):
-                    log.warn("webhook endpoint disabled", project=endpoint[0], endpoint=endpoint[1], status=GONE)
-                return await self._hooks.record(endpoint, told, due, stale)
+                return await work(self._hooks)
+            except StoreFault:
+                raise
             except StoreError as error:
                 if self._stopped:
                     return None
