@@ -32,6 +32,8 @@ SLACK = 3600.0
 Seconds by which an event may be written after it happened: for so much longer they are looked through.
 """
 
+TEST = "webhook.test"
+
 T = TypeVar("T")
 
 _table = webhook_delivery.c
@@ -158,9 +160,7 @@ class HookDesk:
         Have an endpoint told of C{webhook.test}, whatever it is told otherwise: the event's id.
         """
         now = self._wall()
-        row = event_row(
-            os.urandom, "webhook.test", now, (endpoint[0], ""), (None, None), dump({"endpoint": endpoint[1]})
-        )
+        row = event_row(os.urandom, TEST, now, (endpoint[0], ""), (None, None), dump({"endpoint": endpoint[1]}))
         self._write(lambda connection: write_told(connection, [row], {row["id"]: [endpoint[1]]}))
         return str(row["id"])
 
@@ -231,9 +231,19 @@ def _find_page(connection: Connection, wanted: Replay, after: int) -> tuple[list
     chosen = [
         row for row in rows if row.project == project and row.at >= wanted.since and wanted.wants(row.type, row.route)
     ]
+    # A test is meant for one endpoint, whatever others want.
+    chosen = [row for row in chosen if row.type != TEST or _is_told(connection, row.sequence, wanted.endpoint[1])]
     busy = _find_busy(connection, wanted, [row.sequence for row in chosen])
     found = [row for row in chosen if (row.sequence not in busy if not wanted.dead else busy.get(row.sequence) == DEAD)]
     return found, rows[-1].sequence if len(rows) == PAGE else None
+
+
+def _is_told(connection: Connection, sequence: int, endpoint: str) -> bool:
+    """
+    Was that endpoint to be told of it from the first?
+    """
+    query = select(_table.event).where(_table.event == sequence, _table.endpoint == endpoint)
+    return connection.execute(query).first() is not None
 
 
 def _find_busy(connection: Connection, wanted: Replay, sequences: Sequence[int]) -> Mapping[int, str]:

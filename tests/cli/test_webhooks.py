@@ -273,6 +273,21 @@ def test_replay_of_much(home: Path, shop: Config) -> None:
     assert PAGE == said(home, "webhooks", "replay", "acme", "shop", "--since", since)["events"]
 
 
+def test_replay_of_tests(home: Path, shop: Config) -> None:
+    """
+    The test of an endpoint is told again to that endpoint alone, whatever the others want.
+    """
+    run(home, "webhooks", "add", "acme", "all", URL, "--event", "*")
+    write_events(shop, 60)
+    for name in ("shop", "all"):
+        said(home, "webhooks", "test", "acme", name, "--no-wait")
+    # The event, that its message was accepted, and its own test.
+    assert 3 == said(home, "webhooks", "replay", "acme", "all", "--since", "1h")["events"]
+    tests = {(name, state) for type_, name, state in deliveries(shop) if type_ == "webhook.test"}
+    assert {("shop", "waiting"), ("all", "waiting")} == tests
+    assert 2 == sum(type_ == "webhook.test" for type_, _, _ in deliveries(shop))
+
+
 def test_what_is_being_told_stays(home: Path, shop: Config) -> None:
     """
     What a worker is telling at the moment is left to it.
