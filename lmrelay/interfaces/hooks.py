@@ -108,6 +108,11 @@ class IHooks(Interface):
         @param wordless: write only what becomes of the events, since how it went cannot be written
         """
 
+    def release(endpoint: Endpoint, sequences: Sequence[int]) -> Deferred[None]:
+        """
+        These (by sequence) were taken and not told: they are due at once, to whoever takes them.
+        """
+
     def have_parted() -> bool:
         """
         Has the wall clock been set lately, so that nothing may be given up for its age by that clock? Never fails.

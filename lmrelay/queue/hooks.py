@@ -27,6 +27,7 @@ from lmrelay.queue.tellings import (
     give_up,
     is_disabled,
     is_due,
+    release,
     write_told,
 )
 from lmrelay.queue.writer import IWriter
@@ -104,6 +105,17 @@ class Hooks:
 
     def _record(self, connection: Connection, items: Sequence[Record]) -> list[None]:
         write_told(connection, items, self._worker)
+        return [None] * len(items)
+
+    def release(self, endpoint: Endpoint, sequences: Sequence[int]) -> Deferred[None]:
+        """
+        See L{IHooks}.
+        """
+        return self._writer.submit(self._release, (endpoint, sequences))
+
+    def _release(self, connection: Connection, items: Sequence[tuple[Endpoint, Sequence[int]]]) -> list[None]:
+        for endpoint, sequences in items:
+            release(connection, endpoint, sequences, self._worker, self._wall())
         return [None] * len(items)
 
     def end(self, endpoint: Endpoint, reason: str, *, if_disabled: bool = False) -> Deferred[int]:

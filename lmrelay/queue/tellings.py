@@ -290,6 +290,15 @@ def _named(endpoint: Endpoint) -> tuple[ColumnElement[bool], ColumnElement[bool]
     return webhook_endpoint.c.project == endpoint[0], webhook_endpoint.c.endpoint == endpoint[1]
 
 
+def release(connection: Connection, endpoint: Endpoint, sequences: Sequence[int], worker: str, now: float) -> None:
+    """
+    Let what a worker took and did not tell be due.
+    """
+    # Found by its events: an index of what waits knows nothing of what is with somebody.
+    mine = (_table.event.in_(sequences), _table.endpoint == endpoint[1], _table.owner == worker)
+    connection.execute(update(webhook_delivery).where(*mine).values(owner=None, due=now))
+
+
 def free_owned(connection: Connection, living: object, now: float) -> None:
     """
     Let what workers owned that are not among C{living} (a query of their ids) be due.

@@ -165,6 +165,7 @@ STATEMENTS: dict[str, Callable[[Connection], object]] = {
     "ended hooks": lambda connection: tellings.give_up(connection, SHOP, tellings.is_due(SHOP), "", NOW),
     "hooks of the dead": lambda connection: tellings.free_owned(connection, ["w"], NOW),
     "early hooks": lambda connection: tellings.cap_hooks(connection, NOW),
+    "hooks given back": lambda connection: tellings.release(connection, SHOP, [1, 2], "w", NOW),
     "hooks after the clock": lambda connection: tellings.bring_hooks_near(connection, NOW, (10.0, 60.0), 10),
     "old events": lambda connection: tellings.forget_events(connection, NOW, 10),
     "who has suppressions": lambda connection: find_having(connection, ["acme", "other"]),

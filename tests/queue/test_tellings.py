@@ -215,6 +215,36 @@ def test_stale(world: World) -> None:
     assert ["waiting", "dead", "dead", "waiting", "waiting"] == states(world)
 
 
+def test_released(world: World, config: Config) -> None:
+    """
+    What was taken and not told is due at once, as if it had not been taken; what is with others stays theirs.
+    """
+    for number in (1, 2, 3):
+        world.accept(number)
+    taken = take(world)
+    sequences = [one.sequence for one in taken]
+    with writing(config) as connection:
+        connection.execute(
+            update(webhook_delivery).where(webhook_delivery.c.event == sequences[0]).values(owner="other")
+        )
+    result_of(world.queue.hooks.release(SHOP, sequences[:2]))
+    due = [(None, "other"), (world.wall(), None), (None, world.queue.worker)]
+    assert due == [(row.due, row.owner) for row in rows(world)]
+    assert taken[1:2] == take(world)
+
+
+def test_wordless(world: World) -> None:
+    """
+    What becomes of an event is recorded without the attempt, which counts all the same.
+    """
+    world.accept()
+    (one,) = take(world)
+    result_of(world.queue.hooks.record(SHOP, BROKEN, {one.sequence: NOW + 60}, wordless=True))
+    (row,) = rows(world)
+    assert (1, NOW + 60, None, "waiting") == (row.attempts, row.due, row.owner, row.state)
+    assert [] == rows(world, webhook_attempt)
+
+
 def test_ended(world: World) -> None:
     """
     What an endpoint is not to be told any more is given up in steps; what is being told is not touched.
