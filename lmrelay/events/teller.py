@@ -148,6 +148,10 @@ class Teller:
             if after is None:
                 break
             await self._sleep(BREATH)
+        for desk in self._desks.values():
+            # What is here is not among what waits in the store.
+            if desk.waiting and (desk.closed or why_over(self._settings.config, desk.endpoint)):
+                self._end(desk.endpoint)
         self._desks = {one: desk for one, desk in self._desks.items() if not self._is_forgotten(desk)}
         self._wake(0)
 
@@ -163,6 +167,7 @@ class Teller:
     async def _end_all(self, endpoint: Endpoint) -> None:
         ended, reason = 0, DISABLED
         try:
+            await self._let_go(endpoint)
             while self._hooks is not None and not self._stopped:
                 # Asked at each step: else what comes after the endpoint is back is given up with the rest, for as long
                 # as something comes.
@@ -179,6 +184,16 @@ class Teller:
             self._ending.discard(endpoint)
             if ended:
                 log.info("webhooks given up", project=endpoint[0], endpoint=endpoint[1], events=ended, reason=reason)
+
+    async def _let_go(self, endpoint: Endpoint) -> None:
+        """
+        Give back what was taken for an endpoint that is over, so that it has its end with the rest.
+        """
+        desk = self._desks.get(endpoint)
+        if desk is not None and desk.waiting:
+            sequences = [one.sequence for one in desk.waiting]
+            desk.waiting.clear()
+            await self._write(lambda hooks: hooks.release(endpoint, sequences), endpoint)
 
     # --- taking it, as far as there is room ---------------------------------------------------
 
@@ -249,28 +264,25 @@ class Teller:
         """
         while desk.waiting and not self._stopped:
             webhook = None if desk.closed else find_webhook(self._settings.config, desk.endpoint)
-            if webhook is not None and desk.running >= desk.pace.allowed(self._reactor.seconds()):
+            # What waits for one that is over has its end at the next look.
+            if webhook is None or desk.running >= desk.pace.allowed(self._reactor.seconds()):
                 break
             if not self._shares.has_room(desk.endpoint):
                 self._starved[desk.endpoint] = None
                 break
-            number = 1 if webhook is None else count_next(webhook, list(islice(desk.waiting, webhook.batch)))
+            number = count_next(webhook, list(islice(desk.waiting, webhook.batch)))
             tellings = [desk.waiting.popleft() for _ in range(number)]
             desk.running += 1
             desk.being_told += number
             self._shares.take(desk.endpoint)
             self._tasks.start(self._tell(desk, webhook, tellings))
 
-    async def _tell(self, desk: Desk, webhook: Webhook | None, tellings: Sequence[Telling]) -> None:
+    async def _tell(self, desk: Desk, webhook: Webhook, tellings: Sequence[Telling]) -> None:
         begun = self._reactor.seconds()
         try:
-            if webhook is None:
-                now, why = self._wall(), desk.closed or why_over(self._settings.config, desk.endpoint)
-                told = Told(now, now, text=why)
-            else:
-                told = await self._send(desk.endpoint, webhook, tellings)
-                self._judge(desk, told, begun)
-            await self._record(desk.endpoint, tellings, told, over=webhook is None or told.status == GONE)
+            told = await self._send(desk.endpoint, webhook, tellings)
+            self._judge(desk, told, begun)
+            await self._record(desk.endpoint, tellings, told)
         except CancelledError:
             # Broken off at the end of the process: told again by whoever comes next.
             return
@@ -293,10 +305,14 @@ class Teller:
         Whose turn is it now that a request is over?
         """
         self._resume(desk)
-        starved = next(iter(self._starved), None)
-        if starved is not None:
+        for starved in list(self._starved):
             del self._starved[starved]
-            self._begin(self._find_desk(starved))
+            one = self._find_desk(starved)
+            before = one.running
+            self._begin(one)
+            # Else it had nothing to begin with, and it is the next one's turn.
+            if one.running > before or starved in self._starved:
+                break
 
     def _resume(self, desk: Desk) -> None:
         pause = desk.pace.resting_until - self._reactor.seconds()
@@ -321,13 +337,15 @@ class Teller:
         finally:
             self._sending.discard(sending)
 
-    async def _record(self, endpoint: Endpoint, tellings: Sequence[Telling], told: Told, over: bool) -> None:
+    async def _record(self, endpoint: Endpoint, tellings: Sequence[Telling], told: Told) -> None:
         """
         Write it. What can never be written does not keep the endpoint from the rest: then only what becomes of the
         events is written, and if not even that can be, they stay this worker's, for the next to tell.
         """
-        retry = self._settings.config.webhooks.retry
-        is_over, parted = over or told.is_success, self._hooks is None or self._hooks.have_parted()
+        config = self._settings.config
+        retry = config.webhooks.retry
+        is_over = told.is_success or told.status == GONE or bool(why_over(config, endpoint))
+        parted = self._hooks is None or self._hooks.have_parted()
         due = {
             one.sequence: None if is_over else next_try(one, told.ended_at, retry, parted=parted) for one in tellings
         }
