@@ -111,7 +111,7 @@ def measure(folder: Path, messages: int, names: NameServer, port: int, seconds: 
     print(f"{messages} messages written in {time.monotonic() - began:.0f} s", flush=True)
     timeouts = {"connect": "60s", "command": "10m", "data": "10m"}
     relay = Relay(folder, settings_for(folder, names.address, port, LISTENERS, delivery={"timeouts": timeouts}))
-    relay.start()
+    relay.start(afresh=True)
     try:
         ready = resident(relay.pid, "VmRSS")
         proportional, end = 0.0, time.monotonic() + seconds

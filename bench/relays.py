@@ -6,12 +6,7 @@ Each listens on loopback in clear and with STARTTLS, and delivers everything to 
 
 from __future__ import annotations
 
-import contextlib
-import os
-import pwd
 import shutil
-import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -19,6 +14,8 @@ from pathlib import Path
 from attrs import define, field
 
 from tests.e2e.daemon import LISTENERS, Relay, lmrelay, make_certificate, settings_for
+from tests.e2e.postfix import Master, greets, why_no_postfix
+from tests.e2e.world import free_port
 
 SINK = "127.0.0.2"
 DOMAIN = "bench.test"
@@ -49,7 +46,7 @@ class Lmrelay:
         if added.returncode != 0:
             raise RuntimeError(added.stderr)
         relay.token = relay.command("token", "create", "bench", "--name", "bench")["token"]
-        self.relay = relay.start()
+        self.relay = relay.start(afresh=True)
 
     def options(self, security: str) -> list[str]:
         """
@@ -86,29 +83,11 @@ class Lmrelay:
         return f"lmrelay {getattr(package, '__version__', '')}".strip()
 
 
-MAIN = """
-compatibility_level = 3.6
+RELAY = """
 import_environment = MAIL_CONFIG LD_PRELOAD BENCH_SYNCS
-queue_directory = {folder}/spool
-data_directory = {folder}/data
-command_directory = /usr/sbin
-daemon_directory = /usr/lib/postfix/sbin
-mail_owner = postfix
-setgid_group = postdrop
-maillog_file = {folder}/log/maillog
-maillog_file_prefixes = {folder}
 myhostname = relay.bench.test
-mydestination =
-mynetworks = 127.0.0.0/8
-inet_interfaces = loopback-only
-inet_protocols = ipv4
 relayhost = [{sink}]:{sink_port}
 smtp_dns_support_level = disabled
-smtpd_peername_lookup = no
-smtpd_relay_restrictions = permit_mynetworks, reject
-smtpd_recipient_restrictions =
-local_recipient_maps =
-alias_maps =
 message_size_limit = 52428800
 in_flow_delay = 0
 default_process_limit = 200
@@ -124,29 +103,18 @@ smtpd_tls_cert_file = {folder}/relay.crt
 smtpd_tls_key_file = {folder}/relay.key
 """
 
-MASTER = """
+SERVICES = """
 127.0.0.1:{port} inet n - n - 1200 smtpd
 pickup unix n - n 60 1 pickup
-cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
-tlsmgr unix - - n 1000? 1 tlsmgr
-rewrite unix - - n - - trivial-rewrite
-bounce unix - - n - 0 bounce
-defer unix - - n - 0 bounce
-trace unix - - n - 0 bounce
 verify unix - - n - 1 verify
 flush unix n - n 1000? 0 flush
-proxymap unix - - n - - proxymap
 proxywrite unix - - n - 1 proxymap
 smtp unix - - n - - smtp
 relay unix - - n - - smtp
 showq unix n - n - - showq
 error unix - - n - - error
 retry unix - - n - - error
-discard unix - - n - - discard
-anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
-postlog unix-dgram n - n - 1 postlogd
 """
 
 
@@ -160,45 +128,32 @@ class Postfix:
     sink_port: int
     name: str = "postfix"
     port: int = field(default=0)
-    process: subprocess.Popen[bytes] | None = None
+    _master: Master | None = None
 
     @staticmethod
     def why_not() -> str:
         """
         Why it cannot run here; empty if it can.
         """
-        if not Path("/usr/sbin/postfix").exists():
-            return "Postfix is not installed"
-        return "" if os.geteuid() == 0 else "Postfix starts only as root"
+        return why_no_postfix()
 
     def start(self) -> None:
         """
         A fresh configuration and queue in its folder, and a master that answers.
         """
         shutil.rmtree(self.folder, ignore_errors=True)
-        for name in ("etc", "spool", "data", "log"):
-            (self.folder / name).mkdir(parents=True)
+        self.folder.mkdir(parents=True)
         make_certificate(self.folder)
-        owner = pwd.getpwnam("postfix")
-        os.chown(self.folder / "data", owner.pw_uid, owner.pw_gid)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        (self.folder / "etc/main.cf").write_text(MAIN.format(folder=self.folder, sink=SINK, sink_port=self.sink_port))
-        (self.folder / "etc/master.cf").write_text(MASTER.format(port=self.port))
-        with (self.folder / "out").open("wb") as out:
-            self.process = subprocess.Popen(
-                ["/usr/sbin/postfix", "-c", self.folder / "etc", "start-fg"],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                start_new_session=True,
-            )
+        self.port = free_port()
+        self._master = Master(self.folder)
+        main = RELAY.format(folder=self.folder, sink=SINK, sink_port=self.sink_port)
+        self._master.start(main, SERVICES.format(port=self.port))
         end = time.monotonic() + 30
-        while not greets(self.port):
+        while not greets("127.0.0.1", self.port):
             if time.monotonic() > end:
+                said = self._master.said()
                 self.stop()
-                raise RuntimeError(f"Postfix did not start: {(self.folder / 'out').read_text()}")
+                raise RuntimeError(f"Postfix did not start: {said}")
             time.sleep(0.1)
 
     def options(self, security: str) -> list[str]:
@@ -212,25 +167,16 @@ class Postfix:
         """
         The master process.
         """
-        if self.process is None:
+        if self._master is None or self._master.process is None:
             raise RuntimeError("not started")
-        return self.process.pid
+        return self._master.process.pid
 
     def stop(self) -> None:
         """
-        End the master, which ends its children. C{start-fg} is a script whose child the master is: a signal
-        to the script alone would leave it running.
+        See L{Master.stop}.
         """
-        if self.process is None:
-            return
-        process, self.process = self.process, None
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            os.kill(int((self.folder / "spool/pid/master.pid").read_text()), signal.SIGTERM)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if self._master is not None:
+            self._master.stop()
 
     def version(self) -> str:
         """
@@ -238,14 +184,3 @@ class Postfix:
         """
         asked = subprocess.run(["postconf", "-d", "-h", "mail_version"], capture_output=True, text=True, check=False)
         return f"Postfix {asked.stdout.strip()}"
-
-
-def greets(port: int) -> bool:
-    """
-    Does a server send its banner there?
-    """
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=2) as client:
-            return client.recv(3) == b"220"
-    except OSError:
-        return False

@@ -56,7 +56,7 @@ class WithDead(Lmrelay):
         relay.command("project", "add", DEAD, "--domain", "dead.test")
         relay.command("webhooks", "add", DEAD, DEAD, self.url, "--event", "*")
         self._fill(relay.config)
-        relay.start()
+        relay.start(afresh=True)
 
     def _fill(self, config: Path) -> None:
         known = read(config)

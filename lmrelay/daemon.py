@@ -4,8 +4,10 @@ The relay under twistd: its log, its signals, its supervisor, and how it ends wh
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
+import pwd
 import signal
 import sys
 from pathlib import Path
@@ -93,6 +95,7 @@ class Daemon(Service):
 
     async def _start(self) -> None:
         try:
+            check_owner(self.relay.settings.config)
             await self.relay.startService()
         except (LmrelayError, OSError) as error:
             self._give_up(error)
@@ -177,6 +180,23 @@ def count_on(reactor: Any) -> None:
     and L{lmrelay.queue.schedule.Drift} would never see the two clocks part.
     """
     reactor.seconds = monotonic
+
+
+def check_owner(config: Config) -> None:
+    """
+    Refuse to run as root on somebody else's state folder: what root makes there the owner cannot open, and the next
+    start, as the owner, would fail.
+
+    @raise ConfigError: so it is
+    """
+    folder = config.server.state_dir
+    if os.geteuid() != 0 or not folder.exists() or (owner := folder.stat().st_uid) == 0:
+        return
+    name: object = owner
+    with contextlib.suppress(KeyError):
+        name = pwd.getpwuid(owner).pw_name
+    reason = f"{folder} belongs to {name}, and this is root: start it as {name} (twistd --uid {name} …)"
+    raise ConfigError(Problem(str(config.path), "server.state_dir", reason))
 
 
 def mind_signals(reactor: Any) -> None:

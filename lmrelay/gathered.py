@@ -15,7 +15,7 @@ from twisted.logger import LogLevel
 
 from lmrelay.logs import Sink
 
-_QUIET = frozenset({LogLevel.debug, LogLevel.info})
+_INFO, _DEBUG = LogLevel.info, LogLevel.debug
 
 
 @define(eq=False)
@@ -28,23 +28,25 @@ class GatheredLines:
     sink: Sink
     reactor: Any
     _kept: list[str] = field(factory=list, init=False)
-    _level: LogLevel = field(default=LogLevel.info, init=False)
+    _level: LogLevel = field(default=_INFO, init=False)
     _thread: int = field(factory=get_ident, init=False)
 
     def write(self, level: LogLevel, text: str) -> None:
         """
         Write it now, or at the end of the turn.
         """
-        if level not in _QUIET or get_ident() != self._thread or not self.reactor.running:
+        # Told apart by what they are: to be compared, levels are sorted.
+        minor = level is _INFO or level is _DEBUG
+        if not minor or get_ident() != self._thread or not self.reactor.running:
             self.flush()
             self.sink.write(level, text)
             return
         if level is not self._level:
             self.flush()
             self._level = level
-        self._kept.append(text)
-        if len(self._kept) == 1:
+        if not self._kept:
             self.reactor.callLater(0, self.flush)
+        self._kept.append(text)
 
     def flush(self) -> None:
         """

@@ -36,6 +36,9 @@ USER_AGENT = b"lmrelay"
 class Destination(ABC):
     """
     Where a request goes, whatever its URL says.
+
+    twisted.web takes the C{repr} of it for each connection: it must be short, so not that of all it holds, which is in
+    the end the whole configuration.
     """
 
     def __repr__(self) -> str:

@@ -81,7 +81,7 @@ class _Task:
         """
         began, self._awaited = self._awaited is None, None
         try:
-            if isinstance(result, Failure):
+            if result is not None and isinstance(result, Failure):
                 awaited = result.throwExceptionIntoGenerator(self._coroutine)
             else:
                 awaited = self._coroutine.send(None)

@@ -8,6 +8,7 @@ What may be as it should, but deserves a look, is a warning.
 from __future__ import annotations
 
 import os
+import pwd
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -76,12 +77,17 @@ def _read(invocation: Invocation, report: Report) -> Config | None:
         report.problems += error.problems
         return None
     tokens = sum(len(one.tokens) for one in config.projects.values())
-    report.passed.append(f"configuration {config.path}: {len(config.projects)} projects, {tokens} tokens")
+    counted = f"{_count(len(config.projects), 'project')}, {_count(tokens, 'token')}"
+    report.passed.append(f"configuration {config.path}: {counted}")
     keys = [key.active for of_domain in config.dkim.values() for key in of_domain]
     if keys:
         report.passed.append(f"DKIM: {sum(keys)} of {len(keys)} keys active, {len(config.dkim)} domains")
     report.warnings += map(str, config.warnings)
     return config
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 def _look_at_certificate(invocation: Invocation, config: Config, report: Report) -> list[Problem]:
@@ -181,6 +187,8 @@ def _look_at_state(config: Config, report: Report) -> None:
         if folder.exists():
             with tempfile.TemporaryFile(dir=folder):
                 pass
+            foreign = [path for path in sorted(folder.iterdir()) if not os.access(path, os.R_OK | os.W_OK)]
+            found = [_state_problem(config, f"{path} cannot be read and written{_by_whom()}") for path in foreign]
         elif not os.access(_nearest(folder), os.W_OK | os.X_OK):
             found = [_state_problem(config, f"{folder} does not exist and cannot be made by this user")]
         else:
@@ -188,6 +196,13 @@ def _look_at_state(config: Config, report: Report) -> None:
     except OSError as error:
         found = [_state_problem(config, f"{folder} cannot be written: {error.strerror}")]
     report.look(f"state folder {folder}", found)
+
+
+def _by_whom() -> str:
+    try:
+        return f" by {pwd.getpwuid(os.geteuid()).pw_name}"
+    except KeyError:
+        return f" by the user {os.geteuid()}"
 
 
 def _nearest(folder: Path) -> Path:

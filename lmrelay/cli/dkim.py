@@ -36,7 +36,13 @@ def dkim() -> None:
 @dkim.command()
 @click.argument("domain")
 @click.option("--selector", metavar="NAME", help="Its name within the domain; else algorithm and date.")
-@click.option("--algorithm", type=click.Choice([RSA, ED25519]), default=RSA, show_default=True)
+@click.option(
+    "--algorithm",
+    type=click.Choice([RSA, ED25519]),
+    default=RSA,
+    show_default=True,
+    help="Every receiver verifies rsa; ed25519 only beside it.",
+)
 @click.option("--activate", is_flag=True, help="Let it sign at once: its record is published before the next reload.")
 @pass_invocation
 def create(invocation: Invocation, domain: str, selector: str | None, algorithm: str, activate: bool) -> None:

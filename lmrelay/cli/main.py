@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import importlib
 import importlib.metadata
+import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from lmrelay.config.values import Config
 
 DEFAULT_CONFIG = Path("/etc/lmrelay/lmrelay.toml")
+WHOLE_SENTENCE = 1000
+AS_WHOM = "run this as root (sudo lmrelay …) or as the user that runs lmrelay"
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "quickstart": ("lmrelay.cli.quickstart:quickstart", "Try it: a relay, a token and a stand-in receiver, at once."),
@@ -169,7 +172,8 @@ class Frame(click.Group):
         except click.ClickException as error:
             raise Problems(*error.message.splitlines()) from error
         except ConfigError as error:
-            raise Problems(*map(str, error.problems)) from error
+            lines = [str(problem) for problem in error.problems]
+            raise Problems(*lines, *([AS_WHOM] if any(map(_is_denial, lines)) else [])) from error
         except LmrelayError as error:
             raise Problems(str(error)) from error
         except PermissionError as error:
@@ -180,9 +184,13 @@ class Frame(click.Group):
             raise Problems(_describe(error)) from error
 
 
+def _is_denial(line: str) -> bool:
+    return line.endswith(os.strerror(errno.EACCES))
+
+
 def _denied(error: PermissionError) -> str:
     what = error.filename or "the store"
-    return f"{what}: permission denied; run this as root (sudo lmrelay …) or as the user that runs lmrelay"
+    return f"{what}: permission denied; {AS_WHOM}"
 
 
 def _describe(error: OSError) -> str:
@@ -192,12 +200,15 @@ def _describe(error: OSError) -> str:
 
 def _accept_json(command: click.Command) -> None:
     """
-    Give C{command} and those below it C{--json}, so that it is understood at any place.
+    Give C{command} and those below it C{--json}, so that it is understood at any place, and these a whole sentence in
+    its list.
     """
     if not any(parameter.name == "json" for parameter in command.params):
         command.params.append(_json_option())
     if isinstance(command, click.Group):
         for child in command.commands.values():
+            # Else a listing cuts the sentence where the line ends.
+            child.short_help = child.get_short_help_str(WHOLE_SENTENCE)
             _accept_json(child)
 
 

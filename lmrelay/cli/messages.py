@@ -16,7 +16,7 @@ import click
 from lmrelay.cli.explain import tell_story
 from lmrelay.cli.main import Invocation, pass_invocation
 from lmrelay.cli.output import iso_time
-from lmrelay.cli.queue import parse_age, with_iso_times
+from lmrelay.cli.queue import parse_age, tell_nothing, whole_addresses, with_iso_times
 from lmrelay.queue.orders import Search
 
 SECONDS = 10.0
@@ -63,12 +63,18 @@ def read_moment(text: str, now: float) -> float:
 @click.option("--route", "routes", multiple=True, metavar="SLUG", help="Mail of this route.")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="Mail with this tag.")
 @click.option(
-    "--recipient", "recipients", multiple=True, metavar="ADDRESS", help="To this address; @DOMAIN: to any there."
+    "--recipient",
+    "recipients",
+    multiple=True,
+    callback=whole_addresses,
+    metavar="ADDRESS",
+    help="To this address; @DOMAIN: to any there.",
 )
 @click.option(
     "--sender",
     "senders",
     multiple=True,
+    callback=whole_addresses,
     metavar="ADDRESS",
     help="From this address (envelope or From); @DOMAIN: any there.",
 )
@@ -100,7 +106,7 @@ def list_messages(
     if records:
         output.table(TITLES, [_row(one) for one in records])
     elif back_to is None:
-        output.line("Nothing fits.")
+        tell_nothing(invocation, selectors["projects"], "Nothing fits.")
     if back_to is not None:
         output.line(f"After {seconds:g} s the search was back at {back_to}; for what is older: --until {back_to}")
     elif found.more:

@@ -27,6 +27,16 @@ MISSING = "-"
 
 _UNUSUAL = re.compile(r"[^\x20-\x7e\n]")
 
+WHOLE_COLUMN = "MESSAGE"
+"""
+As what a row begins with, it is never cut: ids are there to be pasted into the next command.
+"""
+
+GAP, NARROWEST, WIDEST_KEPT = 2, 4, 40
+"""
+Cells between two columns, of one that is cut as far as can be, and of a first one that is not.
+"""
+
 
 @define(eq=False)
 class Output:
@@ -118,16 +128,35 @@ class Output:
 
 
 def _print_fitted(titles: Sequence[str], rows: Sequence[Sequence[str]], width: int | None) -> None:
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for title in titles:
-        grid.add_column(title, overflow="ellipsis", no_wrap=True)
+    console = Console(width=width, highlight=False, markup=False, emoji=False)
+    widest = [max(map(cell_len, column)) for column in zip(titles, *rows, strict=True)]
+    kept = [title == WHOLE_COLUMN or (number == 0 and widest[0] <= WIDEST_KEPT) for number, title in enumerate(titles)]
+    widths = fit(widest, kept, console.width - GAP * (len(titles) - 1))
+    grid = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
+    for title, room in zip(titles, widths, strict=True):
+        grid.add_column(title, overflow="ellipsis", no_wrap=True, width=room)
     for row in rows:
         grid.add_row(*map(Text, row))
-    Console(width=width, highlight=False, markup=False, emoji=False).print(grid)
+    console.width = max(console.width, sum(widths) + GAP * (len(titles) - 1))
+    console.print(grid)
+
+
+def fit(widest: Sequence[int], kept: Sequence[bool], room: int) -> list[int]:
+    """
+    Widths of columns that fit into C{room}, if they can: the widest gives first, none is lost, and those C{kept} stay.
+    """
+    widths = list(widest)
+    while sum(widths) > room:
+        giving = [number for number, width in enumerate(widths) if not kept[number] and width > NARROWEST]
+        if not giving:
+            break
+        widths[max(giving, key=widths.__getitem__)] -= 1
+    return widths
 
 
 def _print_plain(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -71,6 +71,27 @@ def _domains(_context: click.Context, _parameter: click.Parameter, texts: tuple[
         raise click.BadParameter(str(error)) from error
 
 
+def whole_addresses(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
+    """
+    Addresses on the command line: a part of one would find nothing, as if there were nothing.
+    """
+    for text in texts:
+        if "@" not in text:
+            raise click.BadParameter(f"{text!r} is no whole address, such as jane@b.example")
+    return texts
+
+
+def tell_nothing(invocation: Invocation, projects: Sequence[str], nothing: str) -> None:
+    """
+    Nothing was found: say so, and name what cannot have any.
+    """
+    known = invocation.load().projects if projects else {}
+    for slug in projects:
+        if slug not in known:
+            invocation.output.warn(f"there is no project {slug!r} (any more); `lmrelay project list` shows them")
+    invocation.output.line(nothing)
+
+
 def selecting(command: Callable[..., None]) -> Callable[..., None]:
     """
     Give a command the selectors; it gets one L{Selector} for them.
@@ -84,7 +105,9 @@ def selecting(command: Callable[..., None]) -> Callable[..., None]:
     @click.option(
         "--domain", "domains", multiple=True, callback=_domains, metavar="DOMAIN", help="Recipients of this domain."
     )
-    @click.option("--recipient", "recipients", multiple=True, metavar="ADDRESS", help="This recipient.")
+    @click.option(
+        "--recipient", "recipients", multiple=True, callback=whole_addresses, metavar="ADDRESS", help="This recipient."
+    )
     @click.option("--state", "states", multiple=True, type=click.Choice(STATES), help="In this state.")
     @click.option("--older-than", callback=_age, metavar="AGE", help="Accepted longer ago than this (5m, 2h, 3d).")
     @click.option("--younger-than", callback=_age, metavar="AGE", help="Accepted less long ago than this.")
@@ -123,7 +146,7 @@ def list_queue(invocation: Invocation, selector: Selector, limit: int) -> None:
     shown = records[:limit]
     output.document([with_iso_times(record) for record in shown])
     if not shown:
-        output.line("No mail waits." if selector.is_empty() else "Nothing fits.")
+        tell_nothing(invocation, selector.projects, "No mail waits." if selector.is_empty() else "Nothing fits.")
         return
     titles = ("MESSAGE", "AGE", "RECIPIENT", "STATE", "NEXT", "TRIES", "PROJECT", "LAST REPLY")
     output.table(titles, [_row(record, now) for record in shown])
@@ -183,7 +206,7 @@ def stats(invocation: Invocation, selector: Selector) -> None:
         records = desk.count(selector)
     output.document([with_iso_times(record) for record in records])
     if not records:
-        output.line("No mail waits." if selector.is_empty() else "Nothing fits.")
+        tell_nothing(invocation, selector.projects, "No mail waits." if selector.is_empty() else "Nothing fits.")
         return
     states = [state for state in STATES if any(record["state"] == state for record in records)]
     rows = summarize(records, states, now)
@@ -262,7 +285,7 @@ def tell_change(verb: Verb, change: Change, dry_run: bool) -> list[str]:
     """
     number = f"{change.changed} recipient" + ("" if change.changed == 1 else "s")
     if dry_run:
-        lines = [f"{number} would be {_DONE[verb]}. (Nothing was changed.)"]
+        lines = [f"{number} would be {_DONE[verb].removeprefix('to be ')}. (Nothing was changed.)"]
     else:
         who = "by the running daemon" if change.by_daemon else "in the store; no daemon runs"
         lines = [f"{number} {_DONE[verb]} ({who})." if change.changed else "Nothing was changed."]

@@ -200,18 +200,24 @@ def _delivery(delivery: Story, now: float, workers: int) -> str:
     if due is None:
         return f"waits, {count}{stopped}"
     left = seconds_of(due) - now
-    if left > 0:
-        return f"goes on at {due} (in {human_duration(left)}), {count}{stopped}"
-    # While it fails an endpoint is asked for one thing at a time, so what is due may have others before it.
-    behind = "; waits for its turn, for the endpoint takes nothing now" if delivery["tries"] and not stopped else ""
-    why = behind if workers else "; no daemon is running"
-    return f"due since {when(due, now)}, {count}{stopped or why}"
+    on = f"goes on at {due} (in {human_duration(left)})" if left > 0 else f"due since {when(due, now)}"
+    why = ""
+    if not workers and left <= 0:
+        why = "; no daemon is running"
+    elif delivery.get("trouble"):
+        why = f"; behind what the endpoint does not take: {_cut(delivery['trouble'])}"
+    elif delivery["tries"] and left <= 0:
+        # While it fails an endpoint is asked for one thing at a time, so what is due may have others before it.
+        why = "; waits for its turn, for the endpoint takes nothing now"
+    return f"{on}, {count}{stopped or why}"
 
 
 def _try(one: Story) -> str:
     status = str(one["status"]) if one["status"] is not None else one["text"] or "no answer"
     body = " ".join((one.get("body") or "").split())
-    shown = (
-        f": {body[:SHOWN]}{'…' if len(body) > SHOWN else ''}" if body and one["status"] not in range(200, 300) else ""
-    )
+    shown = f": {_cut(body)}" if body and one["status"] not in range(200, 300) else ""
     return f"{status}{shown}, took {human_duration(one['seconds'])}"
+
+
+def _cut(text: str) -> str:
+    return text[:SHOWN] + ("…" if len(text) > SHOWN else "")

@@ -41,9 +41,17 @@ def why_it_waits(recipient: Story, now: float, message: str, outcome: Callable[[
     left = seconds_of(due) - now
     if left <= 0:
         return _why_due(recipient, due, -left, workers)
-    last = recipient["attempts"][-1] if recipient["attempts"] else None
-    why = f", because the last attempt was {outcome(last)}" if last else ""
-    return f"goes on at {due} (in {human_duration(left)}){why}"
+    why = f", because the last attempt was {outcome(recipient['attempts'][-1])}" if recipient["attempts"] else ""
+    return f"goes on at {due} (in {human_duration(left)}){why or _why_put_off(recipient)}"
+
+
+def _why_put_off(recipient: Story) -> str:
+    """
+    What was never tried and has a time all the same was put off: its receiver answered nobody, or asked for less.
+    """
+    said = (recipient.get("lane") or {}).get("last")
+    others = f": to other mail of the project {said}" if said else ""
+    return f", put off without an attempt, as its receiver does not answer or asked for less{others}"
 
 
 def _why_due(recipient: Story, due: str, late: float, workers: int) -> str:

@@ -51,8 +51,16 @@ def webhooks() -> None:
 @click.argument("project")
 @click.argument("name")
 @click.argument("url")
-@click.option("--event", "events", multiple=True, metavar="PATTERN", help='Such as "message.*", the default.')
-@click.option("--route", "routes", multiple=True, metavar="SLUG", help="Events of this route alone; else of all.")
+@click.option(
+    "--event", "events", multiple=True, metavar="PATTERN", help='Such as "message.*", the default. May be given again.'
+)
+@click.option(
+    "--route",
+    "routes",
+    multiple=True,
+    metavar="SLUG",
+    help="Events of this route alone; else of all. May be given again.",
+)
 @click.option("--batch", type=int, metavar="N", help="Up to so many events a request, as a JSON array (100 at most).")
 @pass_invocation
 def add(invocation: Invocation, /, project: str, name: str, url: str, **wish: Any) -> None:
@@ -129,7 +137,7 @@ def attempts(
         found = desk.hooks().attempts((project, name), limit, seconds, failed=failed, event_id=event_id)
     columns = {"started": "TIME", "type": "EVENT", "message": "MESSAGE", "attempt": "ATTEMPT", "took": "TOOK"}
     columns |= {"answer": "ANSWER", "state": "STATE"}
-    records = [{**one, "started": iso_time(one["started"]), "next": iso_time(one["next"])} for one in found.records]
+    records = [_with_attempt_times(one) for one in found.records]
     output, back_to = invocation.output, iso_time(found.looked_back_to)
     nothing = "Nothing of that kind was tried." if back_to is None else "Nothing was found."
     output.listing(columns, records, nothing, _attempt_in_words)
@@ -181,22 +189,25 @@ def test(invocation: Invocation, project: str, name: str, no_wait: bool) -> None
         hooks = desk.hooks()
         event = hooks.test((project, name))
         is_awaited = not no_wait and desk.lives()
-        waited, found = 0.0, None
-        while is_awaited and found is None and waited < WAIT:
+        fate = hooks.fate((project, name), event)
+        for _ in range(round(WAIT / STEP) if is_awaited else 0):
             invocation.sleep(STEP)
-            waited += STEP
+            fate = hooks.fate((project, name), event)
+            if fate["attempts"] or fate["state"] != "waiting":
+                break
+        found = None
+        if fate["attempts"]:
             found = next(iter(hooks.attempts((project, name), 1, SECONDS, event_id=event).records), None)
     output = invocation.output
-    output.document({"project": project, "name": name, "event": event, "attempt": found and dict(found)})
+    output.document({"project": project, "name": name, "event": event, "attempt": found and _with_attempt_times(found)})
     output.line(f"webhook.test {event} is to be told to {name} of project {project}.")
     if found is not None:
         output.line(f"Answer after {human_duration(found['seconds'])}: {_tell_answer(found)}")
         if found["state"] != "delivered":
             raise click.exceptions.Exit(1)
     elif is_awaited:
-        raise click.ClickException(
-            f"no attempt within {WAIT:.0f} s; is the endpoint known to the daemon (reload), and not disabled?"
-        )
+        why = f"no attempt within {WAIT:.0f} s" if fate["state"] == "waiting" else f"given up, as {fate['last']}"
+        raise click.ClickException(f"{why}; is the endpoint known to the daemon (reload), and not disabled?")
     elif not no_wait:
         output.line("No daemon runs; it is told once one does.")
 
@@ -363,6 +374,7 @@ def _record(project: str, hook: Webhook, facts: Mapping[str, Any]) -> dict[str, 
         "waiting": facts.get("waiting", 0),
         "since": facts.get("since"),
         "next": facts.get("next"),
+        "trouble": facts.get("trouble"),
         "disabled_at": disabled,
         "reason": facts.get("reason", ""),
         "state": "disabled" if disabled is not None else "on" if hook.enabled else "off",
@@ -386,11 +398,16 @@ def _with_times(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _in_words(told: Mapping[str, Any], records: list[dict[str, Any]], now: float) -> dict[str, Any]:
     record = next(one for one in records if (one["project"], one["name"]) == (told["project"], told["name"]))
-    since = record["since"]
-    return {
-        "since": None if since is None else f"{human_duration(max(now - since, 0))} ago",
-        "state": f"disabled: {record['reason']}" if record["disabled_at"] is not None else record["state"],
-    }
+    since, state = record["since"], record["state"]
+    if record["disabled_at"] is not None:
+        state = f"disabled: {record['reason']}"
+    elif record["trouble"] is not None:
+        state = f"{state}, fails: {record['trouble']}"
+    return {"since": None if since is None else f"{human_duration(max(now - since, 0))} ago", "state": state}
+
+
+def _with_attempt_times(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {**record, "started": iso_time(record["started"]), "next": iso_time(record["next"])}
 
 
 def _attempt_in_words(record: Mapping[str, Any]) -> dict[str, Any]:

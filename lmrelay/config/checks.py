@@ -7,6 +7,7 @@ what was expected. C{field[]} is each item of a list.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, ip_address
@@ -30,6 +31,10 @@ LEVELS = ("debug", "info", "warn", "error", "critical")
 MOST_MESSAGES = 1_000_000_000
 LEAST_RATE, MOST_RATE = 0.001, 1_000_000
 LEAST_WORD = 3
+
+_OF_MESSAGES = "created sent deferred delivered soft_bounced hard_bounced failed suppressed spam_complaint"
+EVENTS = (*(f"message.{it}" for it in _OF_MESSAGES.split()), "suppression.added", "suppression.removed", "webhook.test")
+_EVENT_PATTERNS = {"*", *EVENTS, *(f"{name.partition('.')[0]}.*" for name in EVENTS)}
 
 ONLY_BROADCAST = 'is for routes of kind = "broadcast" alone: nobody unsubscribes from transactional mail'
 _LINK = re.compile(r"[!-;=?-~]+", re.ASCII)
@@ -281,6 +286,17 @@ def _slow_down(text: str) -> str:
     return text.lower()
 
 
+def _event_pattern(text: str) -> str:
+    if text not in _EVENT_PATTERNS:
+        # One that never happens would be told of by silence alone.
+        near = difflib.get_close_matches(text, EVENTS, 1)
+        hint = f'; did you mean "{near[0]}"?' if near else ""
+        raise ValueError(
+            f'expected "*", an event such as "message.delivered" or a kind of them such as "message.*"{hint}'
+        )
+    return text
+
+
 _TIME = Check(_positive)
 _COUNT = Check(_between(1, 1_000_000))
 _MESSAGES = Check(_between(1, MOST_MESSAGES))
@@ -358,7 +374,7 @@ CHECKS: Mapping[tuple[type, str], Check] = {
     (Webhook, "secret"): _SECRET,
     (Webhook, "previous_secret"): _SECRET,
     (Webhook, "events"): Check(_not_empty),
-    (Webhook, "events[]"): Check(_pattern(r"\*|[a-z_]+\.(?:\*|[a-z_]+)", 'an event or a pattern such as "message.*"')),
+    (Webhook, "events[]"): Check(_event_pattern),
     (Webhook, "routes[]"): Check(check_slug),
     (Webhook, "batch"): Check(_between(1, 100)),
 }
@@ -369,6 +385,9 @@ def _check_project(project: Project) -> Iterator[tuple[str, str]]:
     for number, webhook in enumerate(project.webhooks):
         if names.index(webhook.name) < number:
             yield f"webhooks[{number}].name", f'"{webhook.name}" is used twice'
+        for place, slug in enumerate(webhook.routes):
+            if slug not in project.routes:
+                yield f"webhooks[{number}].routes[{place}]", f'there is no route "{slug}" in this project'
 
 
 def _check_listener(listener: v.Listener) -> Iterator[tuple[str, str]]:

@@ -4,7 +4,7 @@ The queue, as inbound sees it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 
 from attrs import field, frozen
 from twisted.internet.defer import Deferred
@@ -110,12 +110,12 @@ class IAcceptance(Interface):
         @raise Refused: it is (452 4.7.0)
         """
 
-    def accept(submission: Submission, body: IBody) -> Deferred[str]:
+    def accept(submission: Submission, body: IBody) -> Awaitable[str]:
         """
-        Fires when message, recipients and event are on disk: from then on the message
-        is the relay's. The delivery may have begun. The result is the message's id: the
-        submission's own, or, where its C{key} was used before for the same message, that of the first; then
-        nothing of this one is stored.
+        To be awaited by a coroutine, which it spares a Deferred of its own; nothing begins before. Over when message,
+        recipients and event are on disk: from then on the message is the relay's. The delivery may have begun. The
+        result is the message's id: the submission's own, or, where its C{key} was used before for the same message,
+        that of the first; then nothing of this one is stored.
 
         It fails with L{StoreFull} or L{StoreError}, or with L{Refused} where the key is another message's (554 5.5.0),
         or that of one being stored (451 4.5.0), or a limit of messages is reached (452 4.7.0); nothing is stored then.

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Union
 
 from attrs import evolve
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IHandshakeListener, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
@@ -246,16 +246,14 @@ class Connection(Protocol):
         self._dialogue = dialogue
         self._await_progress(dialogue, now)
 
-    async def _until_turn(self, dialogue: Dialogue) -> None:
+    def _until_turn(self, dialogue: Dialogue) -> Deferred[None]:
         """
         Until it is our turn to act: the content is wanted, or the dialogue is over.
         """
-        if not (dialogue.is_over or (isinstance(dialogue, Transaction) and dialogue.wants_content)):
-            self._turn = Deferred()
-            try:
-                await self._turn
-            finally:
-                self._turn = None
+        if dialogue.is_over or (isinstance(dialogue, Transaction) and dialogue.wants_content):
+            return succeed(None)
+        self._turn = Deferred()
+        return self._turn
 
     def dataReceived(self, data: bytes) -> None:
         dialogue = self._dialogue

@@ -237,12 +237,14 @@ class Dispatch:
             if ready_at > now:
                 self._rest(queue, ready_at)
                 continue
+            # What a site has nothing of yet may go further into the supply.
             work = queue.pop(has_room if queue.running else partial(has_room, fresh=True))
             if work is None:
                 self._bar(queue)
                 continue
             queue.running += 1
-            pace.take(now)
+            if pace.rate is not None:
+                pace.take(now)
             work.round = queue.budget.round
             self.running.take(work.leased.lane.party)
             if queue.waits:

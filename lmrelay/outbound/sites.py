@@ -335,7 +335,8 @@ class SiteQueue:
                     self._turn = 0
                 elif self.waits and self._rings[Kind.BROADCAST]:
                     self._turn += 1
-                self._close(work)
+                if self._open:
+                    self._close(work)
                 return work
         return None
 

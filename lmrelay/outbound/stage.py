@@ -11,6 +11,7 @@ from collections.abc import Hashable, Iterable, Sequence
 
 from attrs import define, field
 
+from lmrelay.config.values import Config
 from lmrelay.interfaces import ISettings
 from lmrelay.mail.outcome import Attempt, Delayed, Delivered, Failed, Fault, Outcome
 from lmrelay.mail.parts import Part, find_part, parts_domain
@@ -45,13 +46,18 @@ class Stage:
 
     _settings: ISettings
     has_work: bool = field(default=False, init=False)
+    _config: Config | None = field(default=None, init=False)
+    _domain: str = field(default="", init=False)
     _turns: Turns[list[Held]] = field(factory=lambda: Turns(Shares(MAX_PLAYING, LEAST_PLAYING)), init=False)
 
     def admit(self, recipients: Iterable[Held]) -> list[Held]:
         """
         Keep those that play a part; the answer is the others.
         """
-        domain = parts_domain(self._settings.config.server.hostname)
+        if self._config is not self._settings.config:
+            self._config = self._settings.config
+            self._domain = parts_domain(self._config.server.hostname)
+        domain = self._domain
         playing: dict[str, list[Held]] = {}
         others: list[Held] = []
         for held in recipients:

@@ -92,7 +92,7 @@ class Transaction:
                     leased.reverse_path,
                     extensions,
                     size=leased.size,
-                    eight_bit=_is_eight_bit(leased),
+                    eight_bit=leased.eight_bit or leased.utf8_head,
                     smtputf8=smtputf8,
                     ret=leased.ret,
                     envid=leased.envid,
@@ -316,7 +316,7 @@ def unfit_message(leased: Leased, extensions: Extensions) -> Verdict | None:
         return lacks("5.7.30", "the sender requires TLS all the way, and the server does not offer REQUIRETLS")
     if limit and leased.size > limit:
         return lacks("5.3.4", f"the message has {leased.size} octets, the server takes {limit}")
-    if _is_eight_bit(leased) and "8BITMIME" not in extensions:
+    if (leased.eight_bit or leased.utf8_head) and "8BITMIME" not in extensions:
         return lacks("5.6.3", "the message has 8-bit content, and the server does not offer 8BITMIME")
     if "SMTPUTF8" not in extensions:
         if leased.smtputf8 and leased.utf8_head:
@@ -324,10 +324,6 @@ def unfit_message(leased: Leased, extensions: Extensions) -> Verdict | None:
         if leased.reverse_path is not None and not leased.reverse_path.local.isascii():
             return lacks("5.6.7", "the sender's address needs SMTPUTF8, which the server does not offer")
     return None
-
-
-def _is_eight_bit(leased: Leased) -> bool:
-    return leased.eight_bit or leased.utf8_head
 
 
 def _uses_utf8(leased: Leased) -> bool:

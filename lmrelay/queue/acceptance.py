@@ -9,7 +9,6 @@ from typing import Union
 
 from attrs import define, evolve, field, frozen
 from sqlalchemy import Connection, delete, func, select
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -230,13 +229,10 @@ class Acceptance:
             self._writer, self._budget, self._worker, lambda: make_id(self._wall(), self._entropy), self._has_room
         )
 
-    def accept(self, submission: Submission, body: IBody) -> Deferred[str]:
+    async def accept(self, submission: Submission, body: IBody) -> str:
         """
         See L{IAcceptance}.
         """
-        return Deferred.fromCoroutine(self._accept(submission, body))
-
-    async def _accept(self, submission: Submission, body: IBody) -> str:
         if not isinstance(body, Body):
             raise TypeError("the body is not one of this queue's")
         if not submission.key:

@@ -10,7 +10,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select
 
+from lmrelay.interfaces import Endpoint
 from lmrelay.queue.schema import event, webhook_attempt, webhook_delivery, webhook_endpoint
+from lmrelay.queue.tellings import find_trouble
 
 Record = dict[str, Any]
 
@@ -28,7 +30,8 @@ def list_events(connection: Connection, id_: str, recipients: Collection[int] | 
     Of each endpoint that is to be told: C{endpoint}, C{state} (C{waiting}, C{delivered}, C{dead}), C{next_attempt}
     (None: none is due), C{in_flight} (somebody is telling it now), C{ended}, C{attempts} (how many were made), C{last}
     (what was said at last), C{disabled} (None, or that the endpoint gets nothing: a mapping of C{since} and
-    C{reason}), and C{tries}: C{number}, C{started}, C{ended}, C{seconds}, C{status} (of HTTP, or None), C{text} (why
+    C{reason}), C{trouble} (of what waits and was not tried yet: why the endpoint does not take what was before it, or
+    None), and C{tries}: C{number}, C{started}, C{ended}, C{seconds}, C{status} (of HTTP, or None), C{text} (why
     there was none), C{body} (of the answer, its beginning).
     """
     mine = event.c.message == id_
@@ -65,9 +68,15 @@ def _list_deliveries(connection: Connection, mine: ColumnElement[bool]) -> dict[
     )
     off = (webhook_endpoint.c.disabled_at, webhook_endpoint.c.reason)
     found: dict[int, list[Record]] = defaultdict(list)
+    troubles: dict[Endpoint, str | None] = {}
     query = select(webhook_delivery, *off).select_from(told).where(mine)
     for row in connection.execute(query.order_by(webhook_delivery.c.event, webhook_delivery.c.endpoint)):
-        found[row.event].append({**_tell_delivery(row), "tries": tries[row.event, row.endpoint]})
+        endpoint, trouble = (row.project, row.endpoint), None
+        if row.due is not None and row.attempts == row.earlier:
+            if endpoint not in troubles:
+                troubles[endpoint] = find_trouble(connection, endpoint)
+            trouble = troubles[endpoint]
+        found[row.event].append({**_tell_delivery(row), "trouble": trouble, "tries": tries[row.event, row.endpoint]})
     return found
 
 

@@ -22,7 +22,7 @@ from lmrelay.queue.schema import event, message, recipient, webhook_attempt, web
 from lmrelay.queue.search import WINDOW
 from lmrelay.queue.statements import make_insert
 from lmrelay.queue.store import make_engine
-from lmrelay.queue.tellings import disable, enable
+from lmrelay.queue.tellings import disable, enable, find_trouble
 
 PAGE = 500
 """
@@ -73,7 +73,8 @@ class HookDesk:
     def endpoints(self) -> Mapping[Endpoint, Mapping[str, Any]]:
         """
         Those of which anything is known: C{waiting} (how many events), C{next} (when the first of them is due; None:
-        it is being told), C{since} (when the one that waits longest was begun with), C{disabled_at} and C{reason}.
+        it is being told), C{since} (when the one that waits longest was begun with), C{trouble} (why it did not take
+        some of it, or None), C{disabled_at} and C{reason}.
         """
         waits = or_(_table.due.is_not(None), _table.owner.is_not(None))
         query = (
@@ -90,11 +91,13 @@ class HookDesk:
         known: dict[Endpoint, dict[str, Any]] = {}
         with self._engine.begin() as connection:
             for row in connection.execute(query):
-                known[row.project, row.endpoint] = {"waiting": row.waiting, "next": row.next, "since": row.since}
+                trouble = find_trouble(connection, (row.project, row.endpoint))
+                facts = {"waiting": row.waiting, "next": row.next, "since": row.since, "trouble": trouble}
+                known[row.project, row.endpoint] = facts
             for row in connection.execute(select(webhook_endpoint)):
                 told = {"disabled_at": row.disabled_at, "reason": row.reason}
                 known.setdefault((row.project, row.endpoint), {}).update(told)
-        nothing = {"waiting": 0, "next": None, "since": None, "disabled_at": None, "reason": ""}
+        nothing = {"waiting": 0, "next": None, "since": None, "trouble": None, "disabled_at": None, "reason": ""}
         return {one: {**nothing, **facts} for one, facts in known.items()}
 
     def attempts(
@@ -182,6 +185,16 @@ class HookDesk:
         row = event_row(os.urandom, TEST, now, (endpoint[0], ""), (None, None), dump({"endpoint": endpoint[1]}))
         self._write(lambda connection: write_told(connection, [row], {row["id"]: [endpoint[1]]}))
         return str(row["id"])
+
+    def fate(self, endpoint: Endpoint, event_id: str) -> Mapping[str, Any]:
+        """
+        What became of an event for an endpoint: C{state}, C{attempts} and C{last}.
+        """
+        told = select(_table.state, _table.attempts, _table.last).join(event, event.c.sequence == _table.event)
+        # No index leads to an id, but what is asked for was written lately.
+        query = told.where(event.c.id == event_id, _table.endpoint == endpoint[1]).order_by(event.c.sequence.desc())
+        with self._engine.begin() as connection:
+            return dict(connection.execute(query.limit(1)).one()._mapping)
 
     def disable(self, endpoint: Endpoint, reason: str) -> bool:
         """

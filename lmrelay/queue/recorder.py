@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from lmrelay.errors import StoreError, StoreFault, StoreFull
 from lmrelay.interfaces import IDispatch
-from lmrelay.queue.settle import Settle, Settler
+from lmrelay.queue.settle import Settle, Settled, Settler
 from lmrelay.queue.writer import IWriter
 from lmrelay.tasks import Tasks
 
@@ -25,7 +25,7 @@ log = Logger()
 @define(eq=False)
 class Recorder:
     """
-    Records L{Settle}s. C{recorded} is told of each, and whether that was the end of its message. C{make_room}
+    Records L{Settle}s. C{recorded} is told of each, and what came of it. C{make_room}
     is asked for room on a full disk; it says whether it found some.
 
     While the store is out of order no new attempt begins: what it led to could not be told.
@@ -36,7 +36,7 @@ class Recorder:
     _dispatch: IDispatch
     _reactor: IReactorTime
     _tasks: Tasks
-    _recorded: Callable[[Settle, bool], None]
+    _recorded: Callable[[Settle, Settled], None]
     _make_room: Callable[[], bool]
     _unwritten: int = field(default=0, init=False)
     _ending: bool = field(default=False, init=False)
@@ -71,7 +71,7 @@ class Recorder:
         while True:
             last_try = self._ending
             try:
-                over = await self._writer.submit(self._settler.write, settle)
+                settled = await self._writer.submit(self._settler.write, settle)
                 break
             except StoreError as error:
                 if isinstance(error, StoreFull) and self._make_room():
@@ -88,7 +88,7 @@ class Recorder:
             await self._sleep(backoff)
         if paused:
             self._resume()
-        self._recorded(settle, over)
+        self._recorded(settle, settled)
 
     def _pause(self) -> None:
         self._unwritten += 1

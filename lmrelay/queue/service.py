@@ -33,7 +33,7 @@ from lmrelay.interfaces import (
     SiteState,
     Submission,
 )
-from lmrelay.mail.outcome import Attempt, Delivered
+from lmrelay.mail.outcome import Attempt
 from lmrelay.queue.acceptance import RESERVE, Acceptance
 from lmrelay.queue.ballast import FILE as BALLAST
 from lmrelay.queue.ballast import SIZE, Ballast
@@ -51,7 +51,7 @@ from lmrelay.queue.privacy import make_folder
 from lmrelay.queue.recorder import Recorder
 from lmrelay.queue.releases import Releases
 from lmrelay.queue.rows import Entropy
-from lmrelay.queue.settle import Settle, Settler
+from lmrelay.queue.settle import Settle, Settled, Settler
 from lmrelay.queue.site_watch import SiteWatch
 from lmrelay.queue.sites import SiteMemory, read_states
 from lmrelay.queue.store import find_url, make_engine, make_private, make_reading_engine, migrate, name_database
@@ -215,7 +215,7 @@ class QueueService:
             self.worker,
             self._wall,
             self._entropy,
-            self._free or self._disk.free,
+            self._free_octets,
             self._cache,
             self._taker.wake,
             self.release,
@@ -307,7 +307,7 @@ class QueueService:
         """
         return self._acceptance.open_body()
 
-    def accept(self, submission: Submission, body: IBody) -> Deferred[str]:
+    def accept(self, submission: Submission, body: IBody) -> Coroutine[Deferred[Any], Any, str]:
         """
         See L{IAcceptance}.
         """
@@ -325,14 +325,12 @@ class QueueService:
         """
         return self._recorder.record(Settle(message_id, dict(attempts), self._clocks.have_parted()))
 
-    def _recorded(self, settle: Settle, over: bool) -> None:
-        if over:
+    def _recorded(self, settle: Settle, settled: Settled) -> None:
+        if settled.over:
             self._cache.drop(settle.message)
         self._taker.room_was_made()
-        for one in settle.attempts.values():
-            if not isinstance(one.outcome, Delivered) or one.outcome.relayed:
-                self._taker.wake()
-                break
+        if settled.waits:
+            self._taker.wake()
 
     def release(self, keys: Collection[RecipientKey]) -> Deferred[None]:
         """

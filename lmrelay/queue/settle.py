@@ -57,11 +57,23 @@ class Settle:
     parted: bool = False
 
 
+@frozen
+class Settled:
+    """
+    What came of it. C{over}: that was the end of the message; C{waits}: something was left or made that is to be sent
+    later.
+    """
+
+    over: bool
+    waits: bool
+
+
 @define
 class _Rows:
     """
-    What is to be written; C{final} are the bodies of messages that may be over, C{told} is for the senders.
-    C{refusing} are no longer to be sent to, C{returned} is what comes back at once, by those who play that part.
+    What is to be written; C{final} are the bodies of messages that may be over, C{told} is for the senders, C{waiting}
+    are messages with more to be sent. C{refusing} are no longer to be sent to, C{returned} is what comes back at once,
+    by those who play that part.
     """
 
     attempts: list[Row] = field(factory=list)
@@ -69,6 +81,7 @@ class _Rows:
     events: list[Row] = field(factory=list)
     final: dict[str, str] = field(factory=dict)
     told: dict[tuple[str, Action], list[Subject]] = field(factory=dict)
+    waiting: set[str] = field(factory=set)
     refusing: list[Suppression] = field(factory=list)
     returned: list[Back] = field(factory=list)
 
@@ -96,9 +109,9 @@ class Settler:
     def _make_notices(self) -> Notices:
         return Notices(self._settings, self._wall, self._entropy)
 
-    def write(self, connection: Connection, items: Sequence[Settle]) -> list[bool]:
+    def write(self, connection: Connection, items: Sequence[Settle]) -> list[Settled]:
         """
-        Record them. The result says whether that was the end of the message.
+        Record them.
         """
         found = find_open(connection, [(one.message, number) for one in items for number in one.attempts])
         rows = _Rows()
@@ -113,19 +126,23 @@ class Settler:
         insert_rows(connection, attempt, rows.attempts)
         update_rows(connection, recipient, rows.states)
         self._write_events(connection, rows.events)
-        self._suppressions.add(connection, rows.refusing, self._wall())
-        write_returns(connection, rows.returned, self._entropy, self._write_events)
+        if rows.refusing:
+            self._suppressions.add(connection, rows.refusing, self._wall())
+        if rows.returned:
+            write_returns(connection, rows.returned, self._entropy, self._write_events)
         for (id_, action), subjects in rows.told.items():
             self._notices.write(connection, id_, action, subjects)
         over = find_over(connection, list(rows.final)) if rows.final else set()
         delete_rows(connection, chunk.c.body, [rows.final[id_] for id_ in over])
-        return [one.message in over for one in items]
+        return [Settled(one.message in over, one.message in rows.waiting) for one in items]
 
     def _record(self, row: Open, made: Attempt, parted: bool, rows: _Rows) -> None:
         outcome, count = made.outcome, row.attempts + 1
         expired = self._has_expired(row, made, parted)
         waits = isinstance(outcome, Delayed) and not expired
-        if not waits:
+        if waits:
+            rows.waiting.add(row.message)
+        else:
             rows.final[row.message] = row.body
         next_attempt = made.ended_at + self._delay_after(count, made) if waits else None
         action = due_notice(outcome, waits, made.ended_at - row.received_at, row.delay_told)
@@ -174,10 +191,14 @@ class Settler:
         return delay_after(count, self._settings.config.delivery.retry, self._random)
 
     def _tell(self, row: Open, made: Attempt, action: Action, rows: _Rows) -> None:
+        # Of nearly all mail that was passed on: receivers that tell of the delivery themselves are few.
+        if action is Action.RELAYED and row.notify is None:
+            return
         about = read_recipient(row)
         if about.wants(WANTS[action]):
             subject = Subject(about, made.outcome, made.host, made.started_at)
             rows.told.setdefault((row.message, action), []).append(subject)
+            rows.waiting.add(row.message)
 
     def _add_events(self, row: Open, made: Attempt, type_: str, next_attempt: float | None, rows: _Rows) -> None:
         context, key, first = (row.project, row.route), (row.message, row.number), not row.attempts
@@ -195,6 +216,8 @@ def _add_consequences(row: Open, made: Attempt, rows: _Rows) -> None:
     """
     Of what was played none is left: whoever tests can do so again.
     """
+    if made.part is None and isinstance(made.outcome, Delivered):
+        return
     if made.part is Part.SPAM_COMPLAINT and isinstance(made.outcome, Delivered):
         report = Report(Kind.COMPLAINT, "", "abuse", made.host or "")
         rows.returned.append(Back(row.message, row.number, report, made.ended_at, played=True))

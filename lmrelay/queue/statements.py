@@ -7,6 +7,7 @@ anew, which costs more than SQLite needs to store it.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import chain
@@ -20,7 +21,6 @@ from sqlalchemy import (
     ClauseElement,
     Column,
     Connection,
-    Delete,
     Dialect,
     Insert,
     Select,
@@ -48,10 +48,10 @@ _DIALECTS: dict[str, Callable[[], Dialect]] = {
 
 READ_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 32, 64, 256)
 """
-How many keys one read looks for: few sizes, so few texts.
+How many keys one read looks for: few sizes, so few texts that the database has to keep ready.
 """
 
-WRITE_SIZES = (64, 32, 16, 8, 7, 6, 5, 4, 3, 2, 1)
+WRITE_SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64)
 """
 How many rows one statement writes, likewise. A batch of a busy relay is often below ten, and each run has its price.
 """
@@ -150,12 +150,27 @@ def _compile_update(dialect: str, table: Table, columns: tuple[str, ...]) -> _Te
 @cache
 def _compile_updates(table: Table, columns: tuple[str, ...], size: int) -> str:
     keys = [column.name for column in table.primary_key]
-    ordered = _compile_update(sqlite.dialect.name, table, columns).names
-    rows: list[tuple[Any, ...]] = [tuple(bindparam(f"{name}_{number}") for name in ordered) for number in range(size)]
-    given = values(*map(column, ordered), name="given").data(rows).cte("given")
-    where = [table.c[name] == given.c[name] for name in keys]
-    change = {name: given.c[name] for name in columns if name not in keys}
-    return _compile(sqlite.dialect.name, update(table).where(*where).values(change)).text
+    ordered = _compile_update(SQLITE, table, columns).names
+
+    def compile_for(count: int) -> str:
+        rows: list[tuple[Any, ...]] = [tuple(bindparam(f"{name}_{row}") for name in ordered) for row in range(count)]
+        given = values(*map(column, ordered), name="given").data(rows).cte("given")
+        where = [table.c[name] == given.c[name] for name in keys]
+        change = {name: given.c[name] for name in columns if name not in keys}
+        return _compile(SQLITE, update(table).where(*where).values(change)).text
+
+    return _grow(compile_for, size)
+
+
+def _grow(compile_for: Callable[[int], str], size: int) -> str:
+    """
+    The text for so many rows or keys. What each further one adds is what the text for two has more than that for one;
+    the compiler would take milliseconds for each size.
+    """
+    one, two = compile_for(1), compile_for(2)
+    place = next(at for at, (before, after) in enumerate(zip(one, two, strict=False)) if before != after)
+    added = two[place : place + len(two) - len(one)]
+    return one[:place] + added * (size - 1) + one[place:]
 
 
 def delete_rows(connection: Connection, chosen: Column[Any], keys: Sequence[Any]) -> None:
@@ -163,7 +178,7 @@ def delete_rows(connection: Connection, chosen: Column[Any], keys: Sequence[Any]
     Delete the rows of a table with one of these in that column.
     """
     for part in _parts(keys):
-        text = _compile(connection.dialect.name, _delete(chosen, len(part))).text
+        text = _compile_delete(connection.dialect.name, chosen, len(part))
         run_text(connection, text, tuple(part))
 
 
@@ -176,9 +191,12 @@ def run_each(connection: Connection, statement: Insert, rows: Sequence[Mapping[s
 
 
 @cache
-def _delete(chosen: Column[Any], size: int) -> Delete:
-    given: BindParameter[Any] = bindparam("key", [""] * size, expanding=True)
-    return delete(chosen.table).where(chosen.in_(given))
+def _compile_delete(dialect: str, chosen: Column[Any], size: int) -> str:
+    def compile_for(count: int) -> str:
+        given: BindParameter[Any] = bindparam("key", [""] * count, expanding=True)
+        return _compile(dialect, delete(chosen.table).where(chosen.in_(given))).text
+
+    return _grow(compile_for, size)
 
 
 def _run(
@@ -215,11 +233,11 @@ def _gather(given: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, tuple[Any, 
     """
     The parameters of as many rows at a time as there are texts for, and how many rows that is.
     """
-    start = 0
-    for size in WRITE_SIZES:
-        while len(given) - start >= size:
-            yield size, tuple(chain.from_iterable(given[start : start + size]))
-            start += size
+    start, left = 0, len(given)
+    while left:
+        size = WRITE_SIZES[bisect_right(WRITE_SIZES, left) - 1]
+        yield size, tuple(chain.from_iterable(given[start : start + size]))
+        start, left = start + size, left - size
 
 
 def make_plain(value: Any) -> Any:
@@ -303,6 +321,11 @@ def _select_over(size: int) -> Select[Any]:
     return select(message.c.id).where(message.c.id.in_(ids), ~mine.exists())
 
 
+@cache
+def _compile_read(dialect: str, make: Callable[[int], Select[Any]], size: int) -> str:
+    return _grow(lambda count: _compile(dialect, make(count)).text, size)
+
+
 def find_open(connection: Connection, keys: Sequence[RecipientKey]) -> dict[RecipientKey, Open]:
     """
     Those recipients that are not final.
@@ -317,7 +340,7 @@ def find_rows(
     What is found for these keys; C{make} gives the select, always the same one, for so many of them at a time.
     """
     for part in _parts(keys):
-        text = _compile(connection.dialect.name, make(len(part))).text
+        text = _compile_read(connection.dialect.name, make, len(part))
         yield from run_text(connection, text, tuple(chain.from_iterable(part)))
 
 
@@ -327,7 +350,7 @@ def find_over(connection: Connection, ids: Sequence[str]) -> set[str]:
     """
     found: set[str] = set()
     for part in _parts(ids):
-        text = _compile(connection.dialect.name, _select_over(len(part))).text
+        text = _compile_read(connection.dialect.name, _select_over, len(part))
         found.update(row[0] for row in run_text(connection, text, tuple(part)))
     return found
 
@@ -340,6 +363,6 @@ def _parts(keys: Sequence[Any]) -> list[Sequence[Any]]:
     parts: list[Sequence[Any]] = []
     for start in range(0, len(keys), largest):
         part = list(keys[start : start + largest])
-        size = next(size for size in READ_SIZES if size >= len(part))
+        size = READ_SIZES[bisect_left(READ_SIZES, len(part))]
         parts.append(part + part[-1:] * (size - len(part)))
     return parts

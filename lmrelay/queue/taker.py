@@ -90,6 +90,9 @@ class Seen:
     soonest: float | None
 
 
+_soonest = select(func.min(recipient.c.due)).where(recipient.c.due.is_not(None))
+
+
 def find_lanes(connection: Connection, items: Sequence[tuple[Round, float]]) -> list[Seen]:
     """
     The next lanes in which something is due at that time.
@@ -99,9 +102,7 @@ def find_lanes(connection: Connection, items: Sequence[tuple[Round, float]]) -> 
 
 def _find_lanes(connection: Connection, round: Round, now: float) -> Seen:
     found: list[tuple[Lane, int]] = []
-    soonest: float | None = connection.execute(
-        select(func.min(recipient.c.due)).where(recipient.c.due.is_not(None))
-    ).scalar()
+    soonest: float | None = connection.execute(_soonest).scalar()
     if soonest is None or soonest > now:
         return Seen(found, Round(), soonest)
     parties = list(islice(_find_parties(connection, round.party), LANES))

@@ -105,6 +105,16 @@ def find_endpoints(connection: Connection, after: Endpoint | None) -> Iterator[t
         yield after, row.due
 
 
+def find_trouble(connection: Connection, endpoint: Endpoint) -> str | None:
+    """
+    Why the endpoint did not take what it is to be told again; None: there is nothing of the kind.
+    """
+    # Of all that waits, what was tried is due last: what was not yet, since it was written. One step down the index.
+    query = select(_table.attempts, _table.earlier, _table.last).where(is_due(endpoint))
+    row = connection.execute(query.order_by(_table.due.desc()).limit(1)).first()
+    return row.last if row is not None and row.attempts > row.earlier else None
+
+
 def _behind(after: Endpoint) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     return and_(_table.project == after[0], _table.endpoint > after[1]), _table.project > after[0]
 

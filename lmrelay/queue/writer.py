@@ -8,7 +8,8 @@ wait together are given to it together, so that a batch is a few statements, not
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from threading import Condition, Thread
 from time import monotonic
 from typing import Any, Protocol, TypeVar
@@ -110,7 +111,62 @@ class IWriter(Protocol):
         """
 
 
-def run_batch(engine: Engine, batch: Sequence[_Waiting], has_room: Callable[[], bool]) -> None:
+class Transactions(Protocol):
+    """
+    Where they come from: an L{Engine}, or L{Kept}.
+    """
+
+    def begin(self) -> AbstractContextManager[Connection]:
+        """
+        One, for the time of the context.
+        """
+
+    def execution_options(self, **options: Any) -> Engine:
+        """
+        The same with other options.
+        """
+
+
+@define(eq=False)
+class Kept:
+    """
+    An engine's connection, kept from one transaction to the next: to take it from the pool and to give it back costs as
+    much as to store a message. After a failure it is given back, for the pool to see whether it is any good.
+    """
+
+    _engine: Engine
+    _connection: Connection | None = field(default=None, init=False)
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """
+        See L{Transactions}.
+        """
+        connection, self._connection = self._connection or self._engine.connect(), None
+        try:
+            with connection.begin():
+                yield connection
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+
+    def execution_options(self, **options: Any) -> Engine:
+        """
+        See L{Transactions}.
+        """
+        return self._engine.execution_options(**options)
+
+    def close(self) -> None:
+        """
+        Give it back.
+        """
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def run_batch(engine: Transactions, batch: Sequence[_Waiting], has_room: Callable[[], bool]) -> None:
     """
     Write a batch in one commit; if that fails, each item in its own, so that one bad write harms nobody else.
     """
@@ -142,7 +198,7 @@ def _understand(error: Exception, has_room: Callable[[], bool]) -> StoreError:
     return found
 
 
-def _try(engine: Engine, batch: Sequence[_Waiting]) -> None:
+def _try(engine: Transactions, batch: Sequence[_Waiting]) -> None:
     groups: dict[Write[Any, Any], list[_Waiting]] = {}
     for one in batch:
         groups.setdefault(one.write, []).append(one)
@@ -276,10 +332,12 @@ class ThreadedWriter:
         return self._ended
 
     def _run(self) -> None:
+        kept = Kept(self._engine)
         while batch := self._gather():
             began = self._clock()
-            run_batch(self._engine, batch, self._has_room)
+            run_batch(kept, batch, self._has_room)
             self._reactor.callFromThread(self._end, batch, self._clock() - began)
+        kept.close()
         self._engine.dispose()
         if self._ended is not None:
             self._reactor.callFromThread(self._ended.callback, None)

@@ -26,6 +26,7 @@ Octets of a line that is worth remembering: most replies of a server are the sam
 
 # A code with nothing after it is the last line of a reply (RFC 5321 §4.2).
 _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
+_ORDINARY = re.compile(rb"(([245])[0-9]{2}) (\2\.[0-9]{1,3}\.[0-9]{1,3}) +([!-~][ -~]*)\r?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: +|$)")
 
@@ -87,6 +88,10 @@ def _read_lone(line: bytes) -> Reply | None:
     """
     The reply that this line is all of, if it is one.
     """
+    ordinary = _ORDINARY.fullmatch(line)
+    if ordinary is not None:
+        code, _, enhanced, text = ordinary.groups()
+        return Reply(int(code), enhanced.decode(), (text.decode(),))
     match = _LINE.fullmatch(line.removesuffix(b"\r"))
     if match is None or match[2] == b"-":
         return None

@@ -2,58 +2,23 @@
 An MX that does as it is told and remembers what it was told: for tests, and to stand in for the internet.
 
 A L{ScriptedMx} is a factory; it runs on a wire in memory as on a socket. By default it takes
-everything. C{answers} change that by verb, C{recipients} by address. It has an SMTP of its
+everything. C{answers} (L{lmrelay.testing.answers}) change that by verb, C{recipients} by address. It has an SMTP of its
 own, so that a fault of the relay's grammar cannot hide in its double.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Union
+from typing import Any
 
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
+from lmrelay.testing.answers import Answer, Choice, say
+
 EXTENSIONS = ("PIPELINING", "SIZE 52428800", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "DSN")
-
-
-@frozen
-class Answer:
-    """
-    What is said: octets as they go out, after C{delay} seconds, C{piece} octets a write (0: all at once).
-
-    C{close}: the connection ends after it. No octets and not C{close}: silence for ever.
-    """
-
-    octets: bytes = b""
-    delay: float = 0.0
-    piece: int = 0
-    close: bool = False
-
-    @property
-    def code(self) -> int:
-        """
-        Its reply code; 0 where it is none.
-        """
-        return int(self.octets[:3]) if self.octets[:3].isdigit() else 0
-
-
-def say(*lines: str, delay: float = 0.0, piece: int = 0, close: bool = False) -> Answer:
-    """
-    A reply of these lines, each with its code.
-    """
-    return Answer("".join(f"{line}\r\n" for line in lines).encode(), delay, piece, close)
-
-
-SILENCE = Answer()
-DROP = Answer(close=True)
-
-Choice = Union[Answer, Sequence[Answer], Callable[[str], Answer]]
-"""
-One answer for always; several, one after the other, the last for ever; or a function of the command's argument.
-"""
 
 
 @frozen

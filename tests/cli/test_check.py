@@ -6,8 +6,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import struct
+import subprocess
+import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -263,6 +267,25 @@ def test_state_folder_of_somebody_else(home: Path) -> None:
     """
     (home / "state").chmod(0o500)
     assert "server.state_dir" in check(home).stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make what others cannot open")
+def test_what_root_left(home: Path) -> None:
+    """
+    A file that root left in the state folder of the daemon's user is a problem: the daemon would not start.
+    """
+    command = [sys.executable, "-c", "from lmrelay.cli.main import main; main()"]
+    with tempfile.TemporaryDirectory() as open_to_all:
+        os.chmod(open_to_all, 0o755)
+        folder = Path(shutil.copytree(home, Path(open_to_all) / "home"))
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, 65534, 65534)
+        store = folder / "state" / "queue.sqlite"
+        store.touch(0o600)
+        line = [*command, "--config", str(folder / "lmrelay.toml"), "check"]
+        done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert 1 == done.returncode
+    assert f"server.state_dir: {store} cannot be read and written by" in done.stderr
 
 
 @pytest.mark.parametrize("code", [0, 2, 3, 5])

@@ -19,6 +19,7 @@ from lmrelay.errors import ConfigError, Problem, StoreError
 
 ERRORS: dict[str, Exception] = {
     "config": ConfigError(Problem("a.toml", "server.hostname", "is missing"), Problem("a.toml", "x", "is unknown")),
+    "unreadable": ConfigError(Problem("a.toml", "", "cannot be read: Permission denied")),
     "store": StoreError("the database is\x1b[2J locked"),
     "denied": PermissionError(errno.EACCES, "Permission denied", "/var/lib/lmrelay/queue.sqlite"),
     "missing": FileNotFoundError(errno.ENOENT, "No such file or directory", "/etc/lmrelay/lmrelay.toml"),
@@ -92,6 +93,8 @@ def test_permission_denied_says_what_to_do() -> None:
     result = run("fail", "denied")
     assert result.exit_code == 1
     assert result.stderr.startswith("lmrelay: /var/lib/lmrelay/queue.sqlite: permission denied; run this as root")
+    first, last = run("fail", "unreadable").stderr.splitlines()
+    assert ("lmrelay: a.toml: cannot be read: Permission denied", True) == (first, "run this as root" in last)
 
 
 @pytest.mark.parametrize("arguments", [["nothing"], ["fail"], ["things", "list", "--nothing"], ["--nothing"]])
@@ -111,6 +114,19 @@ def test_json_at_any_place(arguments: list[str]) -> None:
     """
     result = run("--config", "x.toml", *arguments)
     assert (result.exit_code, json.loads(result.stdout)) == (0, [{"path": "x.toml"}])
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_help_tells_whole_sentences(name: str) -> None:
+    """
+    The list of a group's commands says of each what it does, to the end, and every option is explained.
+    """
+    context, command = click.Context(cli), cli.get_command(click.Context(cli), name)
+    assert command is not None
+    assert [] == [line for line in command.get_help(context).splitlines()[1:] if line.endswith("...")]
+    for one in (command, *getattr(command, "commands", {}).values()):
+        options = [parameter for parameter in one.params if isinstance(parameter, click.Option)]
+        assert [] == [option.name for option in options if not option.help]
 
 
 def test_config_by_environment() -> None:
@@ -146,19 +162,21 @@ def test_nothing_heavy_for_help(arguments: list[str]) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "quickstart"])
-def test_no_command_installs_a_reactor(name: str) -> None:
+def test_no_command_installs_a_reactor() -> None:
     """
     Every command loads, knows --json, and but for the quickstart none has a reactor.
     """
+    names = [name for name in COMMANDS if name != "quickstart"]
     script = (
         "import sys\nfrom lmrelay.cli.main import cli\n"
-        f"cli([{name!r}, '--help'], standalone_mode=False)\n"
-        "print('twisted.internet.reactor' in sys.modules)"
+        f"for name in {names!r}:\n"
+        "    cli([name, '--help'], standalone_mode=False)\n"
+        "    print(f'{name}:', 'twisted.internet.reactor' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert "--json" in done.stdout
-    assert done.stdout.splitlines()[-1] == "False"
+    lines = done.stdout.splitlines()
+    assert [f"{name}: False" for name in names] == [line for line in lines if line.endswith((": False", ": True"))]
+    assert len(names) == sum(line.lstrip().startswith("--json ") for line in lines)
 
 
 def test_the_reader_may_go(tmp_path: Path) -> None:

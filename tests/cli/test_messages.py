@@ -187,6 +187,16 @@ def test_wrong_moment(run: Callable[..., Result]) -> None:
     assert (2, True) == (result.exit_code, "is neither an age" in result.stderr)
 
 
+@pytest.mark.parametrize("option", ["--recipient", "--sender"])
+def test_part_of_an_address(run: Callable[..., Result], desk: MemoryDesk, option: str) -> None:
+    """
+    A part of an address would find nothing, as if nothing had been sent; so it is wrong usage.
+    """
+    result = run("list", option, "jane")
+    assert (2, True, []) == (result.exit_code, "'jane' is no whole address" in result.stderr, desk.asked)
+    assert 0 == run("list", option, "@b.example").exit_code
+
+
 @pytest.mark.parametrize(
     ("states", "words"),
     [({"held": 3}, "held"), ({"suppressed": 1, "queued": 2}, "2 queued, 1 suppressed"), ({}, "")],

@@ -69,6 +69,21 @@ def test_terminal_table_fits(width: int, capsys: pytest.CaptureFixture[str]) -> 
     assert max(map(len, lines)) <= width
 
 
+@pytest.mark.parametrize("width", [20, 80, 120])
+def test_ids_stay_whole(width: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    On any terminal an id can be pasted into the next command, and each column is there, if cut.
+    """
+    id_, long = "01m7z8s7krfvwsf7dakdptrze6", "words " * 20
+    columns = {"at": "TIME", "message": "MESSAGE", "said": "ANSWER", "by": "BY", "state": "STATE"}
+    record = {"at": "12:00", "message": id_, "said": long, "by": long, "state": "delivered"}
+    Output(terminal=True, width=width).listing(columns, [record])
+    titles, line = capsys.readouterr().out.splitlines()
+    assert f"12:00  {id_}  wor" in line
+    assert ["TIME", "MESSAGE", 5] == [*titles.split()[:2], len(titles.split())]
+    assert len(line.rstrip()) <= max(width, len("12:00") + len(id_) + 3 * 4 + 4 * 2)
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_strangers_cannot_write_to_the_terminal(terminal: bool, capsys: pytest.CaptureFixture[str]) -> None:
     """

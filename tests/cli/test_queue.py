@@ -175,6 +175,17 @@ def test_nothing_there(run: Callable[..., Result], desk: MemoryDesk, arguments: 
         assert json.loads(run("queue", command, *arguments, "--json").stdout) == []
 
 
+def test_nothing_of_an_unknown_project(run: Callable[..., Result], desk: MemoryDesk) -> None:
+    """
+    A project that is not configured may be a typing error, which an empty list would not tell.
+    """
+    desk.records.clear()
+    for command in ("list", "stats"):
+        result = run("queue", command, "--project", "dmeo")
+        assert (0, "Nothing fits.\n") == (result.exit_code, result.stdout)
+        assert result.stderr.startswith("there is no project 'dmeo' (any more)")
+
+
 @pytest.mark.parametrize(
     ("arguments", "selector"),
     [
@@ -204,6 +215,7 @@ def test_selectors(run: Callable[..., Result], desk: MemoryDesk, arguments: list
         ["list", "--older-than", "-5m"],
         ["list", "--state", "lost"],
         ["list", "--domain", "a..b"],
+        ["list", "--recipient", "jane"],
         ["list", "--limit", "0"],
         ["show"],
         ["burn"],

@@ -274,6 +274,10 @@ SITE = {
 }
 DUE = {"state": "deferred", "next_attempt": "2026-11-21T11:59:00.000Z"}
 LATER = {"state": "deferred", "next_attempt": "2026-11-21T12:04:00.000Z"}
+PUT_OFF = (
+    "goes on at 2026-11-21T12:04:00.000Z (in 4m), put off without an attempt, as its receiver does not answer or asked "
+    "for less"
+)
 LOWERED = (
     "its site, mx1.b.example, asked for less at a time, and gets 2 connections since 2026-11-21T11:50:00.000Z "
     "(10m ago): 421 slow down"
@@ -303,7 +307,12 @@ RATED = "its site, mx1.b.example, gets at most 5 messages a second, as configure
             0,
             ["due since 2026-11-21T11:59:00.000Z (1m ago); no daemon is running, it goes on when one does"],
         ),
-        (LATER, 0, ["goes on at 2026-11-21T12:04:00.000Z (in 4m)", "no daemon is running"]),
+        (LATER, 0, [PUT_OFF, "no daemon is running"]),
+        (
+            {**LATER, "lane": {"ahead": 0, "in_flight": 0, "last": "4.4.1 cannot connect"}},
+            1,
+            [f"{PUT_OFF}: to other mail of the project 4.4.1 cannot connect"],
+        ),
         (
             {"state": "held", "held": "2026-11-21T11:50:00.000Z", "site": SITE},
             1,
@@ -312,13 +321,13 @@ RATED = "its site, mx1.b.example, gets at most 5 messages a second, as configure
         (
             {**LATER, "site": SITE},
             1,
-            ["goes on at 2026-11-21T12:04:00.000Z (in 4m)", LOWERED, RATED],
+            [PUT_OFF, LOWERED, RATED],
         ),
         (
             {**LATER, "site": {**SITE, "connections": None, "rate": None}, "expires": "2026-11-22T12:00:00.000Z"},
             1,
             [
-                "goes on at 2026-11-21T12:04:00.000Z (in 4m)",
+                PUT_OFF,
                 "given up at 2026-11-22T12:00:00.000Z (in 1d) if nobody takes it until then",
             ],
         ),
@@ -326,7 +335,7 @@ RATED = "its site, mx1.b.example, gets at most 5 messages a second, as configure
             {**LATER, "expires": "2026-11-21T11:00:00.000Z"},
             1,
             [
-                "goes on at 2026-11-21T12:04:00.000Z (in 4m)",
+                PUT_OFF,
                 "given up at 2026-11-21T11:00:00.000Z (with its next attempt) if nobody takes it until then",
             ],
         ),
@@ -375,6 +384,10 @@ OFF = {"since": "2026-11-21T11:59:00.000Z", "reason": "it answered 410"}
             "waits, 1 attempt; the endpoint is told nothing since 2026-11-21T11:59:00.000Z: it answered 410",
         ),
         (delivery(state="delivered", disabled=OFF), "delivered, 1 attempt"),
+        (
+            delivery(next_attempt=ONE, attempts=0, trouble="503"),
+            f"due since {ONE} (2m ago), 0 attempts; behind what the endpoint does not take: 503",
+        ),
     ],
 )
 def test_webhooks(told: dict[str, Any], words: str) -> None:

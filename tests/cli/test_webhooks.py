@@ -81,6 +81,14 @@ def tell(config: Config, told: Told, due: float | None = None) -> int:
     return len(taken)
 
 
+def give_up(config: Config) -> None:
+    """
+    The daemon knows of no such endpoint.
+    """
+    with writing(config) as connection:
+        tellings.give_up(connection, SHOP, tellings.is_due(SHOP), "there is no such endpoint", NOON)
+
+
 def states(config: Config) -> list[str]:
     return [state for _, _, state in deliveries(config)]
 
@@ -111,7 +119,7 @@ def test_add(home: Path) -> None:
         (("nobody", "shop", URL), "there is no project 'nobody'"),
         (("acme", "Bad Name", URL), "name: expected a slug"),
         (("acme", "shop", "ftp://a.example"), "url: expected a URL"),
-        (("acme", "shop", URL, "--event", "a b"), "events[0]: expected an event"),
+        (("acme", "shop", URL, "--event", "a b"), 'events[0]: expected "*", an event'),
         (("acme", "shop", URL, "--route", "news"), "project acme has no route 'news'"),
         (("acme", "shop", URL, "--batch", "101"), "batch: expected a number from 1 to 100"),
     ],
@@ -194,6 +202,20 @@ def test_list_hides_passwords(home: Path) -> None:
         assert "geheim" not in told
         assert hooks(home)[0].secret not in told
     assert "https://me:geheim@acme.example:8443/hook?a=b" == hooks(home)[0].url
+
+
+def test_list_of_what_fails(home: Path, shop: Config) -> None:
+    """
+    Whoever looks why events wait sees what the endpoint says to those that were tried, and nothing where none was.
+    """
+    write_events(shop, 7200)
+    assert [None] == [one["trouble"] for one in said(home, "webhooks", "list")]
+    tell(shop, Told(NOON, NOON + 0.1, None, "the connection was refused"), NOON + 10)
+    write_events(shop, 60, 10)
+    assert ["the connection was refused"] == [one["trouble"] for one in said(home, "webhooks", "list")]
+    assert "  on, fails: the connection was refused\n" in run(home, "webhooks", "list").stdout
+    tell(shop, Told(NOON + 20, NOON + 20.1, 204))
+    assert [None] == [one["trouble"] for one in said(home, "webhooks", "list")]
 
 
 def test_list_without_store(home: Path) -> None:
@@ -408,6 +430,12 @@ def test_test(home: Path, shop: Config) -> None:
         result = run(home, "webhooks", "test", "acme", "shop", sleep=lambda _, a=answer: tell(shop, a))
         assert code == result.exit_code
         assert f"Answer after 0ms: {answer.status} {answer.body}".strip() in result.stdout
+    told = said(home, "webhooks", "test", "acme", "shop", sleep=lambda _: tell(shop, Told(NOON, NOON, 204)))
+    assert "2026-11-21T12:00:00.000Z" == told["attempt"]["started"]
     result = run(home, "webhooks", "test", "acme", "shop", sleep=lambda _: None)
-    lease.end()
     assert (1, "no attempt within 35 s") == (result.exit_code, result.stderr[9:31])
+    naps: list[float] = []
+    result = run(home, "webhooks", "test", "acme", "shop", sleep=lambda nap: give_up(shop) or naps.append(nap))
+    lease.end()
+    assert (1, 1) == (result.exit_code, len(naps))
+    assert "given up, as there is no such endpoint; is the endpoint known to the daemon" in result.stderr

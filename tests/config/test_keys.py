@@ -423,7 +423,15 @@ BAD_PROJECT: list[tuple[str, object, str]] = [
     ("webhooks", [hook(secret="x")], "webhooks[0].secret: expected whsec_"),
     ("webhooks", [hook(previous_secret="x")], "webhooks[0].previous_secret: expected whsec_"),
     ("webhooks", [hook(events=[])], "webhooks[0].events: expected at least one"),
-    ("webhooks", [hook(events=["a b"])], "webhooks[0].events[0]: expected an event"),
+    ("webhooks", [hook(events=["a b"])], 'webhooks[0].events[0]: expected "*", an event'),
+    ("webhooks", [hook(events=["*", "mesage.*"])], 'webhooks[0].events[1]: expected "*", an event'),
+    (
+        "webhooks",
+        [hook(events=["message.deliverd"])],
+        'webhooks[0].events[0]: expected "*", an event such as "message.delivered" or a kind of them such as '
+        '"message.*"; did you mean "message.delivered"?',
+    ),
+    ("webhooks", [hook(routes=["nwes"])], 'webhooks[0].routes[0]: there is no route "nwes" in this project'),
     ("webhooks", [hook(routes=["a b"])], "webhooks[0].routes[0]: expected a slug"),
     ("webhooks", [hook(batch=0)], "webhooks[0].batch: expected a number from 1 to 100"),
     ("webhooks", [hook(batch=101)], "webhooks[0].batch: expected a number from 1 to 100"),

@@ -37,7 +37,7 @@ def running(world: World) -> Iterator[Relay]:
     """
     The relay that most tests share; it ends as an operator ends it, and cleanly.
     """
-    relay = world.relay().start()
+    relay = world.relay().start(afresh=True)
     yield relay
     assert relay.stop() == 0
 

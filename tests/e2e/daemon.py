@@ -2,11 +2,13 @@
 A real daemon in a folder of its own, on loopback and ports that the system chose.
 
 It is started as an operator starts it (twistd, or the C{lmrelay} command), from the installed package where
-there is one, else from the source tree; what it has to say is read from its log.
+there is one, else from the source tree; what it has to say is read from its log. Most are started from a process that
+has loaded what they need (L{tests.e2e.nursery}).
 """
 
 from __future__ import annotations
 
+import atexit
 import functools
 import json
 import os
@@ -24,6 +26,7 @@ from attrs import define, field
 from click.testing import CliRunner
 
 from lmrelay.cli.main import cli
+from tests.e2e.nursery import Birth, Child, Nursery
 
 ROOT = Path(__file__).resolve().parents[2]
 TWISTD = "from twisted.scripts.twistd import run; run()"
@@ -54,6 +57,16 @@ def environment() -> Mapping[str, str]:
     if found.returncode != 0:
         inherited["PYTHONPATH"] = str(ROOT)
     return inherited | {"PYTHONUNBUFFERED": "1"}
+
+
+@functools.cache
+def nursery() -> Nursery:
+    """
+    That of this test process.
+    """
+    made = Nursery(environment())
+    atexit.register(made.close)
+    return made
 
 
 def lmrelay(config: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -116,7 +129,7 @@ class Relay:
     settings: dict[str, Any]
     token: str = ""
     token_id: str = ""
-    process: subprocess.Popen[bytes] | None = None
+    process: subprocess.Popen[bytes] | Child | None = None
     _starts: list[int] = field(factory=list)
 
     @property
@@ -190,15 +203,19 @@ class Relay:
             )
         return json.loads(done.stdout)
 
-    def launch(self, preexec: Any = None) -> None:
+    def launch(self, preexec: Any = None, *, afresh: bool = False) -> None:
         """
-        Start without waiting for anything.
+        Start without waiting for anything; C{afresh}: in a process that has loaded nothing, as from a shell.
         """
         self.write()
         self._starts.append(len(self.log()))
+        arguments = ["-n", "--pidfile=", "lmrelay", "--config", str(self.config)]
+        if preexec is None and not afresh:
+            self.process = nursery().start(Birth(arguments, str(self.folder), str(self.log_file)))
+            return
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", TWISTD, "-n", "--pidfile=", "lmrelay", "--config", str(self.config)],
+                [sys.executable, "-c", TWISTD, *arguments],
                 cwd=self.folder,
                 env=environment(),
                 stdin=subprocess.DEVNULL,
@@ -207,11 +224,11 @@ class Relay:
                 preexec_fn=preexec,
             )
 
-    def start(self, preexec: Any = None) -> Relay:
+    def start(self, preexec: Any = None, *, afresh: bool = False) -> Relay:
         """
         Start, and wait until it is ready.
         """
-        self.launch(preexec)
+        self.launch(preexec, afresh=afresh)
         self.await_fact("ready")
         return self
 

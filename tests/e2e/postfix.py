@@ -29,24 +29,18 @@ mail_owner = postfix
 setgid_group = postdrop
 maillog_file = {folder}/log/maillog
 maillog_file_prefixes = {folder}
-myhostname = {host}
 mydestination =
 mynetworks = 127.0.0.0/8
 inet_interfaces = loopback-only
 inet_protocols = ipv4
-default_transport = discard:
 smtpd_peername_lookup = no
 smtpd_relay_restrictions = permit_mynetworks, reject
 smtpd_recipient_restrictions =
 local_recipient_maps =
 alias_maps =
-smtpd_tls_security_level = encrypt
-smtpd_tls_mandatory_protocols = >={protocol}, <={protocol}
-smtpd_tls_chain_files = {folder}/chain.pem
 """
 
 MASTER = """
-{address}:{port} inet n - n - - smtpd
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
 tlsmgr unix - - n 1000? 1 tlsmgr
@@ -58,6 +52,17 @@ proxymap unix - - n - - proxymap
 discard unix - - n - - discard
 anvil unix - - n - 1 anvil
 postlog unix-dgram n - n - 1 postlogd
+"""
+"""
+What any Postfix here needs; the place of its own C{smtpd} comes besides.
+"""
+
+RECEIVER = """
+myhostname = {host}
+default_transport = discard:
+smtpd_tls_security_level = encrypt
+smtpd_tls_mandatory_protocols = >={protocol}, <={protocol}
+smtpd_tls_chain_files = {folder}/chain.pem
 """
 
 
@@ -71,32 +76,24 @@ def why_no_postfix() -> str:
 
 
 @define(eq=False)
-class Postfix:
+class Master:
     """
-    Use it as a context. It takes mail over TLS of that C{protocol} alone (C{TLSv1.2}), and shows C{chain}.
+    A Postfix in a folder of its own, which must not be there yet.
     """
 
-    address: str
-    port: int
-    host: str
-    protocol: str
-    chain: tuple[Certificate, ...]
-    folder: Path = field(init=False)
+    folder: Path
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
-    def __enter__(self) -> Postfix:
-        # Not below pytest's own, into which nobody else may look: Postfix runs under other users.
-        self.folder = Path(tempfile.mkdtemp(prefix="lmrelay-postfix-"))
-        self.folder.chmod(0o755)
+    def start(self, main: str, master: str) -> None:
+        """
+        With these lines in its C{main.cf} and C{master.cf}, besides L{MAIN} and L{MASTER}.
+        """
         for name in ("etc", "spool", "data", "log"):
             (self.folder / name).mkdir(parents=True)
         owner = pwd.getpwnam("postfix")
         os.chown(self.folder / "data", owner.pw_uid, owner.pw_gid)
-        settings = {name: getattr(self, name) for name in ("folder", "address", "port", "host", "protocol")}
-        (self.folder / "etc/main.cf").write_text(MAIN.format(**settings))
-        (self.folder / "etc/master.cf").write_text(MASTER.format(**settings))
-        pem = self.chain[0].key_pem + b"".join(one.certificate_pem for one in self.chain)
-        (self.folder / "chain.pem").write_bytes(pem)
+        (self.folder / "etc/main.cf").write_text(MAIN.format(folder=self.folder) + main)
+        (self.folder / "etc/master.cf").write_text(MASTER + master)
         with (self.folder / "out").open("wb") as out:
             self.process = subprocess.Popen(
                 ["/usr/sbin/postfix", "-c", self.folder / "etc", "start-fg"],
@@ -105,29 +102,18 @@ class Postfix:
                 stderr=out,
                 start_new_session=True,
             )
-        try:
-            until(self._greets, "greeting of Postfix")
-        except AssertionError as error:
-            told = [
-                (self.folder / name).read_text() for name in ("out", "log/maillog") if (self.folder / name).exists()
-            ]
-            self.stop()
-            raise AssertionError(f"{error}: {' '.join(told)}") from error
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def _greets(self) -> bool:
-        try:
-            with socket.create_connection((self.address, self.port), timeout=2) as client:
-                return client.recv(3) == b"220"
-        except OSError:
-            return False
+    def said(self) -> str:
+        """
+        All that it printed and logged.
+        """
+        files = [self.folder / name for name in ("out", "log/maillog")]
+        return " ".join(file.read_text() for file in files if file.exists())
 
     def stop(self) -> None:
         """
-        End the master, which ends its children (C{start-fg} is a script, the master its child); remove the folder.
+        End the master, which ends its children. C{start-fg} is a script whose child the master is: a signal
+        to the script alone would leave it running.
         """
         if self.process is None:
             return
@@ -139,4 +125,55 @@ class Postfix:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        shutil.rmtree(self.folder)
+
+
+def greets(address: str, port: int) -> bool:
+    """
+    Does a server send its banner there?
+    """
+    try:
+        with socket.create_connection((address, port), timeout=2) as client:
+            return client.recv(3) == b"220"
+    except OSError:
+        return False
+
+
+@define(eq=False)
+class Postfix:
+    """
+    Use it as a context. It takes mail over TLS of that C{protocol} alone (C{TLSv1.2}), and shows C{chain}.
+    """
+
+    address: str
+    port: int
+    host: str
+    protocol: str
+    chain: tuple[Certificate, ...]
+    _master: Master = field(init=False)
+
+    def __enter__(self) -> Postfix:
+        # Not below pytest's own, into which nobody else may look: Postfix runs under other users.
+        folder = Path(tempfile.mkdtemp(prefix="lmrelay-postfix-"))
+        folder.chmod(0o755)
+        pem = self.chain[0].key_pem + b"".join(one.certificate_pem for one in self.chain)
+        (folder / "chain.pem").write_bytes(pem)
+        self._master = Master(folder)
+        main = RECEIVER.format(folder=folder, host=self.host, protocol=self.protocol)
+        self._master.start(main, f"{self.address}:{self.port} inet n - n - - smtpd\n")
+        try:
+            until(lambda: greets(self.address, self.port), "greeting of Postfix")
+        except AssertionError as error:
+            said = self._master.said()
+            self.stop()
+            raise AssertionError(f"{error}: {said}") from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """
+        End it, and remove its folder.
+        """
+        self._master.stop()
+        shutil.rmtree(self._master.folder, ignore_errors=True)

@@ -47,7 +47,7 @@ def test_fifty_mebibytes_in_little_memory(world: World) -> None:
     The largest message that is allowed costs the daemon less than 20 MiB at its peak, in and out,
     and arrives octet for octet.
     """
-    relay = world.relay().start()
+    relay = world.relay().start(afresh=True)
     mx = world.receiver()
     to = f"someone@{world.domain(mx)}"
     with login(relay) as client:

@@ -32,15 +32,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @pytest.fixture
-def trusting(world: World, tmp_path: Path) -> Iterator[Relay]:
+def trusting(world: World) -> Iterator[Relay]:
     """
     A relay that trusts the tests' CA, and believes its name server.
     """
-    ca_file = tmp_path / "ca.pem"
-    ca_file.write_bytes(AUTHORITY.pem)
-    relay = world.relay(delivery={"ca_file": str(ca_file), "retry": ["2h"]})
-    relay.settings["dns"]["validating"] = True
-    relay.start()
+    relay = world.trusting(AUTHORITY).start()
     yield relay
     assert relay.stop() == 0
 

@@ -163,3 +163,16 @@ def test_in_the_background(own: Relay) -> None:
         os.kill(pid, signal.SIGTERM)
     await_true(lambda: not (own.folder / "first.pid").exists())
     assert " stopped" in log.read_text()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run on the folder of another")
+def test_root_on_the_state_folder_of_another(own: Relay) -> None:
+    """
+    What root made there its owner could not open: it does not start, and says as whom it would.
+    """
+    state = own.folder / "state"
+    state.mkdir(exist_ok=True)
+    os.chown(state, 65534, 65534)
+    (line,) = (line for line in complaints(own) if "server.state_dir" in line)
+    assert "and this is root: start it as" in line
+    assert [] == [path.name for path in state.iterdir() if path.name.startswith("queue")]

@@ -28,15 +28,11 @@ HTTPS = 443
 
 
 @pytest.fixture(scope="module")
-def strict(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
+def strict(world: World) -> Iterator[Relay]:
     """
     A relay that trusts the tests' CA, and believes its name server.
     """
-    ca_file = tmp_path_factory.mktemp("ca") / "ca.pem"
-    ca_file.write_bytes(AUTHORITY.pem)
-    relay = world.relay(delivery={"ca_file": str(ca_file), "retry": ["2h"]})
-    relay.settings["dns"]["validating"] = True
-    relay.start()
+    relay = world.trusting(AUTHORITY).start()
     yield relay
     assert relay.stop() == 0
 

@@ -66,7 +66,7 @@ def test_killed_under_load(world: World, endpoint: Endpoint, batch: int) -> None
     source = random.Random(seed)
     domains = [world.domain(world.receiver()) for _ in range(2)]
     relay = open_relay(world)
-    added = relay.command("webhooks", "add", "acme", "count", endpoint.url, "--event", "*", "--batch", str(batch))
+    added = relay.ask("webhooks", "add", "acme", "count", endpoint.url, "--event", "*", "--batch", str(batch))
     endpoint.choose = usually(seed)
     relay.start()
     stop = threading.Event()
@@ -121,7 +121,7 @@ def test_told_again(world: World, endpoint: Endpoint) -> None:
     replaced without a request that either cannot verify.
     """
     relay = open_relay(world)
-    first = relay.command("webhooks", "add", "acme", "shop", endpoint.url)["secret"]
+    first = relay.ask("webhooks", "add", "acme", "shop", endpoint.url)["secret"]
     relay.start()
     domain = world.domain(world.receiver())
     with login(relay) as client:
@@ -130,13 +130,13 @@ def test_told_again(world: World, endpoint: Endpoint) -> None:
     wait_until(relay)
     before = [event["id"] for event in taken(endpoint.got)]
     assert 15 == len(before) == len(set(before))
-    answer = relay.command("webhooks", "test", "acme", "shop")
+    answer = relay.ask("webhooks", "test", "acme", "shop")
     assert ("delivered", 200) == (answer["attempt"]["state"], answer["attempt"]["status"])
     assert "webhook.test" == endpoint.got[-1].headers["x-lettermint-event"]
-    second = relay.command("webhooks", "rotate", "acme", "shop")["secret"]
+    second = relay.ask("webhooks", "rotate", "acme", "shop")["secret"]
     assert relay.reload()
     endpoint.got.clear()
-    assert 15 == relay.command("webhooks", "replay", "acme", "shop", "--since", "24h")["events"]
+    assert 15 == relay.ask("webhooks", "replay", "acme", "shop", "--since", "24h")["events"]
     wait_until(relay)
     assert sorted(before) == sorted(event["id"] for event in taken(endpoint.got))
     assert all(verify(post, first) and verify(post, second) for post in endpoint.got)
@@ -149,9 +149,9 @@ def test_refused_inside(world: World, endpoint: Endpoint) -> None:
     Without leave nothing on this machine is told.
     """
     relay = world.relay(webhooks={"timeout": 1, "retry": [3600]})
-    relay.command("webhooks", "add", "acme", "shop", endpoint.url)
+    relay.ask("webhooks", "add", "acme", "shop", endpoint.url)
     relay.start()
-    event = relay.command("webhooks", "test", "acme", "shop", "--no-wait")["event"]
+    event = relay.ask("webhooks", "test", "acme", "shop", "--no-wait")["event"]
     end = time.monotonic() + PATIENCE
     while not (found := relay.ask("webhooks", "attempts", "acme", "shop", "--event", event)):
         assert time.monotonic() < end

@@ -15,6 +15,7 @@ from typing import Any
 
 from attrs import define, field
 
+from lmrelay.testing.certificates import Authority
 from tests.e2e.daemon import DOMAIN, PROJECT, Relay, make_certificate, settings_for
 from tests.e2e.names import NameServer
 from tests.e2e.receiver import Receiver
@@ -77,6 +78,16 @@ class World:
         relay = Relay(folder, settings, minted.token, minted.token_id)
         relay.write()
         self._stack.callback(relay.kill)
+        return relay
+
+    def trusting(self, authority: Authority) -> Relay:
+        """
+        A relay that trusts this CA and believes its name server, and tries again after hours. Not started.
+        """
+        ca_file = self.folder / f"ca{next(self._numbers)}.pem"
+        ca_file.write_bytes(authority.pem)
+        relay = self.relay(delivery={"ca_file": str(ca_file), "retry": ["2h"]})
+        relay.settings["dns"]["validating"] = True
         return relay
 
     def minted(self) -> Relay:

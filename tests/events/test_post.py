@@ -86,7 +86,24 @@ class Posting(SynchronousTestCase):
         return told.text
 
 
+class Reserved(Settings):
+    """
+    Settings that nobody may write out.
+    """
+
+    def __repr__(self) -> str:
+        raise AssertionError("the whole configuration was written out")
+
+
 class GoodTests(Posting):
+    def test_costs_no_more_for_more_projects(self) -> None:
+        """
+        A connection is made without writing out the configuration, which may be long and has secrets.
+        """
+        self.post.settings = Reserved(self.settings.config)
+        self.listen()
+        self.assertEqual(200, self.send().status)
+
     def test_taken(self) -> None:
         """
         Over TLS with the host's own name, from a body of octets; status and answer are told.

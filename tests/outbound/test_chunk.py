@@ -10,7 +10,8 @@ from twisted.internet.defer import Deferred
 from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault
 from lmrelay.outbound.chunk import MAX_CHUNK
 from lmrelay.outbound.verdicts import Reach
-from lmrelay.testing.scripted_mx import DROP, EXTENSIONS, SILENCE, say
+from lmrelay.testing.answers import DROP, SILENCE, say
+from lmrelay.testing.scripted_mx import EXTENSIONS
 from tests.outbound.bench import CONTENT, Blocks, broken_store, leased
 from tests.outbound.test_client import TWO, ClientTests
 

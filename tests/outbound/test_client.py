@@ -15,7 +15,8 @@ from lmrelay.mail.envelope import Notify, Recipient, Ret
 from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault
 from lmrelay.outbound.client import Connection
 from lmrelay.outbound.verdicts import Reach, Verdict
-from lmrelay.testing.scripted_mx import DROP, EXTENSIONS, SILENCE, ScriptedMx, say
+from lmrelay.testing.answers import DROP, SILENCE, say
+from lmrelay.testing.scripted_mx import EXTENSIONS, ScriptedMx
 from tests.outbound.bench import CONTENT, Blocks, Network, Relay, broken_store, leased
 
 PLAIN_EXTENSIONS = tuple(name for name in EXTENSIONS if name != "PIPELINING")

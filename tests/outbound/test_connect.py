@@ -19,8 +19,9 @@ from lmrelay.outbound.client import Connection
 from lmrelay.outbound.connect import HostFailure, Target
 from lmrelay.outbound.tls import configured
 from lmrelay.outbound.verdicts import Reach
+from lmrelay.testing.answers import DROP, SILENCE, say
 from lmrelay.testing.certificates import Authority
-from lmrelay.testing.scripted_mx import DROP, SILENCE, ScriptedMx, say
+from lmrelay.testing.scripted_mx import ScriptedMx
 from tests.outbound.bench import Network, Relay, leased, settings
 
 AUTHORITY = Authority.make()

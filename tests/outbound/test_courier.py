@@ -52,6 +52,12 @@ def zone() -> Zone:
 
 
 class Deliveries(SynchronousTestCase):
+    """
+    C{window} and C{budget}: recipients in memory, of a lane and in all.
+    """
+
+    window, budget = 10, 20
+
     def setUp(self) -> None:
         self.clock = Clock()
         self.settings = Settings()
@@ -67,7 +73,7 @@ class Deliveries(SynchronousTestCase):
             lambda: 1e9 + self.clock.seconds(),
             Random(1),
             self.queue,
-            Dispatch(Windows(10, Shares(20, 10))),
+            Dispatch(Windows(self.window, Shares(self.budget, 10))),
         )
 
     def take(self, *each) -> None:

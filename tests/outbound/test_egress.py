@@ -20,7 +20,8 @@ from lmrelay.config.words import TlsPolicy
 from lmrelay.interfaces import Leased
 from lmrelay.mail.outcome import Delayed, Fault
 from lmrelay.outbound.connect import HostFailure, Target
-from lmrelay.outbound.terms import Egress, find_terms
+from lmrelay.outbound.sts import StsMode, StsPolicy
+from lmrelay.outbound.terms import Egress, KnownTerms, find_terms
 from lmrelay.outbound.tls import configured
 from lmrelay.testing.scripted_mx import ScriptedMx
 from tests.outbound.bench import Network, Relay
@@ -71,6 +72,26 @@ def test_project_that_is_gone() -> None:
     """
     settings = config(delivery=Delivery(source_address=(V4,)))
     assert Egress((V4,)) == find_terms(evolve(settings, projects={}), leased("m1")).egress
+
+
+def test_known_terms() -> None:
+    """
+    Terms that were found are the same value for the lane's next message, and another one where the message, the policy
+    of its domain or the configuration asks for something else.
+    """
+    known, settings, policy = KnownTerms(), config(), StsPolicy(StsMode.ENFORCE, ("mx.b.example",))
+    plain = known.find(settings, leased("m1"), None)
+    assert plain is known.find(settings, leased("m2"), None)
+    required = evolve(leased("m3"), require_tls=True)
+    asked = [
+        (settings, leased("m1"), policy),
+        (settings, required, policy),
+        (settings, evolve(leased("m1"), tls=TlsPolicy.ENFORCED), None),
+        (settings, evolve(leased("m1"), tls_optional=True), policy),
+        (with_route(Route("outgoing"), source_address=(V4,)), leased("m1"), None),
+        (settings, leased("m1"), None),
+    ]
+    assert [find_terms(*each) for each in asked] == [known.find(*each) for each in asked]
 
 
 def with_route(*routes: Route, **delivery: Any) -> Config:

@@ -23,9 +23,10 @@ from lmrelay.outbound.courier import Courier
 from lmrelay.outbound.dispatch import Dispatch, Windows
 from lmrelay.outbound.pool import IDLE
 from lmrelay.shares import Shares
+from lmrelay.testing.answers import say
 from lmrelay.testing.certificates import Authority
 from lmrelay.testing.name_server import FakeResolver, Zone
-from lmrelay.testing.scripted_mx import ScriptedMx, say
+from lmrelay.testing.scripted_mx import ScriptedMx
 from tests.outbound.bench import CONTENT, TIMEOUTS, Blocks, Network
 from tests.outbound.doubles import MemoryQueue, Settings, leased
 

@@ -4,12 +4,8 @@ What is played instead of being sent: test addresses, and mail in the sandbox.
 
 from __future__ import annotations
 
-from random import Random
-
 import pytest
 from attrs import evolve
-from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
 
 from lmrelay.config.words import Kind
 from lmrelay.interfaces import Lane, Leased, LeasedRecipient
@@ -17,13 +13,10 @@ from lmrelay.mail.address import Address
 from lmrelay.mail.envelope import Recipient
 from lmrelay.mail.outcome import Delayed, Delivered, Failed
 from lmrelay.mail.parts import Part
-from lmrelay.outbound.courier import Courier
-from lmrelay.outbound.dispatch import Dispatch, Windows
 from lmrelay.outbound.sites import Held
 from lmrelay.outbound.stage import LEAST_PLAYING, MAX_PLAYING, OUTCOMES, Stage
-from lmrelay.shares import Shares
-from lmrelay.testing.name_server import FakeResolver, Zone
-from tests.outbound.doubles import FakeConnector, MemoryQueue, Settings, leased
+from tests.outbound.doubles import Settings, leased
+from tests.outbound.test_courier import Deliveries
 
 TESTING = "testing.relay.example"
 
@@ -83,32 +76,12 @@ def test_others_are_let_through() -> None:
     assert None is stage.begin()
 
 
-class TestPlaying(SynchronousTestCase):
+class TestPlaying(Deliveries):
     """
     By the delivery service.
     """
 
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.settings = Settings()
-        self.resolver = FakeResolver(Zone(), self.clock)
-        self.connector = FakeConnector()
-        self.queue = MemoryQueue()
-        self.courier = Courier(
-            self.clock,
-            self.settings,
-            self.resolver,
-            self.connector,
-            lambda: 1e9 + self.clock.seconds(),
-            Random(1),
-            self.queue,
-            Dispatch(Windows(1000, Shares(20_000, 10))),
-        )
-
-    def take(self, *each: Leased) -> None:
-        for one in each:
-            self.assertTrue(self.courier.reserve(one.lane, len(one.recipients)))
-        self.courier.take(each)
+    window, budget = 1000, 20_000
 
     def test_nothing_leaves(self) -> None:
         """

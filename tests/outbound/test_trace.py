@@ -23,7 +23,8 @@ from lmrelay.outbound.trace import LIMIT, Heard, Trace, join, listen, step
 from lmrelay.outbound.verdicts import Cause, Reach, Trouble, Verdict
 from lmrelay.outbound.walk import Walk
 from lmrelay.smtp.reply import reply
-from lmrelay.testing.scripted_mx import EXTENSIONS, SILENCE, say
+from lmrelay.testing.answers import SILENCE, say
+from lmrelay.testing.scripted_mx import EXTENSIONS
 from tests.outbound.doubles import leased
 from tests.outbound.test_ladder import IP1, MX1, MX2, Ladder
 

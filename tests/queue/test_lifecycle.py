@@ -70,7 +70,7 @@ class LifecycleTests(SynchronousTestCase):
         body.write(b"\r\nhello\r\n")
         envelope = Envelope(parse_address("s@acme.example"), (Recipient(parse_address("a@b.example")),))
         submission = Submission("acme", "outgoing", Kind.TRANSACTIONAL, envelope, b"Subject: x\r\n", self.wall(), ONE)
-        self.successResultOf(queue.accept(submission, body))
+        self.successResultOf(Deferred.fromCoroutine(queue.accept(submission, body)))
 
     def settle(self, queue: QueueService) -> Deferred[None]:
         return queue.settle(ONE, {0: Attempt(self.wall(), self.wall(), OK, "mx.b.example")})

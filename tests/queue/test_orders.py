@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from random import Random
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -48,7 +49,7 @@ class OrderTests(SynchronousTestCase):
         body.write(b"\r\nhello\r\n")
         envelope = Envelope(parse_address("s@acme.example"), (Recipient(parse_address("a@b.example")),))
         submission = Submission("acme", "outgoing", Kind.TRANSACTIONAL, envelope, b"Subject: x\r\n", NOW, ONE)
-        self.successResultOf(self.queue.accept(submission, body))
+        self.successResultOf(Deferred.fromCoroutine(self.queue.accept(submission, body)))
 
     def wall(self) -> float:
         return NOW + self.clock.seconds()

@@ -155,6 +155,7 @@ STATEMENTS: dict[str, Callable[[Connection], object]] = {
     ),
     "judge": lambda connection: write_messages(connection, [CHECKED], NOW),
     "waiting hooks": lambda connection: tellings.find_waiting(connection, ("acme", "a")),
+    "what fails": lambda connection: tellings.find_trouble(connection, SHOP),
     "due hooks": lambda connection: tellings.find_due(connection, {SHOP: Want(5, 9999)}, NOW),
     "claimed hooks": lambda connection: tellings.claim(
         connection, tellings.Claim({SHOP: [Telling(1, "", "", b"")]}, {}, NOW), "w"

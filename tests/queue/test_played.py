@@ -4,13 +4,10 @@ What was played instead of being sent, on both databases: the same rows and even
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from sqlalchemy import select
 
-from lmrelay.config.values import Config
 from lmrelay.mail.outcome import Attempt, Outcome
 from lmrelay.mail.parts import Part
 from lmrelay.queue.operations import open_desk
@@ -20,14 +17,6 @@ from tests.queue.filling import writing
 from tests.queue.world import LATER, NEVER, OK, World, name, result_of
 
 HOST = "testing.relay.example"
-
-
-@pytest.fixture
-def world(config: Config) -> Iterator[World]:
-    world = World(config)
-    world.start()
-    yield world
-    world.stop()
 
 
 def play(world: World, part: Part, outcome: Outcome, number: int = 1) -> None:

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from random import Random
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -76,7 +77,7 @@ class QueueTests(SynchronousTestCase):
                 self.successResultOf(pause)
         envelope = Envelope(parse_address("s@acme.example"), (Recipient(parse_address(to)),))
         submission = Submission("acme", "outgoing", Kind.TRANSACTIONAL, envelope, b"Subject: x\r\n", self.wall(), id_)
-        self.successResultOf(self.queue.accept(submission, into))
+        self.successResultOf(Deferred.fromCoroutine(self.queue.accept(submission, into)))
 
     def read(self, id_: str = "m" * 26) -> bytes:
         content, blocks = self.queue.open_content(id_), []
@@ -203,7 +204,7 @@ class QueueTests(SynchronousTestCase):
         large.discard()
         held.write(b"x" * 401)
         submission = Submission("acme", "outgoing", Kind.TRANSACTIONAL, Envelope(None, ()), b"", self.wall(), "m" * 26)
-        self.failureResultOf(self.queue.accept(submission, held), StoreFull)
+        self.failureResultOf(Deferred.fromCoroutine(self.queue.accept(submission, held)), StoreFull)
         self.queue.check_room(1000)
 
     def test_duplicate(self) -> None:

@@ -4,7 +4,9 @@ The story of a message, as the store tells it, on both databases.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import insert, select, update
@@ -17,6 +19,7 @@ from lmrelay.queue.schema import (
     DELIVERED,
     HELD,
     attempt,
+    bounce,
     event,
     message,
     webhook_attempt,
@@ -112,7 +115,7 @@ def test_waits(config: Config) -> None:
     found = story(config, ids[3], "w")
     first, second = found["recipients"]
     assert 1 == found["workers"]
-    assert {"ahead": 2, "in_flight": 1} == first["lane"]
+    assert {"ahead": 2, "in_flight": 1, "last": None} == first["lane"]
     assert {
         "site": "mx1.a.example",
         "hosts": lowered.hosts,
@@ -121,7 +124,7 @@ def test_waits(config: Config) -> None:
         "lowered_for": "421 slow down",
     } == first["site"]
     assert (None, None) == (second["lane"], second["site"])
-    assert {"ahead": 2, "in_flight": 0} == story(config, ids[2])["recipients"][1]["lane"]
+    assert {"ahead": 2, "in_flight": 0, "last": None} == story(config, ids[2])["recipients"][1]["lane"]
     other = story(config, ids[0], "w")["recipients"]
     assert (True, None) == (other[0]["in_flight"], other[0]["lane"])
     assert ("mx.b.example", None, "") == tuple(other[1]["site"][key] for key in ("site", "connections", "lowered_for"))
@@ -171,6 +174,7 @@ def test_webhooks(config: Config) -> None:
         "attempts": 1,
         "last": "500",
         "disabled": {"since": NOW - 5, "reason": "410"},
+        "trouble": None,
         "tries": [],
     } == gone
     assert (None, "delivered", 2) == (shop["disabled"], shop["state"], shop["attempts"])
@@ -179,3 +183,76 @@ def test_webhooks(config: Config) -> None:
     ]
     assert (True, None) == (slow["in_flight"], slow["next_attempt"])
     assert [] == story(config, ids[1])["events"][0]["deliveries"]
+
+
+def keys_of(value: object, below: str = "") -> Iterator[str]:
+    """
+    All keys of a document, but for those that people chose.
+    """
+    if isinstance(value, list):
+        for one in value:
+            yield from keys_of(one, below)
+    elif isinstance(value, dict) and below not in ("metadata", "client"):
+        for key, inner in value.items():
+            yield key
+            yield from keys_of(inner, key)
+
+
+def test_the_guide_names_every_key(config: Config) -> None:
+    """
+    What C{lmrelay explain --json} is made of stands in the guide's table, key by key.
+    """
+    (id_,) = fill(config, make_rows(["a@a.example"], at=NOW - 10))
+    with writing(config) as connection:
+        write_learnt(connection, [Learnt({}, {"a.example": "mx.a.example"}, NOW)])
+        made = {"message": id_, "recipient": 0, "number": 1, "started_at": NOW, "ended_at": NOW, "outcome": "delayed"}
+        tls = '{"version":"TLSv1.3","cipher":"x","verified":true,"reason":"","policy":"dane"}'
+        row = {**made, "text": "", "tls_failure": "", "trace": '[["mx",1]]', "tls": tls}
+        connection.execute(insert(attempt).values(**row))
+        back = {"id": "b", "message": id_, "recipient": 0, "at": NOW, "kind": "bounce", "status": "", "text": ""}
+        connection.execute(insert(bounce).values(**back, by=""))
+        (mine,) = connection.execute(select(event.c.sequence).where(event.c.message == id_)).scalars()
+        to = {"event": mine, "project": "acme", "endpoint": "shop", "attempts": 1, "last": "", "due": NOW}
+        connection.execute(insert(webhook_delivery).values(**to))
+        tried = {"event": mine, "endpoint": "shop", "number": 1, "started_at": NOW, "ended_at": NOW, "status": 500}
+        connection.execute(insert(webhook_attempt).values(**tried, text="", body=""))
+        off = {"project": "acme", "endpoint": "shop", "disabled_at": NOW, "reason": "410"}
+        connection.execute(insert(webhook_endpoint).values(**off))
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    section = guide.partition("With `--json` it is one document.")[2].partition("\n## ")[0]
+    told = set(re.findall(r"`([a-z0-9_]+)`", section))
+    found = set(keys_of(story(config, id_, "w")))
+    assert {"tls", "steps", "by", "tries", "lane", "site", "disabled"} <= found
+    assert set() == found - told
+
+
+def test_put_off(config: Config) -> None:
+    """
+    One that was never tried knows what became of others in its lane; never in the words of a route that keeps them.
+    """
+    rows = [make_rows(["a@a.example"], at=NOW - 10 + number) for number in range(2)]
+    ids = fill(config, *rows, make_rows(["a@a.example"], project="other"))
+    alter(config, (ids[0], 0), state=DEFERRED, due=NOW + 60, attempts=1, last="4.4.1 cannot connect")
+    alter(config, (ids[1], 0), due=NOW + 30)
+    told = [story(config, id_)["recipients"][0]["lane"]["last"] for id_ in ids[1:]]
+    assert ["4.4.1 cannot connect", None] == told
+    with writing(config) as connection:
+        connection.execute(update(message).where(message.c.id == ids[0]).values(redact=True))
+    assert None is story(config, ids[1])["recipients"][0]["lane"]["last"]
+
+
+def test_behind_what_fails(config: Config) -> None:
+    """
+    What an endpoint was not told of yet says why it does not take what is before it; what was tried has its own words.
+    """
+    ids = fill(config, make_rows(["a@a.example"]), make_rows(["a@a.example"]))
+    with writing(config) as connection:
+        for id_, due, attempts in ((ids[0], NOW - 60, 0), (ids[1], NOW + 60, 1)):
+            (mine,) = connection.execute(select(event.c.sequence).where(event.c.message == id_)).scalars()
+            for endpoint, tried in (("shop", attempts), ("late", 0)):
+                row = {"event": mine, "project": "acme", "endpoint": endpoint, "due": due, "attempts": tried}
+                connection.execute(insert(webhook_delivery).values(**row, state="waiting", last="503" if tried else ""))
+    told = [story(config, id_)["events"][0]["deliveries"] for id_ in ids]
+    assert [[("late", None), ("shop", "503")], [("late", None), ("shop", None)]] == [
+        [(one["endpoint"], one["trouble"]) for one in each] for each in told
+    ]

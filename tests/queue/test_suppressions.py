@@ -4,7 +4,7 @@ Suppressions, on both databases: who is put on the list in the commit that tells
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import Any
@@ -37,14 +37,6 @@ SPAM = Report(Kind.COMPLAINT, "", "abuse", "Loop/1.0")
 POLICY = Failed("5.7.1", "refused", Fault.POLICY, reply(550, "5.7.1", "refused"))
 
 _entropy = Random(3).randbytes
-
-
-@pytest.fixture
-def world(config: Config) -> Iterator[World]:
-    world = World(config)
-    world.start()
-    yield world
-    world.stop()
 
 
 def one(address: str = "a@b.example", **more: Any) -> Suppression:

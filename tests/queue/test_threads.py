@@ -103,7 +103,7 @@ def accept(service: QueueService, number: int, body: bytes, **more: Any) -> Defe
     into.write(body)
     head = b"Subject: x\r\n"
     submission = Submission("acme", "outgoing", Kind.TRANSACTIONAL, envelope, head, NOW, name(number), **more)
-    return service.accept(submission, into)
+    return Deferred.fromCoroutine(service.accept(submission, into))
 
 
 def states(config: Config) -> list[tuple[str, bool]]:

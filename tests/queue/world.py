@@ -118,7 +118,7 @@ class World:
         project, kind = fields.pop("project", "acme"), fields.pop("kind", Kind.TRANSACTIONAL)
         route = fields.pop("route", "outgoing")
         submission = Submission(project, route, kind, envelope, b"Subject: Hi\r\n", self.wall(), name(number), **fields)
-        return self.queue.accept(submission, into)
+        return Deferred.fromCoroutine(self.queue.accept(submission, into))
 
     def read(self, id_: str) -> bytes:
         """

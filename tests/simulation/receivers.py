@@ -10,7 +10,8 @@ from random import Random
 
 from attrs import define, field, frozen
 
-from lmrelay.testing.scripted_mx import DROP, SILENCE, Answer, ReceivedMessage, ScriptedMx, Session, say
+from lmrelay.testing.answers import DROP, SILENCE, Answer, say
+from lmrelay.testing.scripted_mx import ReceivedMessage, ScriptedMx, Session
 from tests.simulation.network import Network
 
 PORT = 25

@@ -5,7 +5,8 @@ What is logged is counted: by the lines that the relay writes, not by lines made
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,15 @@ def counts(facts: Facts, name: str) -> dict[tuple[str, ...], float]:
     return next(one for one in facts.tallies if one.name == name).copy()
 
 
-def logged() -> Iterator[tuple[str, set[str]]]:
+@cache
+def logged() -> Sequence[tuple[str, set[str]]]:
     """
     Each fact that the program can log, and its fields.
     """
+    return list(find_logged())
+
+
+def find_logged() -> Iterator[tuple[str, set[str]]]:
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
