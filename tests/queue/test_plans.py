@@ -158,10 +158,10 @@ STATEMENTS: dict[str, Callable[[Connection], object]] = {
     "what fails": lambda connection: tellings.find_trouble(connection, SHOP),
     "due hooks": lambda connection: tellings.find_due(connection, {SHOP: Want(5, 9999)}, NOW),
     "claimed hooks": lambda connection: tellings.claim(
-        connection, tellings.Claim({SHOP: [Telling(1, "", "", b"")]}, {}, NOW), "w"
+        connection, tellings.Claim({SHOP: [Telling(n, "", "", b"") for n in range(9)]}, {SHOP: [1, 2]}, NOW), "w"
     ),
     "told": lambda connection: tellings.write_told(
-        connection, [tellings.Record(SHOP, Told(NOW, NOW, 500), {1: None}, NOW)], "w"
+        connection, [tellings.Record(SHOP, Told(NOW, NOW, 500), dict.fromkeys(range(9)), NOW)], "w"
     ),
     "ended hooks": lambda connection: tellings.give_up(connection, SHOP, tellings.is_due(SHOP), "", NOW),
     "hooks of the dead": lambda connection: tellings.free_owned(connection, ["w"], NOW),
@@ -217,6 +217,21 @@ def test_settling_reads_no_backlog(connection: Connection) -> None:
     with connection.begin_nested(), explained(connection) as plans:
         STATEMENTS["open"](connection)
     assert [] == [step for step in plans if step.startswith("SCAN recipient")]
+
+
+@pytest.mark.parametrize(
+    ("name", "walks"), [("claimed hooks", 0), ("hooks given back", 0), ("ended hooks", 1), ("told", 1)]
+)
+def test_telling_reads_no_backlog(connection: Connection, name: str, walks: int) -> None:
+    """
+    What is told is found by its events, however much else waits for the same endpoint: along that goes only what looks
+    for the first of it.
+    """
+    with connection.begin_nested(), explained(connection) as plans:
+        STATEMENTS[name](connection)
+    mine = [step for step in plans if "webhook_delivery" in step]
+    assert mine
+    assert walks == len([step for step in mine if "(event=? AND endpoint=?)" not in step])
 
 
 PAGES = [f"list {number}" for number in range(len(SELECTORS))] + [f"search {n}" for n in range(len(SEARCHES))]
