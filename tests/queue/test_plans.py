@@ -16,8 +16,9 @@ from sqlalchemy import Connection
 
 from lmrelay.config.values import Config, Server
 from lmrelay.interfaces import Telling, Told, Want
+from lmrelay.mail.reports import Kind, Report
 from lmrelay.mail.suppression import Listed, Suppression, Why
-from lmrelay.queue import stories, tellings, upkeep
+from lmrelay.queue import bounces, stories, tellings, upkeep
 from lmrelay.queue.acceptance import write_messages
 from lmrelay.queue.changes import (
     Order,
@@ -178,6 +179,10 @@ STATEMENTS: dict[str, Callable[[Connection], object]] = {
         connection, [("acme", "", f"{one}@b.example") for one in "abc"], NOW
     ),
     "expired suppressions": lambda connection: SUPPRESSIONS.expire(connection, NOW + 3600, 10),
+    "returned": lambda connection: bounces._lock(
+        connection,
+        [bounces.Back("0" * 26, n, Report(Kind.BOUNCE), NOW) for n in range(3)],
+    ),
     "open": lambda connection: find_open(connection, [("0" * 26, number) for number in range(9)]),
     "forget": lambda connection: upkeep.forget_messages(connection, [["0", "1"]]),
 }
