@@ -17,6 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 import click
 
 from lmrelay.cli.main import Invocation, pass_invocation
+from lmrelay.cli.messages import SECONDS
 from lmrelay.cli.output import human_duration, iso_time
 from lmrelay.cli.projectfile import EFFECT, change, editing, known, path_of
 from lmrelay.cli.projecttext import add_webhook, remove_webhook, set_webhook
@@ -121,18 +122,27 @@ def list_endpoints(invocation: Invocation, project: str | None) -> None:
 @click.option("--failed", is_flag=True, help="Failures alone.")
 @click.option("--event", "event_id", default="", metavar="ID", help="Of this event alone.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
+@click.option(
+    "--seconds", type=click.FloatRange(0), default=SECONDS, show_default=True, help="Look for no longer than this."
+)
 @pass_invocation
-def attempts(invocation: Invocation, project: str, name: str, failed: bool, event_id: str, limit: int) -> None:
+def attempts(
+    invocation: Invocation, /, project: str, name: str, failed: bool, event_id: str, limit: int, seconds: float
+) -> None:
     """
     Show how an endpoint took what it was told, the last events first.
     """
     _find(invocation.load(), project, name)
     with invocation.open_desk() as desk:
-        found = desk.hooks().attempts((project, name), failed=failed, event_id=event_id, limit=limit)
+        found = desk.hooks().attempts((project, name), limit, seconds, failed=failed, event_id=event_id)
     columns = {"started": "TIME", "type": "EVENT", "message": "MESSAGE", "attempt": "ATTEMPT", "took": "TOOK"}
     columns |= {"answer": "ANSWER", "state": "STATE"}
-    records = [_with_attempt_times(one) for one in found]
-    invocation.output.listing(columns, records, "Nothing of that kind was tried.", _attempt_in_words)
+    records = [_with_attempt_times(one) for one in found.records]
+    output, back_to = invocation.output, iso_time(found.looked_back_to)
+    nothing = "Nothing of that kind was tried." if back_to is None else "Nothing was found."
+    output.listing(columns, records, nothing, _attempt_in_words)
+    if back_to is not None:
+        output.warn(f"After {seconds:g} s the search was back at {back_to}; --seconds looks for longer.")
 
 
 @webhooks.command()
@@ -185,7 +195,9 @@ def test(invocation: Invocation, project: str, name: str, no_wait: bool) -> None
             fate = hooks.fate((project, name), event)
             if fate["attempts"] or fate["state"] != "waiting":
                 break
-        found = next(iter(hooks.attempts((project, name), event_id=event, limit=1)), None) if fate["attempts"] else None
+        found = None
+        if fate["attempts"]:
+            found = next(iter(hooks.attempts((project, name), 1, SECONDS, event_id=event).records), None)
     output = invocation.output
     output.document({"project": project, "name": name, "event": event, "attempt": found and _with_attempt_times(found)})
     output.line(f"webhook.test {event} is to be told to {name} of project {project}.")

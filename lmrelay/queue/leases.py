@@ -283,7 +283,8 @@ def delete_orphans(connection: Connection, items: Sequence[None]) -> list[bool]:
     ).all()
     if keys:
         mine = tuple_(chunk.c.body, chunk.c.number).in_([tuple(key) for key in keys])
-        connection.execute(delete(chunk).where(mine))
+        # Of pairs alone SQLite compares every chunk there is with them.
+        connection.execute(delete(chunk).where(chunk.c.body.in_({key.body for key in keys}), mine))
     more = len(keys) == ORPHANS
     if not more:
         connection.execute(delete(upload).where(upload.c.worker.not_in(select(worker.c.id))))

@@ -195,7 +195,9 @@ class QueueService:
         self._take_ballast()
         self._lease = Lease(self.worker, state_dir, self._wall)
         self._clocks = Clocks(self._wall, self._reactor)
-        self.hooks = Hooks(self._writer, self._reader, self.worker, self._wall, threads, self._lives)
+        self.hooks = Hooks(
+            self._writer, self._reader, self.worker, self._wall, threads, self._lives, self._clocks.have_parted
+        )
         outbox = Outbox(self._settings, self.hooks.note)
         suppressions = Suppressions(self._entropy, outbox.write)
         timing = self._reactor, self._wall, self._tasks, self._lives
@@ -234,8 +236,8 @@ class QueueService:
         self._token_use = TokenUse(self._writer, self._wall)
         self.oversight = Oversight(looking, self._sleep, self._lives, self._acceptance, self._recorder)
         self.returns = Bounces(self._writer, self._reader, self._wall, self._entropy, outbox.write)
-        keeping = self._writer, self._reader, self._settings, self._wall, self._sleep, self._clocks.have_parted
-        self._upkeep = Upkeep(*keeping, suppressions)
+        keeping = self._writer, self._reader, self._settings, self._wall, self._sleep
+        self._upkeep = Upkeep(*keeping, self._clocks.have_parted, self._clocks.was_set_back, suppressions)
         self.tls_counts = TlsCounts(self._writer, self._reader, self._wall, self._taker.wake)
 
     def _free_octets(self) -> int:

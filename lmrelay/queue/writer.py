@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 from attrs import define, field
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import DataError, SQLAlchemyError
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -48,6 +48,11 @@ notification takes as long as twenty messages.
 LEAST_OTHERS = 10
 
 MAX_TRIES = 5
+
+SHOWN = 200
+"""
+Characters of a statement that the log shows: what it does, to which table.
+"""
 
 log = Logger()
 
@@ -196,10 +201,19 @@ def run_batch(engine: Transactions, batch: Sequence[_Waiting], has_room: Callabl
 
 def _understand(error: Exception, has_room: Callable[[], bool]) -> StoreError:
     found = explain(error, has_room)
-    if isinstance(found, StoreFault) and found is not error:
-        log.failure("a write is wrong", Failure(error))
-    elif found is not error:
+    if found is error:
+        return found
+    if not isinstance(found, StoreFault):
         log.warn("the store could not write", reason=str(found))
+        return found
+    if isinstance(error, DataError) or not isinstance(error, SQLAlchemyError):
+        # Both may quote a value, which may be somebody's address; what it is and where says enough.
+        found = StoreFault(type(getattr(error, "orig", None) or error).__name__)
+    # Of the database's other words there is the first line alone: the next ones have the values of the row. And a
+    # statement of many rows is as long as a book.
+    statement = " ".join((getattr(error, "statement", None) or "").split())[:SHOWN]
+    where = Failure(found, StoreFault, error.__traceback__)
+    log.failure("a write is wrong", where, kind=type(error).__name__, statement=statement)
     return found
 
 
