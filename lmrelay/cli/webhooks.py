@@ -12,14 +12,22 @@ import string
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import click
 
 from lmrelay.cli.main import Invocation, pass_invocation
+from lmrelay.cli.messages import SECONDS
 from lmrelay.cli.output import human_duration, iso_time
 from lmrelay.cli.projectfile import EFFECT, change, editing, known, path_of
 from lmrelay.cli.projecttext import add_webhook, remove_webhook, set_webhook
+from lmrelay.cli.webhook_words import (
+    attempt_in_words,
+    endpoint_in_words,
+    endpoint_record,
+    tell_answer,
+    with_attempt_times,
+    with_times,
+)
 from lmrelay.config.durations import duration
 from lmrelay.config.project import Project, Webhook
 from lmrelay.config.reader import Reader
@@ -83,7 +91,7 @@ def add(invocation: Invocation, /, project: str, name: str, url: str, **wish: An
         made = _read_entry(config, project, entry)
         path = change(config, project, lambda text: add_webhook(text, entry))
     output = invocation.output
-    output.document({**_record(project, made, {}), "secret": made.secret, "file": str(path)})
+    output.document({**endpoint_record(project, made, {}), "secret": made.secret, "file": str(path)})
     output.line(f"Project {project} has the endpoint {name}, in {path}.")
     output.line(f"Its requests are signed with: {made.secret}")
     output.line(EFFECT)
@@ -106,13 +114,17 @@ def list_endpoints(invocation: Invocation, project: str | None) -> None:
     except StoreError as error:
         invocation.output.warn(f"what waits is not known: {error}")
     records = [
-        _record(one.slug, hook, facts.get((one.slug, hook.name), {})) for one in projects for hook in one.webhooks
+        endpoint_record(one.slug, hook, facts.get((one.slug, hook.name), {}))
+        for one in projects
+        for hook in one.webhooks
     ]
     columns = {"project": "PROJECT", "name": "NAME", "url": "URL", "events": "EVENTS", "waiting": "WAITING"}
     columns |= {"since": "SINCE", "state": "STATE"}
     nothing = "There is no endpoint; `lmrelay webhooks add` makes one."
     output = invocation.output
-    output.listing(columns, [_with_times(one) for one in records], nothing, lambda one: _in_words(one, records, now))
+    output.listing(
+        columns, [with_times(one) for one in records], nothing, lambda one: endpoint_in_words(one, records, now)
+    )
 
 
 @webhooks.command()
@@ -121,18 +133,27 @@ def list_endpoints(invocation: Invocation, project: str | None) -> None:
 @click.option("--failed", is_flag=True, help="Failures alone.")
 @click.option("--event", "event_id", default="", metavar="ID", help="Of this event alone.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
+@click.option(
+    "--seconds", type=click.FloatRange(0), default=SECONDS, show_default=True, help="Look for no longer than this."
+)
 @pass_invocation
-def attempts(invocation: Invocation, project: str, name: str, failed: bool, event_id: str, limit: int) -> None:
+def attempts(
+    invocation: Invocation, /, project: str, name: str, failed: bool, event_id: str, limit: int, seconds: float
+) -> None:
     """
     Show how an endpoint took what it was told, the last events first.
     """
     _find(invocation.load(), project, name)
     with invocation.open_desk() as desk:
-        found = desk.hooks().attempts((project, name), failed=failed, event_id=event_id, limit=limit)
+        found = desk.hooks().attempts((project, name), limit, seconds, failed=failed, event_id=event_id)
     columns = {"started": "TIME", "type": "EVENT", "message": "MESSAGE", "attempt": "ATTEMPT", "took": "TOOK"}
     columns |= {"answer": "ANSWER", "state": "STATE"}
-    records = [_with_attempt_times(one) for one in found]
-    invocation.output.listing(columns, records, "Nothing of that kind was tried.", _attempt_in_words)
+    records = [with_attempt_times(one) for one in found.records]
+    output, back_to = invocation.output, iso_time(found.looked_back_to)
+    nothing = "Nothing of that kind was tried." if back_to is None else "Nothing was found."
+    output.listing(columns, records, nothing, attempt_in_words)
+    if back_to is not None:
+        output.warn(f"After {seconds:g} s the search was back at {back_to}; --seconds looks for longer.")
 
 
 @webhooks.command()
@@ -185,12 +206,14 @@ def test(invocation: Invocation, project: str, name: str, no_wait: bool) -> None
             fate = hooks.fate((project, name), event)
             if fate["attempts"] or fate["state"] != "waiting":
                 break
-        found = next(iter(hooks.attempts((project, name), event_id=event, limit=1)), None) if fate["attempts"] else None
+        found = None
+        if fate["attempts"]:
+            found = next(iter(hooks.attempts((project, name), 1, SECONDS, event_id=event).records), None)
     output = invocation.output
-    output.document({"project": project, "name": name, "event": event, "attempt": found and _with_attempt_times(found)})
+    output.document({"project": project, "name": name, "event": event, "attempt": found and with_attempt_times(found)})
     output.line(f"webhook.test {event} is to be told to {name} of project {project}.")
     if found is not None:
-        output.line(f"Answer after {human_duration(found['seconds'])}: {_tell_answer(found)}")
+        output.line(f"Answer after {human_duration(found['seconds'])}: {tell_answer(found)}")
         if found["state"] != "delivered":
             raise click.exceptions.Exit(1)
     elif is_awaited:
@@ -346,62 +369,3 @@ def _read_entry(config: Config, project: str, entry: Mapping[str, Any]) -> Webho
     if made is None:
         raise click.ClickException("\n".join(f"{problem.key}: {problem.reason}" for problem in reader.problems))
     return made
-
-
-def _record(project: str, hook: Webhook, facts: Mapping[str, Any]) -> dict[str, Any]:
-    disabled = facts.get("disabled_at")
-    return {
-        "project": project,
-        "name": hook.name,
-        "url": _hide_password(hook.url),
-        "events": list(hook.events),
-        "routes": list(hook.routes),
-        "batch": hook.batch,
-        "enabled": hook.enabled,
-        "rotating": bool(hook.previous_secret),
-        "waiting": facts.get("waiting", 0),
-        "since": facts.get("since"),
-        "next": facts.get("next"),
-        "trouble": facts.get("trouble"),
-        "disabled_at": disabled,
-        "reason": facts.get("reason", ""),
-        "state": "disabled" if disabled is not None else "on" if hook.enabled else "off",
-    }
-
-
-def _hide_password(url: str) -> str:
-    """
-    A URL as it may be shown: a listing is mailed around, and its password is the endpoint's.
-    """
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    login, _, place = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{login.partition(':')[0]}:***@{place}"))
-
-
-def _with_times(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {**record, **{key: iso_time(record[key]) for key in ("since", "next", "disabled_at")}}
-
-
-def _in_words(told: Mapping[str, Any], records: list[dict[str, Any]], now: float) -> dict[str, Any]:
-    record = next(one for one in records if (one["project"], one["name"]) == (told["project"], told["name"]))
-    since, state = record["since"], record["state"]
-    if record["disabled_at"] is not None:
-        state = f"disabled: {record['reason']}"
-    elif record["trouble"] is not None:
-        state = f"{state}, fails: {record['trouble']}"
-    return {"since": None if since is None else f"{human_duration(max(now - since, 0))} ago", "state": state}
-
-
-def _with_attempt_times(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {**record, "started": iso_time(record["started"]), "next": iso_time(record["next"])}
-
-
-def _attempt_in_words(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {"took": human_duration(record["seconds"]), "answer": _tell_answer(record)}
-
-
-def _tell_answer(record: Mapping[str, Any]) -> str:
-    answer = record["text"] if record["status"] is None else str(record["status"])
-    return f"{answer} {record['body']}".strip()

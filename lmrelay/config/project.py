@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
+from functools import cached_property
 
 from attrs import field, frozen
 
@@ -107,6 +108,13 @@ class Project:
     tokens: tuple[Token, ...] = ()
     routes: Mapping[str, Route] = field(factory=lambda: {OUTGOING: Route(OUTGOING)})
     webhooks: tuple[Webhook, ...] = ()
+
+    @cached_property
+    def endpoints(self) -> Mapping[str, Webhook]:
+        """
+        The webhooks by their names.
+        """
+        return {one.name: one for one in self.webhooks}
 
     def route(self, slug: str | None = None) -> Route:
         """

@@ -58,8 +58,8 @@ def find_webhook(config: Config, endpoint: Endpoint) -> Webhook | None:
     The endpoint as it is configured, if it is to be told anything.
     """
     project = config.projects.get(endpoint[0])
-    hooks = () if project is None else project.webhooks
-    return next((one for one in hooks if one.name == endpoint[1] and one.enabled), None)
+    webhook = None if project is None else project.endpoints.get(endpoint[1])
+    return webhook if webhook is not None and webhook.enabled else None
 
 
 def why_over(config: Config, endpoint: Endpoint) -> str:
@@ -69,7 +69,7 @@ def why_over(config: Config, endpoint: Endpoint) -> str:
     if find_webhook(config, endpoint) is not None:
         return ""
     project = config.projects.get(endpoint[0])
-    known = project is not None and any(one.name == endpoint[1] for one in project.webhooks)
+    known = project is not None and endpoint[1] in project.endpoints
     return "the endpoint is switched off" if known else "there is no such endpoint any more"
 
 

@@ -41,14 +41,16 @@ def lifetime(retry: Sequence[float]) -> float:
     return max(sum(retry), SHORTEST_LIFE)
 
 
-def next_try(telling: Telling, ended_at: float, retry: Sequence[float]) -> float | None:
+def next_try(telling: Telling, ended_at: float, retry: Sequence[float], *, parted: bool = False) -> float | None:
     """
     When it is due again after an attempt that failed then; None: it is given up.
 
-    One that had to wait behind others for its whole L{lifetime} is not kept for longer.
+    One that had to wait behind others for its whole L{lifetime} is not kept for longer, unless the clocks have
+    C{parted}, so that nobody can tell how long that was.
     """
     made = telling.attempts - telling.earlier
-    if made >= len(retry) or ended_at >= telling.begun_at + lifetime(retry):
+    is_old = not parted and ended_at >= telling.begun_at + lifetime(retry)
+    if made >= len(retry) or is_old:
         return None
     return ended_at + retry[made]
 

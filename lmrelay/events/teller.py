@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
@@ -18,7 +18,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from lmrelay.config.project import Webhook
-from lmrelay.errors import StoreError
+from lmrelay.errors import StoreError, StoreFault
 from lmrelay.events.desk import Desk, find_webhook, log_told, why_over
 from lmrelay.events.post import Post
 from lmrelay.events.request import MAX_OCTETS, compose, count_next
@@ -55,6 +55,8 @@ Endpoints whose events are taken from the queue together.
 GONE = 410
 
 DISABLED = "the endpoint is disabled"
+
+T = TypeVar("T")
 
 log = Logger()
 
@@ -146,6 +148,10 @@ class Teller:
             if after is None:
                 break
             await self._sleep(BREATH)
+        for desk in self._desks.values():
+            # What is here is not among what waits in the store.
+            if desk.waiting and (desk.closed or why_over(self._settings.config, desk.endpoint)):
+                self._end(desk.endpoint)
         self._desks = {one: desk for one, desk in self._desks.items() if not self._is_forgotten(desk)}
         self._wake(0)
 
@@ -161,6 +167,7 @@ class Teller:
     async def _end_all(self, endpoint: Endpoint) -> None:
         ended, reason = 0, DISABLED
         try:
+            await self._let_go(endpoint)
             while self._hooks is not None and not self._stopped:
                 # Asked at each step: else what comes after the endpoint is back is given up with the rest, for as long
                 # as something comes.
@@ -177,6 +184,16 @@ class Teller:
             self._ending.discard(endpoint)
             if ended:
                 log.info("webhooks given up", project=endpoint[0], endpoint=endpoint[1], events=ended, reason=reason)
+
+    async def _let_go(self, endpoint: Endpoint) -> None:
+        """
+        Give back what was taken for an endpoint that is over, so that it has its end with the rest.
+        """
+        desk = self._desks.get(endpoint)
+        if desk is not None and desk.waiting:
+            sequences = [one.sequence for one in desk.waiting]
+            desk.waiting.clear()
+            await self._write(lambda hooks: hooks.release(endpoint, sequences), endpoint)
 
     # --- taking it, as far as there is room ---------------------------------------------------
 
@@ -247,28 +264,25 @@ class Teller:
         """
         while desk.waiting and not self._stopped:
             webhook = None if desk.closed else find_webhook(self._settings.config, desk.endpoint)
-            if webhook is not None and desk.running >= desk.pace.allowed(self._reactor.seconds()):
+            # What waits for one that is over has its end at the next look.
+            if webhook is None or desk.running >= desk.pace.allowed(self._reactor.seconds()):
                 break
             if not self._shares.has_room(desk.endpoint):
                 self._starved[desk.endpoint] = None
                 break
-            number = 1 if webhook is None else count_next(webhook, list(islice(desk.waiting, webhook.batch)))
+            number = count_next(webhook, list(islice(desk.waiting, webhook.batch)))
             tellings = [desk.waiting.popleft() for _ in range(number)]
             desk.running += 1
             desk.being_told += number
             self._shares.take(desk.endpoint)
             self._tasks.start(self._tell(desk, webhook, tellings))
 
-    async def _tell(self, desk: Desk, webhook: Webhook | None, tellings: Sequence[Telling]) -> None:
+    async def _tell(self, desk: Desk, webhook: Webhook, tellings: Sequence[Telling]) -> None:
         begun = self._reactor.seconds()
         try:
-            if webhook is None:
-                now, why = self._wall(), desk.closed or why_over(self._settings.config, desk.endpoint)
-                told = Told(now, now, text=why)
-            else:
-                told = await self._send(desk.endpoint, webhook, tellings)
-                self._judge(desk, told, begun)
-            await self._record(desk.endpoint, tellings, told, over=webhook is None or told.status == GONE)
+            told = await self._send(desk.endpoint, webhook, tellings)
+            self._judge(desk, told, begun)
+            await self._record(desk.endpoint, tellings, told)
         except CancelledError:
             # Broken off at the end of the process: told again by whoever comes next.
             return
@@ -291,10 +305,14 @@ class Teller:
         Whose turn is it now that a request is over?
         """
         self._resume(desk)
-        starved = next(iter(self._starved), None)
-        if starved is not None:
+        for starved in list(self._starved):
             del self._starved[starved]
-            self._begin(self._find_desk(starved))
+            one = self._find_desk(starved)
+            before = one.running
+            self._begin(one)
+            # Else it had nothing to begin with, and it is the next one's turn.
+            if one.running > before or starved in self._starved:
+                break
 
     def _resume(self, desk: Desk) -> None:
         pause = desk.pace.resting_until - self._reactor.seconds()
@@ -319,21 +337,56 @@ class Teller:
         finally:
             self._sending.discard(sending)
 
-    async def _record(self, endpoint: Endpoint, tellings: Sequence[Telling], told: Told, over: bool) -> None:
+    async def _record(self, endpoint: Endpoint, tellings: Sequence[Telling], told: Told) -> None:
         """
-        Write it, however long that takes: until then the endpoint has so much less at a time.
+        Write it. What can never be written does not keep the endpoint from the rest: then only what becomes of the
+        events is written, and if not even that can be, they stay this worker's, for the next to tell.
         """
-        retry = self._settings.config.webhooks.retry
-        is_over = over or told.is_success
-        due = {one.sequence: None if is_over else next_try(one, told.ended_at, retry) for one in tellings}
-        stale = 0.0 if told.is_success else told.ended_at - lifetime(retry)
+        config = self._settings.config
+        retry = config.webhooks.retry
+        is_over = told.is_success or told.status == GONE or bool(why_over(config, endpoint))
+        parted = self._hooks is None or self._hooks.have_parted()
+        due = {
+            one.sequence: None if is_over else next_try(one, told.ended_at, retry, parted=parted) for one in tellings
+        }
+        stale = 0.0 if told.is_success or parted else told.ended_at - lifetime(retry)
         log_told(endpoint, tellings, told, due)
+        if told.status == GONE:
+            await self._disable(endpoint)
+        about = {"project": endpoint[0], "endpoint": endpoint[1], "event": tellings[0].id, "events": len(tellings)}
+        try:
+            await self._write(lambda hooks: hooks.record(endpoint, told, due, stale), endpoint)
+        except StoreFault as error:
+            log.warn("how a webhook went cannot be recorded", reason=str(error), **about)
+        else:
+            return
+        try:
+            await self._write(lambda hooks: hooks.record(endpoint, told, due, wordless=True), endpoint)
+        except StoreFault as error:
+            log.error("webhooks are left until the relay starts again", reason=str(error), **about)
+
+    async def _disable(self, endpoint: Endpoint) -> None:
+        try:
+            is_news = await self._write(lambda hooks: hooks.disable(endpoint, "it answered 410 (Gone)"), endpoint)
+        except StoreFault as error:
+            log.warn("an endpoint cannot be disabled", project=endpoint[0], endpoint=endpoint[1], reason=str(error))
+        else:
+            if is_news:
+                log.warn("webhook endpoint disabled", project=endpoint[0], endpoint=endpoint[1], status=GONE)
+
+    async def _write(self, work: Callable[[IHooks], Deferred[T]], endpoint: Endpoint) -> T | None:
+        """
+        Have the store write it, however long that takes: until then the endpoint has so much less at a time. None: the
+        relay ends.
+
+        @raise StoreFault: no store will ever write it
+        """
         wait = 1.0
         while self._hooks is not None:
             try:
-                if told.status == GONE and await self._hooks.disable(endpoint, "it answered 410 (Gone)"):
-                    log.warn("webhook endpoint disabled", project=endpoint[0], endpoint=endpoint[1], status=GONE)
-                return await self._hooks.record(endpoint, told, due, stale)
+                return await work(self._hooks)
+            except StoreFault:
+                raise
             except StoreError as error:
                 if self._stopped:
                     return None

@@ -79,7 +79,7 @@ class Due:
 
 class IHooks(Interface):
     """
-    What endpoints are to be told. All of it but L{listen} fails with L{lmrelay.errors.StoreError}.
+    What endpoints are to be told. All of it but L{listen} and L{have_parted} fails with L{lmrelay.errors.StoreError}.
     """
 
     def listen(hint: Callable[[Collection[Endpoint]], None]) -> None:
@@ -98,11 +98,24 @@ class IHooks(Interface):
         What is due, and this worker's from now on: the longest due first.
         """
 
-    def record(endpoint: Endpoint, told: Told, due: Mapping[int, float | None], stale: float = 0.0) -> Deferred[None]:
+    def record(
+        endpoint: Endpoint, told: Told, due: Mapping[int, float | None], stale: float = 0.0, *, wordless: bool = False
+    ) -> Deferred[None]:
         """
         Record it for these events (by sequence): when each is due again; None: never, it was delivered or is given up.
 
         @param stale: what else is due there and was begun with before this is given up too
+        @param wordless: write only what becomes of the events, since how it went cannot be written
+        """
+
+    def release(endpoint: Endpoint, sequences: Sequence[int]) -> Deferred[None]:
+        """
+        These (by sequence) were taken and not told: they are due at once, to whoever takes them.
+        """
+
+    def have_parted() -> bool:
+        """
+        Has the wall clock been set lately, so that nothing may be given up for its age by that clock? Never fails.
         """
 
     def end(endpoint: Endpoint, reason: str, *, if_disabled: bool = False) -> Deferred[int]:

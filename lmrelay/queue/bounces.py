@@ -138,6 +138,8 @@ def _lock(connection: Connection, items: Sequence[Back]) -> dict[tuple[str, int]
             message.c.sandbox,
         )
         .join(message, message.c.id == recipient.c.message)
+        # Of pairs alone SQLite compares every recipient there is with them.
+        .where(recipient.c.message.in_({one.message for one in items}))
         .where(tuple_(*_PLACE).in_({(one.message, one.number) for one in items}))
         # In order, so that two nodes with the same recipients wait for each other in one direction.
         .order_by(*_PLACE)

@@ -40,3 +40,11 @@ class Clocks:
         elif before and not parted:
             log.info("the clock is trusted again")
         return parted
+
+    def was_set_back(self) -> bool:
+        """
+        Was the wall's clock set back since this was asked last?
+        """
+        self.have_parted()
+        was, self._drift.set_back = self._drift.set_back, False
+        return was

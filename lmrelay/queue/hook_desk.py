@@ -7,17 +7,19 @@ What is changed here are rows alone; the daemon, if it runs, goes by them within
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from attrs import define, frozen
-from sqlalchemy import URL, Connection, Engine, and_, func, or_, select
+from sqlalchemy import URL, Column, ColumnElement, Connection, Engine, Select, and_, func, or_, select, true
 
 from lmrelay.config.project import Webhook
 from lmrelay.interfaces import Endpoint
+from lmrelay.queue.orders import Listing
 from lmrelay.queue.outbox import DEAD, WAITING, delivery_row, write_told
 from lmrelay.queue.rows import dump, event_row
 from lmrelay.queue.schema import event, message, recipient, webhook_attempt, webhook_delivery, webhook_endpoint
+from lmrelay.queue.search import WINDOW
 from lmrelay.queue.statements import make_insert
 from lmrelay.queue.store import make_engine
 from lmrelay.queue.tellings import disable, enable, find_trouble
@@ -31,6 +33,8 @@ SLACK = 3600.0
 """
 Seconds by which an event may be written after it happened: for so much longer they are looked through.
 """
+
+TEST = "webhook.test"
 
 T = TypeVar("T")
 
@@ -97,44 +101,61 @@ class HookDesk:
         return {one: {**nothing, **facts} for one, facts in known.items()}
 
     def attempts(
-        self, endpoint: Endpoint, *, failed: bool = False, event_id: str = "", limit: int | None = None
-    ) -> Sequence[Mapping[str, Any]]:
+        self,
+        endpoint: Endpoint,
+        limit: int,
+        seconds: float,
+        *,
+        failed: bool = False,
+        event_id: str = "",
+        rows: int = WINDOW,
+    ) -> Listing:
         """
-        The latest attempts at an endpoint, the last event's first.
+        The latest attempts at an endpoint, the last event's first. The search ends after so many seconds, with what it
+        has by then; C{rows} are looked at in one transaction.
         """
-        tried = webhook_attempt.c
-        query = (
-            select(
-                event.c.id,
-                event.c.sequence,
-                event.c.type,
-                event.c.message,
-                recipient.c.address,
-                message.c.redact,
-                tried.number,
-                tried.started_at,
-                tried.ended_at,
-                tried.status,
-                tried.text,
-                tried.body,
-                _table.state,
-                _table.due,
-            )
-            .select_from(webhook_attempt)
-            .join(event, event.c.sequence == tried.event)
-            .join(webhook_delivery, and_(_table.event == tried.event, _table.endpoint == tried.endpoint))
-            .outerjoin(message, message.c.id == event.c.message)
-            .outerjoin(recipient, and_(recipient.c.message == event.c.message, recipient.c.number == event.c.recipient))
-            .where(tried.endpoint == endpoint[1], event.c.project == endpoint[0])
-            .order_by(tried.event.desc(), tried.number.desc())
-            .limit(limit)
-        )
-        if failed:
-            query = query.where(or_(tried.status.is_(None), tried.status < 200, tried.status >= 300))
+        ends, query = self._wall() + seconds, _tried(endpoint, failed)
         if event_id:
-            query = query.where(event.c.id == event_id)
-        with self._engine.begin() as connection:
-            return [_describe(row) for row in connection.execute(query)]
+            sequence, looked_back_to = self._find_event(event_id, ends, rows)
+            if sequence is None:
+                return Listing(more=looked_back_to is not None, looked_back_to=looked_back_to)
+            query = query.where(webhook_attempt.c.event == sequence)
+        records: list[dict[str, Any]] = []
+        for connection, first, window in self._walk(webhook_attempt.c.event, rows):
+            limited = query.limit(limit + 1 - len(records))
+            records += map(_describe, connection.execute(limited if event_id else limited.where(window)))
+            if len(records) > limit or event_id:
+                break
+            if first and self._wall() >= ends:
+                return Listing(tuple(records), True, _find_time(connection, first))
+        return Listing(tuple(records[:limit]), len(records) > limit)
+
+    def _find_event(self, event_id: str, ends: float, rows: int) -> tuple[int | None, float | None]:
+        """
+        The sequence of an event, or None and, if the time was over before all were looked at, how far back that was.
+        """
+        for connection, first, window in self._walk(event.c.sequence, rows):
+            query = select(event.c.sequence).where(window, event.c.id == event_id).order_by(event.c.sequence.desc())
+            sequence = connection.execute(query.limit(1)).scalar()
+            if sequence is not None:
+                return sequence, None
+            if first and self._wall() >= ends:
+                return None, _find_time(connection, first)
+        return None, None
+
+    def _walk(self, sequence: Column[int], rows: int) -> Iterator[tuple[Connection, int, ColumnElement[bool]]]:
+        """
+        So many rows at a time, going back by the sequence of their events: each time in a transaction of its own, with
+        the sequence that this goes back to (0: all there is) and what says so.
+        """
+        reach: ColumnElement[bool] = true()
+        first: int | None = None
+        while first != 0:
+            with self._engine.begin() as connection:
+                query = select(sequence).where(reach).order_by(sequence.desc()).offset(rows - 1).limit(1)
+                first = connection.execute(query).scalar() or 0
+                yield connection, first, and_(reach, sequence >= first)
+            reach = sequence < first
 
     def replay(self, wanted: Replay, *, dry_run: bool = False) -> int:
         """
@@ -161,9 +182,7 @@ class HookDesk:
         Have an endpoint told of C{webhook.test}, whatever it is told otherwise: the event's id.
         """
         now = self._wall()
-        row = event_row(
-            os.urandom, "webhook.test", now, (endpoint[0], ""), (None, None), dump({"endpoint": endpoint[1]})
-        )
+        row = event_row(os.urandom, TEST, now, (endpoint[0], ""), (None, None), dump({"endpoint": endpoint[1]}))
         self._write(lambda connection: write_told(connection, [row], {row["id"]: [endpoint[1]]}))
         return str(row["id"])
 
@@ -198,7 +217,43 @@ class HookDesk:
             writing.dispose()
 
 
-def _describe(row: Any) -> Mapping[str, Any]:
+def _tried(endpoint: Endpoint, failed: bool) -> Select[Any]:
+    tried = webhook_attempt.c
+    query = (
+        select(
+            event.c.id,
+            event.c.sequence,
+            event.c.type,
+            event.c.message,
+            recipient.c.address,
+            message.c.redact,
+            tried.number,
+            tried.started_at,
+            tried.ended_at,
+            tried.status,
+            tried.text,
+            tried.body,
+            _table.state,
+            _table.due,
+        )
+        .select_from(webhook_attempt)
+        .join(event, event.c.sequence == tried.event)
+        .join(webhook_delivery, and_(_table.event == tried.event, _table.endpoint == tried.endpoint))
+        .outerjoin(message, message.c.id == event.c.message)
+        .outerjoin(recipient, and_(recipient.c.message == event.c.message, recipient.c.number == event.c.recipient))
+        .where(tried.endpoint == endpoint[1], event.c.project == endpoint[0])
+        .order_by(tried.event.desc(), tried.number.desc())
+    )
+    if failed:
+        query = query.where(or_(tried.status.is_(None), tried.status < 200, tried.status >= 300))
+    return query
+
+
+def _find_time(connection: Connection, sequence: int) -> float | None:
+    return connection.execute(select(event.c.at).where(event.c.sequence == sequence)).scalar()
+
+
+def _describe(row: Any) -> dict[str, Any]:
     return {
         "event": row.id,
         "sequence": row.sequence,
@@ -244,9 +299,19 @@ def _find_page(connection: Connection, wanted: Replay, after: int) -> tuple[list
     chosen = [
         row for row in rows if row.project == project and row.at >= wanted.since and wanted.wants(row.type, row.route)
     ]
+    # A test is meant for one endpoint, whatever others want.
+    chosen = [row for row in chosen if row.type != TEST or _is_told(connection, row.sequence, wanted.endpoint[1])]
     busy = _find_busy(connection, wanted, [row.sequence for row in chosen])
     found = [row for row in chosen if (row.sequence not in busy if not wanted.dead else busy.get(row.sequence) == DEAD)]
     return found, rows[-1].sequence if len(rows) == PAGE else None
+
+
+def _is_told(connection: Connection, sequence: int, endpoint: str) -> bool:
+    """
+    Was that endpoint to be told of it from the first?
+    """
+    query = select(_table.event).where(_table.event == sequence, _table.endpoint == endpoint)
+    return connection.execute(query).first() is not None
 
 
 def _find_busy(connection: Connection, wanted: Replay, sequences: Sequence[int]) -> Mapping[int, str]:

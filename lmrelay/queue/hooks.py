@@ -27,6 +27,7 @@ from lmrelay.queue.tellings import (
     give_up,
     is_disabled,
     is_due,
+    release,
     write_told,
 )
 from lmrelay.queue.writer import IWriter
@@ -37,7 +38,7 @@ from lmrelay.queue.writer import IWriter
 class Hooks:
     """
     See L{IHooks}. Without C{reactor}: all happens on one thread. C{lives}: do the others know that this worker lives?
-    If not, what it takes may be theirs already.
+    If not, what it takes may be theirs already. C{have_parted}: see L{IHooks}.
     """
 
     _writer: IWriter
@@ -46,6 +47,7 @@ class Hooks:
     _wall: Callable[[], float]
     _reactor: IReactorFromThreads | None
     _lives: Callable[[], bool]
+    have_parted: Callable[[], bool]
     _hint: Callable[[Collection[Endpoint]], None] = field(default=lambda _: None, init=False)
 
     def listen(self, hint: Callable[[Collection[Endpoint]], None]) -> None:
@@ -88,15 +90,32 @@ class Hooks:
         return [claim(connection, one, self._worker) for one in items]
 
     def record(
-        self, endpoint: Endpoint, told: Told, due: Mapping[int, float | None], stale: float = 0.0
+        self,
+        endpoint: Endpoint,
+        told: Told,
+        due: Mapping[int, float | None],
+        stale: float = 0.0,
+        *,
+        wordless: bool = False,
     ) -> Deferred[None]:
         """
         See L{IHooks}.
         """
-        return self._writer.submit(self._record, Record(endpoint, told, due, stale))
+        return self._writer.submit(self._record, Record(endpoint, told, due, stale, wordless))
 
     def _record(self, connection: Connection, items: Sequence[Record]) -> list[None]:
         write_told(connection, items, self._worker)
+        return [None] * len(items)
+
+    def release(self, endpoint: Endpoint, sequences: Sequence[int]) -> Deferred[None]:
+        """
+        See L{IHooks}.
+        """
+        return self._writer.submit(self._release, (endpoint, sequences))
+
+    def _release(self, connection: Connection, items: Sequence[tuple[Endpoint, Sequence[int]]]) -> list[None]:
+        for endpoint, sequences in items:
+            release(connection, endpoint, sequences, self._worker, self._wall())
         return [None] * len(items)
 
     def end(self, endpoint: Endpoint, reason: str, *, if_disabled: bool = False) -> Deferred[int]:

@@ -14,12 +14,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from attrs import define, field
-from sqlalchemy import Connection, Double, cast, delete, func, insert, select, tuple_, update
+from sqlalchemy import Connection, Double, cast, delete, func, insert, select, text, tuple_, update
 from twisted.logger import Logger
 
 from lmrelay.errors import StoreError
 from lmrelay.queue.privacy import make_folder
-from lmrelay.queue.schema import WAITING, chunk, recipient, upload, worker
+from lmrelay.queue.schema import WAITING, chunk, recipient, suppression_news, upload, worker
+from lmrelay.queue.suppressions import drop_stray_news
 from lmrelay.queue.tellings import free_owned
 
 DEAD_AFTER = 60.0
@@ -41,6 +42,11 @@ Seconds.
 ORPHANS = 64
 """
 Chunks deleted in one transaction.
+"""
+
+STRAY_NEWS = 1000
+"""
+News of suppressions likewise.
 """
 
 log = Logger()
@@ -147,9 +153,16 @@ class Lease:
         """
         Add this worker's row, and free what belongs to the dead.
         """
-        connection.execute(insert(worker), [{"id": self.worker, "seen_at": read_clock(connection, self._wall())}])
+        self._write_row(connection, read_clock(connection, self._wall()))
         self.sweep(connection, items)
         return [None] * len(items)
+
+    def _write_row(self, connection: Connection, now: float) -> None:
+        if connection.dialect.name == "postgresql":
+            # Who adds suppressions now looked for workers before, and will not tell this one of them. Once that is
+            # committed this one sees them itself, and it takes nothing before.
+            connection.execute(text(f"LOCK TABLE {suppression_news.name} IN SHARE MODE"))
+        connection.execute(insert(worker), [{"id": self.worker, "seen_at": now}])
 
     def _hold_again(self) -> None:
         """
@@ -173,7 +186,7 @@ class Lease:
         if not touched.rowcount:
             # Without its row all that it takes from now on would be free again at once.
             log.warn("others had taken this worker for dead", worker=self.worker)
-            connection.execute(insert(worker), [{"id": self.worker, "seen_at": now}])
+            self._write_row(connection, now)
         self.sweep(connection, items)
         return [None] * len(items)
 
@@ -261,8 +274,8 @@ def remove_files(connection: Connection, state_dir: Path) -> None:
 
 def delete_orphans(connection: Connection, items: Sequence[None]) -> list[bool]:
     """
-    Delete some of what workers that are gone had uploaded, but so little that everything else has its turn.
-    The result says whether there is more.
+    Delete some of what workers that are gone had uploaded, and of what was to be told to them, but so little that
+    everything else has its turn. The result says whether there is more.
     """
     orphans = select(upload.c.body).where(upload.c.worker.not_in(select(worker.c.id)))
     keys = connection.execute(
@@ -270,8 +283,10 @@ def delete_orphans(connection: Connection, items: Sequence[None]) -> list[bool]:
     ).all()
     if keys:
         mine = tuple_(chunk.c.body, chunk.c.number).in_([tuple(key) for key in keys])
-        connection.execute(delete(chunk).where(mine))
+        # Of pairs alone SQLite compares every chunk there is with them.
+        connection.execute(delete(chunk).where(chunk.c.body.in_({key.body for key in keys}), mine))
     more = len(keys) == ORPHANS
     if not more:
         connection.execute(delete(upload).where(upload.c.worker.not_in(select(worker.c.id))))
+    more |= drop_stray_news(connection, STRAY_NEWS)
     return [more] * len(items)

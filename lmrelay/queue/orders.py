@@ -93,9 +93,9 @@ class Search:
 @frozen
 class Listing:
     """
-    What was found, the newest first. C{more}: there is, or may be, more that fits. C{looked_back_to} is when the oldest
-    message that was looked at was accepted, where the search ended before it was through; None: it was through, or has
-    as many as were asked for.
+    What was found, the newest first. C{more}: there is, or may be, more that fits. C{looked_back_to} is of when the
+    oldest was that was looked at (a message: when it was accepted), where the search ended before it was through; None:
+    it was through, or has as many as were asked for.
     """
 
     records: tuple[dict[str, Any], ...] = ()

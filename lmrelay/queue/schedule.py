@@ -66,11 +66,14 @@ class Drift:
 
     One that stays where it is for an hour is trusted again: it was right then, or nobody will
     mend it, and mail must not be tried for ever.
+
+    C{set_back}: it was seen going back; whoever acts on that takes the mark away.
     """
 
     _wall_at_start: float
     _monotonic_at_start: float
     parted: bool = field(default=False, init=False)
+    set_back: bool = field(default=False, init=False)
     _trusted: float = field(init=False)
     _seen: float = field(init=False)
     _since: float = field(init=False)
@@ -85,6 +88,7 @@ class Drift:
         """
         ahead = wall - monotonic
         if abs(ahead - self._seen) > MAX_SLEW:
+            self.set_back = self.set_back or ahead < self._seen
             self._seen, self._since = ahead, monotonic
         if monotonic - self._since >= SETTLED_AFTER:
             self._trusted = ahead

@@ -257,6 +257,18 @@ that holds for all of its routes. C{message}: whose failure it came from, and in
 C{redact}: the address may not stand in logs and events.
 """
 
+suppression_news = Table(
+    "suppression_news",
+    metadata,
+    Column("number", _BIG, primary_key=True, autoincrement=True),
+    Column("worker", String(26), nullable=False),
+    *(Column(name, Text, nullable=False) for name in ("project", "route", "address")),
+)
+Index("ix_suppression_news_worker", suppression_news.c.worker, suppression_news.c.number)
+"""
+What a worker has yet to look at. Each has its own: in PostgreSQL numbers do not appear in order, so none can count.
+"""
+
 idempotency = Table(
     "idempotency",
     metadata,

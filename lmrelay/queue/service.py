@@ -56,6 +56,7 @@ from lmrelay.queue.settle import Settle, Settled, Settler
 from lmrelay.queue.site_watch import SiteWatch
 from lmrelay.queue.sites import SiteMemory, read_states
 from lmrelay.queue.store import find_url, make_engine, make_private, make_reading_engine, migrate, name_database
+from lmrelay.queue.suppression_watch import SuppressionWatch
 from lmrelay.queue.suppressions import Suppressions
 from lmrelay.queue.taker import Taker
 from lmrelay.queue.tls_counts import TlsCounts
@@ -119,6 +120,7 @@ class QueueService:
     hooks: Hooks = field(init=False)
     _site_memory: SiteMemory = field(init=False)
     _site_watch: SiteWatch = field(init=False)
+    _suppression_watch: SuppressionWatch = field(init=False)
     _checkpoints: Checkpoints = field(init=False)
     _disk: Disk = field(init=False)
     oversight: Oversight = field(init=False)
@@ -161,6 +163,7 @@ class QueueService:
         for interval, work in (
             (POLL, lambda: self._try(self._obedience.obey())),
             (POLL, lambda: self._try(self._site_watch.look())),
+            (POLL, lambda: self._try(self._suppression_watch.look())),
             (TOUCH, self._touch),
             (CHECKPOINT, lambda: self._try(self._checkpoints.run())),
             (UPKEEP, lambda: self._try(self._keep_up())),
@@ -193,20 +196,17 @@ class QueueService:
         self._take_ballast()
         self._lease = Lease(self.worker, state_dir, self._wall)
         self._clocks = Clocks(self._wall, self._reactor)
-        self.hooks = Hooks(self._writer, self._reader, self.worker, self._wall, threads, self._lives)
+        self.hooks = Hooks(
+            self._writer, self._reader, self.worker, self._wall, threads, self._lives, self._clocks.have_parted
+        )
         outbox = Outbox(self._settings, self.hooks.note)
         suppressions = Suppressions(self._entropy, outbox.write)
         fresh = Fresh()
         timing = self._reactor, self._wall, self._tasks, self._lives
         self._taker = Taker(self._writer, self._dispatch, self.worker, *timing, suppressions)
+        settler = Settler(self.worker, self._settings, self._wall, self._entropy, self._random, outbox.write, fresh)
         self._recorder = Recorder(
-            self._writer,
-            Settler(self.worker, self._settings, self._wall, self._entropy, self._random, outbox.write, fresh),
-            self._dispatch,
-            self._reactor,
-            self._tasks,
-            self._recorded,
-            self._ballast.drop,
+            self._writer, settler, self._dispatch, self._reactor, self._tasks, self._recorded, self._ballast.drop
         )
         self._acceptance = Acceptance(
             self._writer,
@@ -229,12 +229,13 @@ class QueueService:
         self._obedience = Obedience(*watched, self._releases.free)
         self._site_memory = SiteMemory(self._writer, self._wall)
         self._site_watch = SiteWatch(*watched)
+        self._suppression_watch = SuppressionWatch(*watched[:4], self._releases.release)
         self.policies = PolicyStore(self._writer, self._reader)
         self._token_use = TokenUse(self._writer, self._wall)
         self.oversight = Oversight(looking, self._sleep, self._lives, self._acceptance, self._recorder)
         self.returns = Bounces(self._writer, self._reader, self._wall, self._entropy, outbox.write)
-        keeping = self._writer, self._reader, self._settings, self._wall, self._sleep, self._clocks.have_parted
-        self._upkeep = Upkeep(*keeping, suppressions)
+        keeping = self._writer, self._reader, self._settings, self._wall, self._sleep
+        self._upkeep = Upkeep(*keeping, self._clocks.have_parted, self._clocks.was_set_back, suppressions)
         self.tls_counts = TlsCounts(self._writer, self._reader, self._wall, self._taker.wake)
 
     def _free_octets(self) -> int:
@@ -266,6 +267,7 @@ class QueueService:
             loop.stop()
         self._loops.clear()
         self._obedience.stop()
+        self._suppression_watch.stop()
         self._upkeep.stop()
         self._recorder.end()
         await self._tasks.wait()

@@ -18,7 +18,9 @@ from sqlalchemy import (
     Connection,
     Select,
     and_,
+    bindparam,
     delete,
+    insert,
     or_,
     select,
 )
@@ -27,7 +29,7 @@ from twisted.logger import Logger
 from lmrelay.mail.suppression import Suppression, Why
 from lmrelay.queue.outbox import WriteEvents
 from lmrelay.queue.rows import Entropy, Row, dump, event_row, format_time
-from lmrelay.queue.schema import suppression
+from lmrelay.queue.schema import suppression, suppression_news, worker
 from lmrelay.queue.statements import find_rows, make_insert, make_plain, name_given
 
 Key = tuple[str, str, str]
@@ -149,6 +151,7 @@ class Suppressions:
         ).returning(*_KEY)
         written = {tuple(row) for row in connection.execute(upsert, [_make_row(one) for one in wanted.values()])}
         added = [one for key, one in wanted.items() if key in written]
+        _leave_news(connection, added)
         self._tell(connection, "suppression.added", added, now)
         for one in added:
             log.info("suppression added", expires=one.expires_at, message=one.message or "", **_facts(one))
@@ -201,6 +204,41 @@ class Suppressions:
             document = dump({**describe(one), **({"cause": how} if how else {})})
             events.append(event_row(self.entropy, type_, now, (one.project, one.route), source, document))
         self.write_events(connection, events)
+
+
+_LEAVE_NEWS = insert(suppression_news).from_select(
+    ["worker", *(one.name for one in _KEY)],
+    # One statement for both: L{lmrelay.queue.leases.Lease.enter} relies on workers not being read before the table is
+    # locked for what is inserted.
+    select(worker.c.id, *(bindparam(f"new_{one.name}", type_=one.type) for one in _KEY)),
+)
+
+
+def _leave_news(connection: Connection, added: Sequence[Suppression]) -> None:
+    """
+    Let each worker look whether it has mail for these in memory.
+    """
+    if added:
+        names = [f"new_{one.name}" for one in _KEY]
+        connection.execute(_LEAVE_NEWS, [dict(zip(names, one.key, strict=True)) for one in added])
+
+
+def drop_stray_news(connection: Connection, most: int) -> bool:
+    """
+    Delete so many news for workers that are gone. Were there as many?
+    """
+    nobodys = suppression_news.c.worker.not_in(select(worker.c.id))
+    numbers = connection.execute(select(suppression_news.c.number).where(nobodys).limit(most)).scalars().all()
+    drop_news(connection, numbers)
+    return len(numbers) == most
+
+
+def drop_news(connection: Connection, numbers: Sequence[int]) -> None:
+    """
+    Nobody needs to look at these any more.
+    """
+    if numbers:
+        connection.execute(delete(suppression_news).where(suppression_news.c.number.in_(numbers)))
 
 
 def _choose(keys: Iterable[Key]) -> Iterator[ColumnElement[bool]]:

@@ -7,18 +7,19 @@ An endpoint that waits is found by one step down an index, however much waits fo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from attrs import evolve, frozen
-from sqlalchemy import ColumnElement, Connection, Delete, and_, delete, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Delete, Select, and_, case, delete, select, update
 
 from lmrelay.interfaces import Due, Endpoint, Telling, Told, Want
 from lmrelay.queue.documents import write_documents
 from lmrelay.queue.outbox import DEAD, DELIVERED, WAITING
 from lmrelay.queue.rows import Row
 from lmrelay.queue.schema import event, webhook_attempt, webhook_delivery, webhook_endpoint
-from lmrelay.queue.statements import insert_rows, make_insert, update_rows
+from lmrelay.queue.statements import find_rows, insert_rows, make_insert, name_given, update_rows
 
 ENDPOINTS = 256
 """
@@ -28,6 +29,11 @@ Endpoints looked at in one read.
 STEP = 200
 """
 Deliveries given up in one transaction, at most.
+"""
+
+UNRECORDED = "how a webhook went cannot be recorded"
+"""
+What is said of an attempt of which nothing else can be written.
 """
 
 _table = webhook_delivery.c
@@ -54,6 +60,7 @@ class Record:
     told: Told
     due: Mapping[int, float | None]
     stale: float = 0.0
+    wordless: bool = False
 
 
 def _of(endpoint: Endpoint) -> ColumnElement[bool]:
@@ -66,6 +73,14 @@ def is_due(endpoint: Endpoint) -> ColumnElement[bool]:
     """
     # As the index says it: what is owned is not due.
     return and_(_of(endpoint), _table.due.is_not(None))
+
+
+def _waiting(endpoint: Endpoint, events: Select[Any] | Sequence[int]) -> tuple[ColumnElement[bool], ...]:
+    """
+    Of these events of its project, what the endpoint is to be told some time.
+    """
+    # Not the project as well: with it SQLite goes through all that waits of the endpoint to find these.
+    return _table.event.in_(events), _table.endpoint == endpoint[1], _table.due.is_not(None)
 
 
 def find_waiting(connection: Connection, after: Endpoint | None) -> Due:
@@ -156,7 +171,7 @@ def claim(connection: Connection, wanted: Claim, worker: str) -> Mapping[Endpoin
         # Another worker may have been faster, and an order may have ended it.
         query = (
             update(webhook_delivery)
-            .where(is_due(one), _table.due <= wanted.now, _table.event.in_(sequences))
+            .where(*_waiting(one, sequences), _table.due <= wanted.now)
             .values(owner=worker, due=None)
             .returning(_table.event, _table.attempts, _table.earlier, _table.begun_at)
         )
@@ -165,8 +180,7 @@ def claim(connection: Connection, wanted: Claim, worker: str) -> Mapping[Endpoin
         if mine:
             taken[one] = sorted(mine, key=lambda telling: telling.sequence)
     for one, events in wanted.unreadable.items():
-        where = and_(is_due(one), _table.event.in_(events))
-        give_up(connection, one, where, "the event cannot be read", wanted.now)
+        give_up(connection, one, and_(*_waiting(one, events)), "the event cannot be read", wanted.now)
     return taken
 
 
@@ -179,14 +193,9 @@ def write_told(connection: Connection, items: Sequence[Record], worker: str) -> 
     Record how endpoints took what they were told. That it was delivered counts whoever owns it; that it was not, only
     from its owner.
     """
-    keys = [(sequence, one.endpoint[1]) for one in items for sequence in one.due]
-    query = (
-        select(_table.event, _table.endpoint, _table.attempts, _table.owner, _table.state)
-        .where(tuple_(_table.event, _table.endpoint).in_(keys))
-        .order_by(_table.event, _table.endpoint)
-        .with_for_update()
-    )
-    rows = {(row.event, row.endpoint): row for row in connection.execute(query)} if keys else {}
+    keys = sorted({(sequence, one.endpoint[1]) for one in items for sequence in one.due})
+    found = map(_Kept._make, find_rows(connection, _select_kept, keys))
+    rows = {(row.event, row.endpoint): row for row in found}
     attempts: list[Row] = []
     changed: list[Row] = []
     for one in items:
@@ -196,13 +205,35 @@ def write_told(connection: Connection, items: Sequence[Record], worker: str) -> 
             if row is None or not (mine or (one.told.is_success and row.state != DELIVERED)):
                 continue
             number = row.attempts + 1
-            attempts.append(_attempt_row(sequence, one, number))
+            if not one.wordless:
+                attempts.append(_attempt_row(sequence, one, number))
             changed.append(_changed_row(sequence, one, number, due))
     insert_rows(connection, webhook_attempt, attempts)
     update_rows(connection, webhook_delivery, changed)
     for one in items:
         if one.stale:
             _give_up_stale(connection, one)
+
+
+class _Kept(NamedTuple):
+    """
+    What is asked of a delivery when it was told.
+    """
+
+    event: int
+    endpoint: str
+    attempts: int
+    owner: str | None
+    state: str
+
+
+@cache
+def _select_kept(size: int) -> Select[Any]:
+    given = name_given(size, _table.event, _table.endpoint)
+    both = given.join(webhook_delivery, and_(_table.event == given.c.event, _table.endpoint == given.c.endpoint))
+    query = select(*(_table[name] for name in _Kept._fields)).select_from(both)
+    # Locked in one order by all, else two that record the same wait for each other.
+    return query.order_by(_table.event, _table.endpoint).with_for_update(of=webhook_delivery)
 
 
 def _attempt_row(sequence: int, record: Record, number: int) -> Row:
@@ -228,7 +259,7 @@ def _changed_row(sequence: int, record: Record, number: int, due: float | None) 
         "attempts": number,
         "due": due,
         "owner": None,
-        "last": told.text or str(told.status),
+        "last": UNRECORDED if record.wordless else told.text or str(told.status),
         "state": state,
         "ended_at": None if due is not None else told.ended_at,
     }
@@ -245,9 +276,7 @@ def _give_up_stale(connection: Connection, record: Record) -> None:
     )
     stale = [row.event for row in connection.execute(query) if row.begun_at < record.stale]
     if stale:
-        give_up(
-            connection, one, and_(is_due(one), _table.event.in_(stale)), told.text or str(told.status), told.ended_at
-        )
+        give_up(connection, one, and_(*_waiting(one, stale)), told.text or str(told.status), told.ended_at)
 
 
 def give_up(connection: Connection, endpoint: Endpoint, where: ColumnElement[bool], reason: str, now: float) -> int:
@@ -255,7 +284,7 @@ def give_up(connection: Connection, endpoint: Endpoint, where: ColumnElement[boo
     Give up some of what is due: how much.
     """
     chosen = select(_table.event).where(where).limit(STEP)
-    change = update(webhook_delivery).where(_of(endpoint), _table.due.is_not(None), _table.event.in_(chosen))
+    change = update(webhook_delivery).where(*_waiting(endpoint, chosen))
     return connection.execute(change.values(state=DEAD, due=None, owner=None, last=reason, ended_at=now)).rowcount
 
 
@@ -293,6 +322,15 @@ def _named(endpoint: Endpoint) -> tuple[ColumnElement[bool], ColumnElement[bool]
     return webhook_endpoint.c.project == endpoint[0], webhook_endpoint.c.endpoint == endpoint[1]
 
 
+def release(connection: Connection, endpoint: Endpoint, sequences: Sequence[int], worker: str, now: float) -> None:
+    """
+    Let what a worker took and did not tell be due.
+    """
+    # Found by its events: an index of what waits knows nothing of what is with somebody.
+    mine = (_table.event.in_(sequences), _table.endpoint == endpoint[1], _table.owner == worker)
+    connection.execute(update(webhook_delivery).where(*mine).values(owner=None, due=now))
+
+
 def free_owned(connection: Connection, living: object, now: float) -> None:
     """
     Let what workers owned that are not among C{living} (a query of their ids) be due.
@@ -325,6 +363,24 @@ def forget_events(connection: Connection, before: float, limit: int) -> int:
     for statement in forget_told(sequences):
         connection.execute(statement)
     return connection.execute(delete(event).where(event.c.sequence.in_(sequences))).rowcount
+
+
+def bring_hooks_near(connection: Connection, now: float, retry: Sequence[float], limit: int) -> int:
+    """
+    Let nothing be due later than its own delay leads to from now, nor have begun later than now: a clock that was ahead
+    when it was written has been set back. How much was changed for the endpoint that had most, C{limit} at most.
+    """
+    made = _table.attempts - _table.earlier
+    delays = {0: now, **{number: now + delay for number, delay in enumerate(retry, 1)}}
+    latest = case(delays, value=made, else_=now + max(retry, default=0.0))
+    begun_at = case((_table.begun_at > now, now), else_=_table.begun_at)
+    most = 0
+    for one, _ in list(find_endpoints(connection, None)):
+        # What is due by now is passed over by the index; of the rest each row has to be looked at.
+        late = select(_table.event).where(is_due(one), _table.due > now, _table.due > latest).limit(limit)
+        change = update(webhook_delivery).where(*_waiting(one, late))
+        most = max(most, connection.execute(change.values(due=latest, begun_at=begun_at)).rowcount)
+    return most
 
 
 def cap_hooks(connection: Connection, latest: float) -> None:

@@ -37,7 +37,7 @@ from lmrelay.queue.schema import (
 from lmrelay.queue.sites import forget_sites
 from lmrelay.queue.store import explain
 from lmrelay.queue.suppressions import Suppressions
-from lmrelay.queue.tellings import cap_hooks, forget_events, forget_told
+from lmrelay.queue.tellings import bring_hooks_near, cap_hooks, forget_events, forget_told
 from lmrelay.queue.tls_counts import forget_days
 from lmrelay.queue.writer import IWriter
 
@@ -177,6 +177,14 @@ def cap_due(connection: Connection, items: Sequence[tuple[float, float]]) -> lis
     return [None] * len(items)
 
 
+def bring_near_again(connection: Connection, items: Sequence[tuple[float, Sequence[float]]]) -> list[bool]:
+    """
+    Let nothing that is to be told be due later than that schedule has it as of that time. Is there more?
+    """
+    changed = [bring_hooks_near(connection, now, retry, STEP_EXPIRED) for now, retry in items]
+    return [one == STEP_EXPIRED for one in changed]
+
+
 def has_slack(connection: Connection) -> bool:
     """
     Are so many pages free that some should go back to the disk?
@@ -205,7 +213,8 @@ class Upkeep:
     """
     Forgets what is older than the retention, and gives space back. C{sleep} fires after some seconds. C{have_parted}:
     has the wall clock been set lately, so that it may be wrong? Nothing is forgotten then: when the clock is set right
-    again keys and counts must be there, else mail is sent twice and limits are lifted.
+    again keys and counts must be there, else mail is sent twice and limits are lifted. C{was_set_back}: has it been,
+    since that was asked?
     """
 
     _writer: IWriter
@@ -214,7 +223,10 @@ class Upkeep:
     _wall: Callable[[], float]
     _sleep: Callable[[float], Deferred[None]]
     _have_parted: Callable[[], bool]
+    _was_set_back: Callable[[], bool]
     _suppressions: Suppressions
+    # Before the start it may have been.
+    _is_set_back: bool = field(default=True, init=False)
     _stopped: bool = field(default=False, init=False)
 
     def stop(self) -> None:
@@ -242,13 +254,19 @@ class Upkeep:
 
     async def bring_near(self) -> None:
         """
-        Bring what is due in a future that no delay leads to, for a clock was wrong then, as near as it can be.
+        Bring what is due in a future that no delay leads to, for a clock was wrong then, as near as it can be; and what
+        is to be told to where its delay leads, since those delays are between seconds and half a day.
 
         @raise StoreError: not now
         """
         now, config = self._wall(), self._settings.config
         latest = latest_retry(now, config.delivery.retry), now + max(config.webhooks.retry, default=0.0)
         await self._writer.submit(cap_due, latest)
+        self._is_set_back = self._was_set_back() or self._is_set_back
+        while self._is_set_back and not self._stopped:
+            self._is_set_back = await self._writer.submit(bring_near_again, (self._wall(), config.webhooks.retry))
+            if self._is_set_back:
+                await self._sleep(BREATH)
 
     def _may_forget(self) -> bool:
         return not self._stopped and not self._have_parted()

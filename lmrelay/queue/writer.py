@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 from attrs import define, field
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import DataError, SQLAlchemyError
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -39,7 +39,20 @@ Writes in one commit: at most half of them are such that somebody waits for, and
 other for longer than the commit of half a batch.
 """
 
+LONG = 0.05
+"""
+Seconds that others may take of a commit, syncs apart, before fewer of them go into the next: an outcome that makes a
+notification takes as long as twenty messages.
+"""
+
+LEAST_OTHERS = 10
+
 MAX_TRIES = 5
+
+SHOWN = 200
+"""
+Characters of a statement that the log shows: what it does, to which table.
+"""
 
 log = Logger()
 
@@ -61,6 +74,7 @@ class Backlog:
 
     _urgent: deque[_Waiting] = field(factory=deque, init=False)
     _others: deque[_Waiting] = field(factory=deque, init=False)
+    _most_others: int = field(default=MAX_BATCH // 2, init=False)
 
     def __bool__(self) -> bool:
         return bool(self._urgent or self._others)
@@ -77,9 +91,18 @@ class Backlog:
         """
         return [
             waiting.popleft()
-            for waiting in (self._urgent, self._others)
-            for _ in range(min(len(waiting), MAX_BATCH // 2))
+            for waiting, most in ((self._urgent, MAX_BATCH // 2), (self._others, self._most_others))
+            for _ in range(min(len(waiting), most))
         ]
+
+    def note(self, seconds: float) -> None:
+        """
+        It took so long to write what was taken last.
+        """
+        if seconds > LONG:
+            self._most_others = max(LEAST_OTHERS, self._most_others // 2)
+        else:
+            self._most_others = min(MAX_BATCH // 2, self._most_others * 2)
 
 
 class IWriter(Protocol):
@@ -161,30 +184,40 @@ class Kept:
             self._connection = None
 
 
-def run_batch(engine: Transactions, batch: Sequence[_Waiting], has_room: Callable[[], bool]) -> None:
+def run_batch(engine: Transactions, batch: Sequence[_Waiting], has_room: Callable[[], bool]) -> float:
     """
     Write a batch in one commit; if that fails, each item in its own, so that one bad write harms nobody else.
+
+    The result is how many seconds it took, without the commit itself.
     """
     try:
-        _try(engine, batch)
+        return _try(engine, batch)
     except Exception as error:  # noqa: BLE001 - whatever broke is for the callers, and the thread must live
         if len(batch) == 1:
             batch[0].answer = Failure(_understand(error, has_room))
-            return
-        for one in batch:
-            run_batch(engine, [one], has_room)
+            return 0.0
+        return sum(run_batch(engine, [one], has_room) for one in batch)
 
 
 def _understand(error: Exception, has_room: Callable[[], bool]) -> StoreError:
     found = explain(error, has_room)
-    if isinstance(found, StoreFault) and found is not error:
-        log.failure("a write is wrong", Failure(error))
-    elif found is not error:
+    if found is error:
+        return found
+    if not isinstance(found, StoreFault):
         log.warn("the store could not write", reason=str(found))
+        return found
+    if isinstance(error, DataError) or not isinstance(error, SQLAlchemyError):
+        # Both may quote a value, which may be somebody's address; what it is and where says enough.
+        found = StoreFault(type(getattr(error, "orig", None) or error).__name__)
+    # Of the database's other words there is the first line alone: the next ones have the values of the row. And a
+    # statement of many rows is as long as a book.
+    statement = " ".join((getattr(error, "statement", None) or "").split())[:SHOWN]
+    where = Failure(found, StoreFault, error.__traceback__)
+    log.failure("a write is wrong", where, kind=type(error).__name__, statement=statement)
     return found
 
 
-def _try(engine: Transactions, batch: Sequence[_Waiting]) -> None:
+def _try(engine: Transactions, batch: Sequence[_Waiting]) -> float:
     groups: dict[Write[Any, Any], list[_Waiting]] = {}
     for one in batch:
         groups.setdefault(one.write, []).append(one)
@@ -192,11 +225,13 @@ def _try(engine: Transactions, batch: Sequence[_Waiting]) -> None:
     for left in range(MAX_TRIES - 1, -1, -1):
         try:
             with chosen.begin() as connection:
+                began = monotonic()
                 for write, members in groups.items():
                     answers = write(connection, [one.item for one in members])
                     for one, answer in zip(members, answers, strict=True):
                         one.answer = answer
-            return
+                # Taken before the commit.
+                return monotonic() - began
         except Exception as error:
             if not left:
                 raise
@@ -205,6 +240,7 @@ def _try(engine: Transactions, batch: Sequence[_Waiting]) -> None:
                 chosen = engine.execution_options(**{PLAIN: True})
             elif not (isinstance(error, StoreChanged) or is_busy(error)):
                 raise
+    raise AssertionError("the last try ends it")
 
 
 def _always() -> bool:
@@ -321,7 +357,7 @@ class ThreadedWriter:
         kept = Kept(self._engine)
         while batch := self._gather():
             began = self._clock()
-            run_batch(kept, batch, self._has_room)
+            self._waiting.note(run_batch(kept, batch, self._has_room))
             self._reactor.callFromThread(self._end, batch, self._clock() - began)
         kept.close()
         self._engine.dispose()

@@ -4,11 +4,13 @@ C{lmrelay webhooks}, over real files and a real store.
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from random import Random
 
 import pytest
 from attrs import evolve
+from sqlalchemy import insert
 
 from lmrelay.config.load import load
 from lmrelay.config.project import Webhook
@@ -17,9 +19,12 @@ from lmrelay.interfaces import Told, Want
 from lmrelay.queue import tellings
 from lmrelay.queue.hook_desk import PAGE
 from lmrelay.queue.leases import Lease
+from lmrelay.queue.operations import open_desk
 from lmrelay.queue.outbox import Outbox
 from lmrelay.queue.privacy import make_folder
 from lmrelay.queue.rows import event_row
+from lmrelay.queue.schema import webhook_attempt
+from lmrelay.queue.search import WINDOW
 from lmrelay.queue.store import find_url, migrate
 from tests.cli.home import ACME, NOON, acme, make_home, refused, run, said
 from tests.queue.doubles import Settings
@@ -246,6 +251,46 @@ def test_attempts(home: Path, shop: Config) -> None:
     assert "1.5s" in shown
 
 
+def test_attempts_take_their_time(home: Path, shop: Config) -> None:
+    """
+    However many attempts are kept, they are read in parts, the same as at once; a search whose time is over says how
+    far it got.
+    """
+    ids = write_events(shop, *range(10, 80, 10))
+    tell(shop, Told(NOON, NOON + 1.5, 503), NOON)
+    tell(shop, Told(NOON + 3, NOON + 3.1, 204))
+    with open_desk(shop, lambda: NOON, lambda _: None) as desk:
+        hooks = desk.hooks()
+        for limit, event_id, failed in product((1, 3, 100), ("", ids[0], ids[3], "none"), (False, True)):
+            some, all_ = (
+                hooks.attempts(SHOP, limit, 10, failed=failed, event_id=event_id, rows=rows) for rows in (3, 1000)
+            )
+            assert all_ == some
+            assert min(limit, (7 if not event_id else event_id != "none") * (2 - failed)) == len(some.records)
+        short = hooks.attempts(SHOP, 100, 0, rows=3)
+        # Three attempts, and what else was tried of the last event.
+        assert (4, True, NOON - 20) == (len(short.records), short.more, short.looked_back_to)
+        lost = hooks.attempts(SHOP, 1, 0, event_id=ids[0], rows=2)
+        assert ((), True) == (lost.records, lost.more)
+        assert NOON - 20 <= (lost.looked_back_to or 0)
+
+
+def test_attempts_of_much(home: Path, shop: Config) -> None:
+    """
+    That a search was not through is said to people and, apart from the list, to programs.
+    """
+    write_events(shop, 60)
+    took = {"event": 1, "endpoint": "shop", "started_at": NOON, "ended_at": NOON, "status": 204, "text": "", "body": ""}
+    with writing(shop) as connection:
+        connection.execute(insert(webhook_attempt), [{"number": n, **took} for n in range(WINDOW)])
+    result = run(home, "webhooks", "attempts", "acme", "shop", "--failed", "--seconds", "0", "--json")
+    assert "[]\n" == result.stdout
+    assert "After 0 s the search was back at 2026-11-21T11:59:00.000Z; --seconds looks for longer.\n" == result.stderr
+    assert (
+        "Nothing was found." in run(home, "webhooks", "attempts", "acme", "shop", "--failed", "--seconds", "0").stdout
+    )
+
+
 def test_replay(home: Path, shop: Config) -> None:
     """
     A day is told again, whatever became of it, with numbers of attempts that go on; what is older is not.
@@ -293,6 +338,21 @@ def test_replay_of_much(home: Path, shop: Config) -> None:
         Outbox(Settings(other)).write(connection, rows)
     since = f"{3 * PAGE}s"
     assert PAGE == said(home, "webhooks", "replay", "acme", "shop", "--since", since)["events"]
+
+
+def test_replay_of_tests(home: Path, shop: Config) -> None:
+    """
+    The test of an endpoint is told again to that endpoint alone, whatever the others want.
+    """
+    run(home, "webhooks", "add", "acme", "all", URL, "--event", "*")
+    write_events(shop, 60)
+    for name in ("shop", "all"):
+        said(home, "webhooks", "test", "acme", name, "--no-wait")
+    # The event, that its message was accepted, and its own test.
+    assert 3 == said(home, "webhooks", "replay", "acme", "all", "--since", "1h")["events"]
+    tests = {(name, state) for type_, name, state in deliveries(shop) if type_ == "webhook.test"}
+    assert {("shop", "waiting"), ("all", "waiting")} == tests
+    assert 2 == sum(type_ == "webhook.test" for type_, _, _ in deliveries(shop))
 
 
 def test_what_is_being_told_stays(home: Path, shop: Config) -> None:

@@ -80,6 +80,28 @@ def test_while_it_waits(world: World, own: Relay) -> None:
     assert [] == mx.taken
 
 
+def test_in_memory(world: World) -> None:
+    """
+    What waits in memory for a receiver with a low rate when the operator suppresses its recipient is not sent: it ends
+    at once, hours before its turn.
+    """
+    relay = world.relay(delivery={"receivers": "receivers.toml"})
+    mx = world.receiver()
+    domain = world.domain(mx)
+    (relay.folder / "receivers.toml").write_text(
+        f'[[receivers]]\nname = "slow"\nhosts = ["*.{domain}"]\nrate = 0.001\n'
+    )
+    relay.start()
+    first, second = (send(relay, f"{name}@{domain}") for name in ("first", "second"))
+    await_states(relay, first, {f"first@{domain}": "delivered"})
+    assert {f"second@{domain}": "queued"} == {one["address"]: one["state"] for one in recipients(relay, second)}
+    assert 1 == relay.command("suppressions", "add", f"second@{domain}", "--project", "acme")["added"]
+    await_states(relay, second, {f"second@{domain}": "suppressed"})
+    assert [(0,)] == query(relay, "SELECT count(*) FROM chunk WHERE body = ?", second)
+    assert 1 == len(mx.taken)
+    assert 0 == relay.stop()
+
+
 def test_list_without_a_daemon(world: World) -> None:
     """
     What is changed while no daemon runs holds when it runs again.

@@ -15,7 +15,7 @@ from lmrelay.interfaces import Lane, Leased, RecipientKey, SiteState
 @define(eq=False)
 class Dispatch:
     """
-    Takes what it is given, as far as it has room in all and in a lane.
+    Takes what it is given, as far as it has room in all and in a lane; what is C{under_way} cannot be withdrawn.
     """
 
     room: int = 1000
@@ -27,6 +27,8 @@ class Dispatch:
     recalled: list[SiteState] = field(factory=list)
     suspended: set[str] = field(factory=set)
     running: dict[str, int] = field(factory=dict)
+    under_way: set[RecipientKey] = field(factory=set)
+    withdrawn: list[RecipientKey] = field(factory=list)
 
     def reserve(self, lane: Lane, recipients: int) -> bool:
         held = self.held.get(lane, 0)
@@ -44,7 +46,9 @@ class Dispatch:
         self.taken += leased
 
     def withdraw(self, keys: Collection[RecipientKey]) -> set[RecipientKey]:
-        return set(keys)
+        withdrawn = set(keys) - self.under_way
+        self.withdrawn += sorted(withdrawn)
+        return withdrawn
 
     def pause(self) -> None:
         self.paused = True

@@ -24,7 +24,7 @@ from lmrelay.queue.bodies import Budget
 from lmrelay.queue.contents import Cache
 from lmrelay.queue.service import UPKEEP
 from lmrelay.queue.store import FILE, find_url, make_engine
-from lmrelay.queue.writer import ThreadedWriter, _Waiting, run_batch
+from lmrelay.queue.writer import Backlog, ThreadedWriter, _Waiting, ignore, run_batch
 from tests.queue.conftest import make_config
 from tests.queue.filling import writing
 from tests.queue.world import LATER, NEVER, OK, World, failure_of, name, result_of
@@ -424,6 +424,21 @@ def test_what_somebody_waits_for_overtakes(written: tuple[ThreadedWriter, Any, l
         [*range(200, 250)],
     ]
     assert expected == batches
+
+
+def test_outcomes_that_take_long() -> None:
+    """
+    The longer outcomes take to write, the fewer of them go into a commit that clients wait for; all of those still do.
+    """
+    backlog = Backlog()
+    for number in range(1000):
+        backlog.add(_Waiting(ignore, number))
+    taken = []
+    for seconds in (0.2, 0.2, 0.2, 0.2, 0.2, 0.01, 0.01, 0.01, 0.01, 0.01):
+        backlog.add(_Waiting(ignore, None, urgent=True))
+        taken.append(len(backlog.take()) - 1)
+        backlog.note(seconds)
+    assert [100, 50, 25, 12, 10, 10, 20, 40, 80, 100] == taken
 
 
 @pytest.mark.parametrize("free", range(0, 40, 3))

@@ -28,6 +28,7 @@ BODY = b"\r\nhello\r\n"
 LATER_TABLES = {"idempotency", "usage", "token_use", "site", "site_domain", "sts_policy", "tls_count", "bounce"} | {
     "webhook_attempt",
     "webhook_endpoint",
+    "suppression_news",
 }
 
 
@@ -133,7 +134,7 @@ def test_upgrade(old: Config) -> None:
             assert expected == {key: found[key] for key in expected}
         assert None is connection.execute(text("SELECT unsubscribe FROM message")).scalar_one()
         assert not connection.execute(text("SELECT redact FROM message")).scalar_one()
-        assert "0004" == MigrationContext.configure(connection).get_current_revision()
+        assert "0005" == MigrationContext.configure(connection).get_current_revision()
 
 
 def test_mail_goes_on(old: Config) -> None:

@@ -16,8 +16,9 @@ from sqlalchemy import Connection
 
 from lmrelay.config.values import Config, Server
 from lmrelay.interfaces import Telling, Told, Want
+from lmrelay.mail.reports import Kind, Report
 from lmrelay.mail.suppression import Listed, Suppression, Why
-from lmrelay.queue import stories, tellings, upkeep
+from lmrelay.queue import bounces, stories, tellings, upkeep
 from lmrelay.queue.acceptance import write_messages
 from lmrelay.queue.changes import (
     Order,
@@ -40,6 +41,7 @@ from lmrelay.queue.sites import find_suspended, find_suspensions, forget_sites, 
 from lmrelay.queue.statements import find_open, update_first, update_rows
 from lmrelay.queue.store import find_url, make_engine, migrate
 from lmrelay.queue.suppression_list import read_page
+from lmrelay.queue.suppression_watch import News, find_leased, find_news, find_still_leased, note_seen
 from lmrelay.queue.suppressions import Suppressions, find_having, find_suppressed
 from tests.queue.filling import NOW, fill, make_rows
 
@@ -158,14 +160,16 @@ STATEMENTS: dict[str, Callable[[Connection], object]] = {
     "what fails": lambda connection: tellings.find_trouble(connection, SHOP),
     "due hooks": lambda connection: tellings.find_due(connection, {SHOP: Want(5, 9999)}, NOW),
     "claimed hooks": lambda connection: tellings.claim(
-        connection, tellings.Claim({SHOP: [Telling(1, "", "", b"")]}, {}, NOW), "w"
+        connection, tellings.Claim({SHOP: [Telling(n, "", "", b"") for n in range(9)]}, {SHOP: [1, 2]}, NOW), "w"
     ),
     "told": lambda connection: tellings.write_told(
-        connection, [tellings.Record(SHOP, Told(NOW, NOW, 500), {1: None}, NOW)], "w"
+        connection, [tellings.Record(SHOP, Told(NOW, NOW, 500), dict.fromkeys(range(9)), NOW)], "w"
     ),
     "ended hooks": lambda connection: tellings.give_up(connection, SHOP, tellings.is_due(SHOP), "", NOW),
     "hooks of the dead": lambda connection: tellings.free_owned(connection, ["w"], NOW),
     "early hooks": lambda connection: tellings.cap_hooks(connection, NOW),
+    "hooks given back": lambda connection: tellings.release(connection, SHOP, [1, 2], "w", NOW),
+    "hooks after the clock": lambda connection: tellings.bring_hooks_near(connection, NOW, (10.0, 60.0), 10),
     "old events": lambda connection: tellings.forget_events(connection, NOW, 10),
     "who has suppressions": lambda connection: find_having(connection, ["acme", "other"]),
     "suppressed": lambda connection: find_suppressed(
@@ -180,6 +184,16 @@ STATEMENTS: dict[str, Callable[[Connection], object]] = {
         connection,
         "0" * 26,
         [{"message": "0" * 26, "number": number, "owner": None, "last": ""} for number in range(3)],
+    ),
+    "news": lambda connection: find_news(connection, "w"),
+    "leased in ignorance": lambda connection: find_leased(
+        connection, "w", [News(1, "acme", route, "a@b.example") for route in ("", "news")]
+    ),
+    "still leased": lambda connection: find_still_leased(connection, "w", [("0" * 26, number) for number in range(9)]),
+    "news that were looked at": lambda connection: note_seen(connection, [[News(1, "acme", "", "a@b.example")]]),
+    "returned": lambda connection: bounces._lock(
+        connection,
+        [bounces.Back("0" * 26, n, Report(Kind.BOUNCE), NOW) for n in range(3)],
     ),
     "open": lambda connection: find_open(connection, [("0" * 26, number) for number in range(9)]),
     "forget": lambda connection: upkeep.forget_messages(connection, [["0", "1"]]),
@@ -220,6 +234,21 @@ def test_settling_reads_no_backlog(connection: Connection) -> None:
     with connection.begin_nested(), explained(connection) as plans:
         STATEMENTS["open"](connection)
     assert [] == [step for step in plans if step.startswith("SCAN recipient")]
+
+
+@pytest.mark.parametrize(
+    ("name", "walks"), [("claimed hooks", 0), ("hooks given back", 0), ("ended hooks", 1), ("told", 1)]
+)
+def test_telling_reads_no_backlog(connection: Connection, name: str, walks: int) -> None:
+    """
+    What is told is found by its events, however much else waits for the same endpoint: along that goes only what looks
+    for the first of it.
+    """
+    with connection.begin_nested(), explained(connection) as plans:
+        STATEMENTS[name](connection)
+    mine = [step for step in plans if "webhook_delivery" in step]
+    assert mine
+    assert walks == len([step for step in mine if "(event=? AND endpoint=?)" not in step])
 
 
 PAGES = [f"list {number}" for number in range(len(SELECTORS))] + [f"search {n}" for n in range(len(SEARCHES))]

@@ -215,6 +215,36 @@ def test_stale(world: World) -> None:
     assert ["waiting", "dead", "dead", "waiting", "waiting"] == states(world)
 
 
+def test_released(world: World, config: Config) -> None:
+    """
+    What was taken and not told is due at once, as if it had not been taken; what is with others stays theirs.
+    """
+    for number in (1, 2, 3):
+        world.accept(number)
+    taken = take(world)
+    sequences = [one.sequence for one in taken]
+    with writing(config) as connection:
+        connection.execute(
+            update(webhook_delivery).where(webhook_delivery.c.event == sequences[0]).values(owner="other")
+        )
+    result_of(world.queue.hooks.release(SHOP, sequences[:2]))
+    due = [(None, "other"), (world.wall(), None), (None, world.queue.worker)]
+    assert due == [(row.due, row.owner) for row in rows(world)]
+    assert taken[1:2] == take(world)
+
+
+def test_wordless(world: World) -> None:
+    """
+    What becomes of an event is recorded without the attempt, which counts all the same.
+    """
+    world.accept()
+    (one,) = take(world)
+    result_of(world.queue.hooks.record(SHOP, BROKEN, {one.sequence: NOW + 60}, wordless=True))
+    (row,) = rows(world)
+    assert (1, NOW + 60, None, "waiting") == (row.attempts, row.due, row.owner, row.state)
+    assert [] == rows(world, webhook_attempt)
+
+
 def test_ended(world: World) -> None:
     """
     What an endpoint is not to be told any more is given up in steps; what is being told is not touched.
@@ -317,3 +347,33 @@ def test_brought_near(world: World, config: Config) -> None:
         )
         cap_due(connection, [(NOW + 5, NOW + 60)])
     assert [NOW + 60, NOW] == [row.due for row in rows(world)]
+
+
+def test_brought_near_again(world: World, config: Config) -> None:
+    """
+    After a clock was set back each waits no longer than its own delay, nor lives longer than it would; what is due by
+    then stays, and so does what is with a worker.
+    """
+    cases = [(0, 0, NOW + 900), (1, 0, NOW + 900), (3, 1, NOW + 900), (9, 0, NOW + 900), (1, 0, NOW + 7), (0, 0, NOW)]
+    with writing(config) as connection:
+        for n, (attempts, earlier, due) in enumerate([*cases, (0, 0, None)], 1):
+            one = {
+                "sequence": n,
+                "id": str(n),
+                "type": "x",
+                "at": NOW,
+                "project": "acme",
+                "route": "",
+                "document": "{}",
+            }
+            connection.execute(insert(event), [one])
+            made = {"endpoint": "shop", "project": "acme", "attempts": attempts, "earlier": earlier, "last": ""}
+            owner = None if due else "w" * 26
+            connection.execute(
+                insert(webhook_delivery), [{"event": n, "due": due, "begun_at": NOW + n - 4, "owner": owner, **made}]
+            )
+        assert 2 == tellings.bring_hooks_near(connection, NOW, (10.0, 60.0), 2)
+        assert 2 == tellings.bring_hooks_near(connection, NOW, (10.0, 60.0), 3)
+        assert 0 == tellings.bring_hooks_near(connection, NOW, (10.0, 60.0), 3)
+    assert [NOW, NOW + 10, NOW + 60, NOW + 60, NOW + 7, NOW, None] == [row.due for row in rows(world)]
+    assert [NOW - 3, NOW - 2, NOW - 1, NOW, NOW + 1, NOW + 2, NOW + 3] == [row.begun_at for row in rows(world)]

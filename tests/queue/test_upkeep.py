@@ -83,7 +83,7 @@ def keep_up(config: Config, sleep: Callable[[float], Deferred[None]] = lambda _:
     url = find_url(config)
     writer, reader = CountingWriter(InlineWriter(make_engine(url))), InlineReader(make_reading_engine(url))
     results: list[object] = []
-    upkeep = Upkeep(writer, reader, Settings(config), lambda: NOW, sleep, lambda: False, SUPPRESSIONS)
+    upkeep = Upkeep(writer, reader, Settings(config), lambda: NOW, sleep, lambda: False, lambda: False, SUPPRESSIONS)
     Deferred.fromCoroutine(upkeep.keep_up()).addBoth(results.append)
     writer.stop()
     reader.stop()
@@ -236,7 +236,7 @@ def test_stop(config: Config) -> None:
         upkeep.stop()
         return succeed(None)
 
-    upkeep = Upkeep(writer, reader, Settings(config), lambda: NOW, sleep, lambda: False, SUPPRESSIONS)
+    upkeep = Upkeep(writer, reader, Settings(config), lambda: NOW, sleep, lambda: False, lambda: False, SUPPRESSIONS)
     Deferred.fromCoroutine(upkeep.keep_up())
     writer.stop()
     reader.stop()

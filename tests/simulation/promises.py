@@ -197,7 +197,8 @@ class Promises:
         """
         Who is suppressed gets no more, whoever refused for good is, and nobody else's mail is withheld.
         """
-        withheld = Withheld(store.messages, store.recipients, store.attempts, self.world.testing)
+        testing, jumped = self.world.testing, abs(self.world.skew)
+        withheld = Withheld(store.messages, store.recipients, store.attempts, testing, jumped)
         for row in store.told:
             withheld.read(row)
         withheld.end()

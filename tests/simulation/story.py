@@ -18,7 +18,7 @@ from lmrelay.config.values import DeliveryTimeouts
 from lmrelay.mail.parts import Part
 from lmrelay.mail.suppression import Suppression, Why
 from lmrelay.queue.outbox import write_untold
-from lmrelay.queue.schema import DEFERRED, event, message, recipient
+from lmrelay.queue.schema import WAITING, event, message, recipient
 from lmrelay.queue.suppressions import Suppressions
 from lmrelay.testing.name_server import Said
 from tests.simulation.applications import Letter, To
@@ -39,7 +39,7 @@ PATIENCE = 7200.0
 Seconds after the storm in which everything must have come to its end.
 """
 
-DOMAINS = ("b.example", "c.example", "d.example", "e.example")
+DOMAINS = ("b.example", "c.example", "d.example", "e.example", "slow.example")
 REGULARS = ("Ann", "ben")
 """
 Who gets more than one letter, and may be suppressed meanwhile.
@@ -47,7 +47,7 @@ Who gets more than one letter, and may be suppressed meanwhile.
 
 PARTS = tuple(part.value for part in Part)
 SERVFAIL = Said(rcode=2)
-DOOMS = ("Acceptance._write", "Settler.write", "Settler.write", "Taker._claim", "write_chunks")
+DOOMS = ("Acceptance._write", "Settler.write", "Settler.write", "Taker._claim", "write_chunks", "Releases.free")
 """
 The writes in which a process may die.
 """
@@ -165,6 +165,8 @@ class Story:
         # Another host for the same domain, which is asked when the first gives no answer.
         second = world.receiver(rate=10.0)
         world.zone.exchanges("e.example", (10, moody[2].host), (20, second.host))
+        # So slow that its mail waits in memory.
+        world.receiver("slow.example", pause=chance.uniform(30, 100), most=1)
         world.receiver("acme.example", "beta.example")
         for receiver in (*moody, second):
             self._at(0, self._change_mood, receiver)
@@ -223,7 +225,7 @@ class Story:
         chance, now = self.chance, self.world.wall()
         project, route = chance.choice(("acme", "beta")), chance.choice(("", "", "news"))
         address = f"{chance.choice(REGULARS)}@{chance.choice(DOMAINS)}".lower()
-        if waiting := self.world.read(_read_deferred) if chance.random() < 0.5 else ():
+        if waiting := self.world.read(_read_waiting) if chance.random() < 0.5 else ():
             project, address = chance.choice(waiting)
         one = Suppression(project, address.lower(), Why.MANUAL, now, route, chance.choice((None, now + 90)))
         remove = chance.random() < 0.3
@@ -299,8 +301,8 @@ class Story:
             receiver.feel(self.chance.choice((Mood.CLOSED, Mood.SILENT, Mood.STALLING)) if gone else Mood.WELL)
 
 
-def _read_deferred(connection: Connection) -> list[Any]:
-    mine = (message.c.id == recipient.c.message, recipient.c.state == DEFERRED, ~message.c.notification)
+def _read_waiting(connection: Connection) -> list[Any]:
+    mine = (message.c.id == recipient.c.message, recipient.c.state.in_(WAITING), ~message.c.notification)
     query = select(recipient.c.project, recipient.c.address).where(*mine)
     return list(connection.execute(query.order_by(recipient.c.message, recipient.c.number)))
 
