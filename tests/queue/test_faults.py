@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import evolve
+from attrs import define, evolve
 from sqlalchemy.exc import OperationalError
 
 from lmrelay.config.project import Project
@@ -424,6 +424,43 @@ def test_what_somebody_waits_for_overtakes(written: tuple[ThreadedWriter, Any, l
         [*range(200, 250)],
     ]
     assert expected == batches
+
+
+@define
+class Siblings:
+    """
+    What wakes a writer: of those who make it wait for others, each lets so many come.
+    """
+
+    writer: ThreadedWriter
+    coming: list[int]
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def wait_for(self, is_enough: Callable[[], bool], timeout: float) -> bool:
+        assert not is_enough()
+        assert timeout < 0.01
+        for _ in range(self.coming.pop(0)):
+            self.writer._waiting.add(_Waiting(ignore, None))
+        return is_enough()
+
+
+def test_as_many_as_last_time(written: tuple[ThreadedWriter, Any, list[list[int]]]) -> None:
+    """
+    After a commit of many writes the next waits a moment for as many; after one of few it waits for nobody.
+    """
+    writer, _, _ = written
+    writer._wake = Siblings(writer, coming=[4, 0])  # type: ignore[assignment]
+    gathered = []
+    for number in (6, 2, 3, 1):
+        for _ in range(number):
+            writer._waiting.add(_Waiting(ignore, None))
+        gathered.append(len(writer._gather()))
+    assert ([6, 6, 3, 1], []) == (gathered, writer._wake.coming)  # type: ignore[attr-defined]
 
 
 def test_outcomes_that_take_long() -> None:
