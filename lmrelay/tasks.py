@@ -7,6 +7,7 @@ awaited: no context of its own, and no Deferred where nobody asks for one.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -65,38 +66,67 @@ class Tasks:
 
 
 @define(eq=False)
-class _Task:
+class _Driven(ABC):
     """
-    One of them. C{ended} is for who asked for it.
+    A coroutine, and what it waits for.
     """
 
-    _coroutine: Coroutine[Deferred[Any], Any, None]
-    _tasks: Tasks
-    ended: Deferred[None] | None = None
-    _awaited: Deferred[Any] | None = None
+    _coroutine: Coroutine[Deferred[Any], Any, Any]
+    _awaited: Deferred[Any] | None = field(default=None, init=False)
 
     def go_on(self, result: object = None) -> None:
         """
         What it awaited is there; a Deferred that is awaited takes its result to the coroutine by itself.
         """
-        began, self._awaited = self._awaited is None, None
+        answer, fault = None, None
         try:
             if result is not None and isinstance(result, Failure):
                 awaited = result.throwExceptionIntoGenerator(self._coroutine)
             else:
                 awaited = self._coroutine.send(None)
-        except StopIteration:
-            pass
-        except Exception:  # noqa: BLE001 - our own fault, logged; there is nobody else to tell
-            log.failure("a task broke")
+        except StopIteration as end:
+            answer = end.value
+        except Exception:  # noqa: BLE001 - whatever broke is for who hears of the end
+            fault = Failure()
         else:
+            # Each holds the other: if nobody else does any more, they go by the collector, which ends coroutines from
+            # within, and not this one while another that it awaits is being ended.
             self._awaited = awaited
-            if began:
-                self._tasks.running.add(self)
+            self._waits()
             awaited.addBoth(self.go_on)
             return
-        if not began:
-            self._tasks.end(self)
+        self._awaited = None
+        self._ends(answer, fault)
+
+    @abstractmethod
+    def _waits(self) -> None:
+        """
+        It is to go on later.
+        """
+
+    @abstractmethod
+    def _ends(self, answer: Any, fault: Failure | None) -> None:
+        """
+        It returned that, or raised this.
+        """
+
+
+@define(eq=False)
+class _Task(_Driven):
+    """
+    One that nobody awaits. C{ended} is for who asked for it.
+    """
+
+    _tasks: Tasks
+    ended: Deferred[None] | None = None
+
+    def _waits(self) -> None:
+        self._tasks.running.add(self)
+
+    def _ends(self, answer: Any, fault: Failure | None) -> None:
+        if fault is not None:
+            log.failure("a task broke", fault)
+        self._tasks.end(self)
         # Each holds the other until then.
         ended, self.ended = self.ended, None
         if ended is not None:
@@ -122,36 +152,21 @@ def carry_out(
 
 
 @define(eq=False)
-class _Errand:
+class _Errand(_Driven):
     """
     One that somebody hears of.
     """
 
-    _coroutine: Coroutine[Deferred[Any], Any, Any]
     _done: Callable[[Any], object]
     _failed: Callable[[Failure], object]
-    _awaited: Deferred[Any] | None = None
 
-    def go_on(self, result: object = None) -> None:
+    def _waits(self) -> None:
         """
-        As a L{_Task}'s.
+        Nobody counts it.
         """
-        try:
-            if result is not None and isinstance(result, Failure):
-                awaited = result.throwExceptionIntoGenerator(self._coroutine)
-            else:
-                awaited = self._coroutine.send(None)
-        except StopIteration as end:
-            answer = end.value
-        except Exception:  # noqa: BLE001 - whatever broke is for who is told
-            self._awaited = None
-            self._failed(Failure())
-            return
+
+    def _ends(self, answer: Any, fault: Failure | None) -> None:
+        if fault is None:
+            self._done(answer)
         else:
-            # Each holds the other: if nobody else does any more, they go by the collector, which ends coroutines from
-            # within, and not this one while another that it awaits is being ended.
-            self._awaited = awaited
-            awaited.addBoth(self.go_on)
-            return
-        self._awaited = None
-        self._done(answer)
+            self._failed(fault)
