@@ -6,8 +6,6 @@ Its verifier is written from the documentation alone.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import random
 import threading
@@ -16,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from attrs import define, field, frozen
+
+from tests.signature import signed_at
 
 TAKE, FAIL, STALL, DROP = "take", "fail", "stall", "drop"
 
@@ -40,11 +40,7 @@ def verify(post: Post, secret: str) -> bool:
     """
     Was it signed with that secret, at the time that it says?
     """
-    fields = [one.split("=", 1) for one in post.headers["x-lettermint-signature"].split(",")]
-    at = dict(fields)["t"]
-    expected = hmac.new(secret.encode(), f"{at}.".encode() + post.body, hashlib.sha256).hexdigest()
-    signed = any(hmac.compare_digest(expected, value) for key, value in fields if key == "v1")
-    return signed and post.headers["x-lettermint-delivery"] == at
+    return signed_at(post.headers, post.body, secret) == post.headers["x-lettermint-delivery"]
 
 
 def usually(seed: int) -> Callable[[], str]:

@@ -4,8 +4,6 @@ Endpoints that do what a test has them do, on a network in memory, and a relay's
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 from collections.abc import Callable
 from random import Random
@@ -26,6 +24,7 @@ from tests.outbound.bench import Network
 from tests.queue.doubles import Settings
 from tests.queue.hooks import SECRET
 from tests.queue.world import World
+from tests.signature import signed_at
 
 PUBLIC = "8.8.8.8"
 
@@ -51,10 +50,7 @@ def is_signed(got: Got, secret: str = SECRET, prefix: str = "x-lettermint") -> b
     """
     Written from the documentation: is any of its signatures that of this secret?
     """
-    parts = [part.partition("=") for part in got.headers[f"{prefix}-signature"].split(",")]
-    at = next(value for key, _, value in parts if key == "t")
-    expected = hmac.new(secret.encode(), at.encode() + b"." + got.body, hashlib.sha256).hexdigest()
-    return any(key == "v1" and hmac.compare_digest(expected, value) for key, _, value in parts)
+    return signed_at(got.headers, got.body, secret, prefix) is not None
 
 
 Say = Callable[[Got], int | None]
