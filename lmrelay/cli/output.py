@@ -57,11 +57,7 @@ class Output:
         Print C{value} as the JSON document of this command; without C{--json} nothing.
         """
         if self.json:
-            text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
-            # JSON escapes ASCII's control characters alone; a terminal obeys U+009B as well, and people misread U+202E.
-            click.echo(
-                _UNUSUAL.sub(lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], text)
-            )
+            click.echo(_dump(value))
 
     def stream(self, values: Iterable[object]) -> None:
         """
@@ -71,8 +67,7 @@ class Output:
             return
         before = "[\n"
         for value in values:
-            text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
-            click.echo(before + indent(text, "  "), nl=False)
+            click.echo(before + indent(_dump(value), "  "), nl=False)
             before = ",\n"
         click.echo("[]" if before == "[\n" else "\n]")
 
@@ -125,6 +120,12 @@ class Output:
 
     def _is_terminal(self) -> bool:
         return sys.stdout.isatty() if self.terminal is None else self.terminal
+
+
+def _dump(value: object) -> str:
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    # JSON escapes ASCII's control characters alone; a terminal obeys U+009B as well, and people misread U+202E.
+    return _UNUSUAL.sub(lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], text)
 
 
 def _print_fitted(titles: Sequence[str], rows: Sequence[Sequence[str]], width: int | None) -> None:

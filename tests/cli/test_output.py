@@ -99,11 +99,12 @@ def test_strangers_cannot_write_to_the_terminal_by_json(capsys: pytest.CaptureFi
     Nor where it is JSON, which says the same for all that.
     """
     words = "Grüße\x1b[31m\x9b31m\x7f\u202e\U000e0041\n"
-    Output(json=True).document({"body": words})
-    told = capsys.readouterr().out
-    assert "Grüße" in told
-    assert told.replace("\n", "").isprintable()
-    assert {"body": words} == json.loads(told)
+    for tell in (Output.document, Output.stream):
+        tell(Output(json=True), [{"body": words}])
+        told = capsys.readouterr().out
+        assert "Grüße" in told
+        assert told.replace("\n", "").isprintable()
+        assert [{"body": words}] == json.loads(told)
 
 
 @pytest.mark.parametrize(
