@@ -14,10 +14,10 @@ from attrs import evolve
 from lmrelay.errors import SyntaxRefused
 from lmrelay.interfaces import Leased, LeasedRecipient
 from lmrelay.mail.address import Address
-from lmrelay.mail.outcome import Delivered
+from lmrelay.mail.outcome import Delayed, Fault
 from lmrelay.outbound.steps import GOOD, Step
 from lmrelay.outbound.trace import Heard
-from lmrelay.outbound.verdicts import Cause, Trouble, Verdict, judge, judge_trouble, lacks
+from lmrelay.outbound.verdicts import Cause, Reach, Trouble, Verdict, judge, judge_trouble, lacks
 from lmrelay.smtp.client_commands import build_bdat, build_mail, build_rcpt
 from lmrelay.smtp.extensions import Extensions, size_limit
 from lmrelay.smtp.reply import Reply
@@ -50,7 +50,8 @@ class Transaction:
     that ask for less at a time. C{heard} is what was said, for the trace.
 
     With a C{chunk}, the whole content, it goes out right behind the recipients, in one BDAT (RFC 3030): that spares the
-    wait for 354. C{refused_chunk}: the server does not know what it offered, and nobody has got the message.
+    wait for 354. C{refused_chunk}: the server does not know what it offered, and nobody has got the message. As no 354
+    shows that replies and commands are in step, the reply to it has to show it by its enhanced code.
     """
 
     def __init__(
@@ -79,8 +80,10 @@ class Transaction:
         self._relayed = "DSN" not in extensions or bool(leased.return_path)
         self._accepted: list[int] = []
         self._sent = self._answered = 0
+        self._proven = False
         self._numbers = [leased_recipient.number for leased_recipient in leased.recipients]
         self._commands = self._plan(leased, extensions, reset, chunk)
+        self._unfit = dict(self.verdicts)
         if not self._commands:
             self.is_over = True
 
@@ -178,14 +181,21 @@ class Transaction:
 
     def _doubt(self, reply: Reply, at: float) -> None:
         """
-        A reply too many: where no 354 stood between, what passed for the answer to the content may have been an earlier
-        one, and this refusal be that. Not 421, which may come at any time.
+        A reply too many: where neither a 354 stood between nor the reply to the content showed that it was that, it may
+        have been an earlier one; a refusal is then that of the content. Not 421, which may come at any time.
         """
-        if self._has_sent_chunk() and 400 <= reply.code < 600 and reply.code != 421:
+        refuses = 400 <= reply.code < 600
+        if self._has_sent_chunk() and reply.code != 421 and (refuses or not self._proven):
             self.heard.append((Step.CHUNK, -1, at, reply))
-            verdict = judge_trouble(Step.CHUNK, Trouble(Cause.NONSENSE, f"the server said {reply} too"))
-            taken = [number for number, each in self.verdicts.items() if isinstance(each.outcome, Delivered)]
-            self.verdicts.update(dict.fromkeys(taken, verdict))
+            self._distrust(judge_trouble(Step.CHUNK, Trouble(Cause.NONSENSE, f"the server said {reply} too")))
+
+    def _distrust(self, verdict: Verdict) -> None:
+        """
+        Replies and commands are out of step: none of the answers is known to be for the recipient it was taken for.
+        """
+        self.verdicts.clear()
+        self.verdicts.update(self._unfit)
+        self._decide(verdict)
 
     def content_sent(self, at: float = 0.0) -> None:
         """
@@ -206,6 +216,8 @@ class Transaction:
             # What went out in one stroke may have been taken, whichever answer is the one that did not come.
             step = Step.CHUNK if self._has_sent_chunk() else self.step
             verdict = judge_trouble(step, trouble)
+            if trouble.cause is Cause.NONSENSE:
+                self._distrust(verdict)
             self._break(lambda: evolve(verdict, stale=self._is_stale(trouble.cause is Cause.LOST)))
 
     def _has_sent_chunk(self) -> bool:
@@ -274,8 +286,17 @@ class Transaction:
     def _answer_chunk(self, whose: int, reply: Reply) -> None:
         self.needs_reset = reply.code >= 400
         if reply.code in UNKNOWN and self._accepted:
-            self.refused_chunk = self.is_over = True
+            # Did it pass over the content, or take it for commands, whose answers are still to come? Nobody knows.
+            self.refused_chunk = True
+            text = f"the server said {reply} to what it offers (CHUNKING)"
+            self._break(lambda: Verdict(Delayed("4.5.0", text, Fault.RECEIVER, reply), Reach.HOST))
+        elif reply.code < 400 and (reply.enhanced or "").startswith("2.1."):
+            # It speaks of an address (RFC 3463 §3.2): the answer to RCPT, and there was one too many before it.
+            verdict = judge_trouble(Step.CHUNK, Trouble(Cause.NONSENSE, f"the server said {reply} out of step"))
+            self._distrust(verdict)
+            self._break(lambda: verdict)
         else:
+            self._proven = reply.enhanced is not None
             self._finish(self._judge(Step.CHUNK, reply, relayed=self._relayed))
 
     def _answer_early(self, reply: Reply) -> None:
