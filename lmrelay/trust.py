@@ -20,6 +20,11 @@ from zope.interface import implementer
 from lmrelay.config.values import Config
 from lmrelay.interfaces import ISettings
 
+MAX_NAMES = 200
+"""
+Characters of what a certificate says: a server writes it, and it is kept with each delivery.
+"""
+
 _WORDS = {
     9: "the certificate is not valid yet",
     10: "the certificate has expired",
@@ -126,9 +131,9 @@ def names_other(certificate: crypto.X509, host: str) -> str:
         verify_service_identity(patterns, [IPAddress_ID(host) if is_address(host) else DNS_ID(host)], [])
     except service_identity.VerificationError:
         names = ", ".join(sorted(str(pattern.pattern, "ascii") for pattern in _names(certificate))[:5])
-        return f"the certificate is for {names or 'no host'}, not for {host}"
+        return f"the certificate is for {names[:MAX_NAMES] or 'no host'}, not for {host}"
     except Exception as error:  # noqa: BLE001 - a server can show what is malformed in any way
-        return f"the certificate is for no host ({error})"
+        return f"the certificate is for no host ({str(error)[:MAX_NAMES]})"
     return ""
 
 

@@ -14,10 +14,9 @@ from attrs import evolve
 from lmrelay.errors import SyntaxRefused
 from lmrelay.interfaces import Leased, LeasedRecipient
 from lmrelay.mail.address import Address
-from lmrelay.mail.outcome import Delayed, Fault
 from lmrelay.outbound.steps import GOOD, Step
 from lmrelay.outbound.trace import Heard
-from lmrelay.outbound.verdicts import Cause, Reach, Trouble, Verdict, judge, judge_trouble, lacks
+from lmrelay.outbound.verdicts import Cause, Trouble, Verdict, belies, judge, judge_trouble, lacks
 from lmrelay.smtp.client_commands import build_bdat, build_mail, build_rcpt
 from lmrelay.smtp.extensions import Extensions, size_limit
 from lmrelay.smtp.reply import Reply
@@ -288,8 +287,7 @@ class Transaction:
         if reply.code in UNKNOWN and self._accepted:
             # Did it pass over the content, or take it for commands, whose answers are still to come? Nobody knows.
             self.refused_chunk = True
-            text = f"the server said {reply} to what it offers (CHUNKING)"
-            self._break(lambda: Verdict(Delayed("4.5.0", text, Fault.RECEIVER, reply), Reach.HOST))
+            self._break(lambda: belies(reply))
         elif reply.code < 400 and (reply.enhanced or "").startswith("2.1."):
             # It speaks of an address (RFC 3463 §3.2): the answer to RCPT, and there was one too many before it.
             verdict = judge_trouble(Step.CHUNK, Trouble(Cause.NONSENSE, f"the server said {reply} out of step"))
