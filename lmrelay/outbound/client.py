@@ -264,6 +264,9 @@ class Connection(Protocol):
             for reply in self._reader.feed(data):
                 dialogue.answer(reply, now)
                 answered = True
+                if dialogue.is_broken:
+                    # The rest answers nothing, however much of it there is.
+                    break
         except SyntaxRefused as error:
             dialogue.end(Trouble(Cause.NONSENSE, f"the server's reply cannot be understood ({error})"), now)
             self._drop(Trouble(Cause.NONSENSE, str(error)))
