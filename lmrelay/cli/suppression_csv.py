@@ -54,6 +54,11 @@ _REASONS = {
 }
 _WHYS = {name: why for why, names in _REASONS.items() for name in names}
 
+_FORMULA = ("=", "+", "-", "@")
+"""
+What a spreadsheet would calculate instead of showing, and send where a stranger wants it: it gets a C{'} before it.
+"""
+
 _NO_LETTER = re.compile(r"[^a-z]")
 
 
@@ -128,7 +133,7 @@ def _read_line(
             why=_read_why(said["reason"]) if "reason" in said else otherwise.why,
             added_at=_read_time(said["added"]) if "added" in said else otherwise.added_at,
             expires_at=_read_time(said["expires"]) if "expires" in said else otherwise.expires_at,
-            text=said.get("text", otherwise.text)[:MAX_TEXT],
+            text=_read_text(said.get("text", otherwise.text))[:MAX_TEXT],
             redact=otherwise.redact or said.get("redact", "").lower() == YES,
         )
     except SyntaxRefused as error:
@@ -144,6 +149,10 @@ def _read_address(text: str) -> str:
         # It would be somebody else's, or nobody's, and who was meant would go on getting mail.
         raise SyntaxRefused("it is not in UTF-8")
     return key_of(parse_address(text))
+
+
+def _read_text(text: str) -> str:
+    return text[1:] if text.startswith("'") and text.lstrip("'").startswith(_FORMULA) else text
 
 
 def _read_why(text: str) -> Why:
@@ -177,6 +186,8 @@ def write(one: Suppression) -> str:
     # Strangers chose the words, and a terminal obeys what it is sent.
     text = printable(" ".join(one.text.split()))
     redact = YES if one.redact else ""
+    if text.lstrip("'").startswith(_FORMULA):
+        text = f"'{text}"
     place = one.project, one.route, one.address
     return _write((*place, one.why.value, added or "", expires or "", one.message or "", text, redact))
 

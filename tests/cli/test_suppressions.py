@@ -4,6 +4,7 @@ C{lmrelay suppressions} on a real store, with no daemon.
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -293,6 +294,18 @@ def test_no_store(tmp_path: Path) -> None:
 
 
 _texts = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp", "Cf", "Co", "Cn")), max_size=30)
+
+
+@pytest.mark.parametrize("text", ['=HYPERLINK("https://evil.example")', "+1", "-1", "@SUM(A1)", "'=1", "''@x"])
+def test_formulas(text: str) -> None:
+    """
+    What receivers say is shown by a spreadsheet, never calculated, and read again as it was.
+    """
+    written = Suppression("acme", "a@b.example", Why.HARD_BOUNCE, 1e9, text=text)
+    lines = [write_head(), write(written)]
+    [row] = csv.DictReader(lines)
+    assert f"'{text}" == row["text"]
+    assert [written] == list(read(lines, Suppression("", "", Why.MANUAL, 0.0), lambda project, route: ""))
 
 
 @given(st.lists(st.tuples(st.sampled_from(["a", "b,", 'q"', ";x"]), st.sampled_from(list(Why)), _texts), max_size=5))
