@@ -154,8 +154,9 @@ class Transaction:
         The next reply came, at that second of a clock.
         """
         if self.is_over:
-            self.is_broken = True
-            self._doubt(reply, at)
+            if not self.is_broken:
+                self.is_broken = True
+                self._doubt(reply, at)
             return
         if self.wants_content:
             self.heard.append((Step.CONTENT, -1, at, reply))
@@ -180,13 +181,16 @@ class Transaction:
 
     def _doubt(self, reply: Reply, at: float) -> None:
         """
-        A reply too many: where neither a 354 stood between nor the reply to the content showed that it was that, it may
-        have been an earlier one; a refusal is then that of the content. Not 421, which may come at any time.
+        A reply too many: unless a 354 or an enhanced code showed that the answers were in step, each may have been an
+        earlier one's. After content in one stroke a refusal may be that of the content all the same. Not 421, which may
+        come at any time.
         """
-        refuses = 400 <= reply.code < 600
-        if self._has_sent_chunk() and reply.code != 421 and (refuses or not self._proven):
-            self.heard.append((Step.CHUNK, -1, at, reply))
-            self._distrust(judge_trouble(Step.CHUNK, Trouble(Cause.NONSENSE, f"the server said {reply} too")))
+        chunked = self._has_sent_chunk()
+        refuses = chunked and 400 <= reply.code < 600
+        if reply.code != 421 and (refuses or not self._proven):
+            step = Step.CHUNK if chunked else self.step
+            self.heard.append((step, -1, at, reply))
+            self._distrust(judge_trouble(step, Trouble(Cause.NONSENSE, f"the server said {reply} too")))
 
     def _distrust(self, verdict: Verdict) -> None:
         """
@@ -270,7 +274,8 @@ class Transaction:
             self.verdicts[whose] = self._judge(Step.RCPT, reply, tls_failure=self._tls_failure)
 
     def _answer_data(self, whose: int, reply: Reply) -> None:
-        if reply.code != 354:
+        self._proven = reply.code == 354
+        if not self._proven:
             self._finish(self._judge(Step.DATA, reply))
         elif self._accepted:
             self.wants_content = True

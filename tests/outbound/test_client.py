@@ -145,6 +145,17 @@ class DeliverTests(ClientTests):
             self.assertEqual(([Delayed, Delayed], []), (self.kinds(verdicts), mx.messages))
             self.assertFalse(connection.is_usable)
 
+    def test_left_over(self) -> None:
+        """
+        What is left over behind a refusal of DATA shows it too: the refusal was somebody's, and nobody knows whose.
+        """
+        mx, relay, connection = self.start(
+            answers={"MAIL": say("250 OK", "250 OK")}, recipients={"c@b.example": say("550 5.1.1 No")}
+        )
+        verdicts = relay.deliver(connection, leased(*TWO))
+        self.assertEqual(([Delayed, Delayed], []), (self.kinds(verdicts), mx.messages))
+        self.assertFalse(connection.is_usable)
+
     def test_codes_of_the_connection(self) -> None:
         """
         220 and 221 answer nothing that was asked, though their first digit is that of success.
