@@ -293,8 +293,9 @@ class Transaction:
             # Did it pass over the content, or take it for commands, whose answers are still to come? Nobody knows.
             self.refused_chunk = True
             self._break(lambda: belies(reply))
-        elif reply.code < 400 and (reply.enhanced or "").startswith("2.1."):
-            # It speaks of an address (RFC 3463 §3.2): the answer to RCPT, and there was one too many before it.
+        elif _is_of_address(reply) if self._accepted else reply.code < 400:
+            # The answer to a RCPT, or it was taken for nobody: there was one too many before it. A refusal that was
+            # meant so is said again to DATA, by which it is tried next.
             verdict = judge_trouble(Step.CHUNK, Trouble(Cause.NONSENSE, f"the server said {reply} out of step"))
             self._distrust(verdict)
             self._break(lambda: verdict)
@@ -348,6 +349,13 @@ def unfit_message(leased: Leased, extensions: Extensions) -> Verdict | None:
         if leased.reverse_path is not None and not leased.reverse_path.local.isascii():
             return lacks("5.6.7", "the sender's address needs SMTPUTF8, which the server does not offer")
     return None
+
+
+def _is_of_address(reply: Reply) -> bool:
+    """
+    Does it speak of an address (X.1.X, RFC 3463 §3.2)?
+    """
+    return reply.enhanced is not None and reply.enhanced[1:4] == ".1."
 
 
 def _uses_utf8(leased: Leased) -> bool:

@@ -166,6 +166,22 @@ class ChunkTests(ClientTests):
                 self.assertFalse(connection.is_usable)
                 self.assertEqual({Reach.RECIPIENT}, {verdict.reach for verdict in verdicts.values()})
 
+    def test_refusal_out_of_step(self) -> None:
+        """
+        So with a refusal: that of the last recipient must not be everybody's, nor that of the first the second's.
+        """
+        no = "550 5.1.1 No"
+        _, relay, connection = self.start(extensions=CHUNKING, recipients={"b@b.example": say(no, no)})
+        self.assertEqual([Delayed, Delayed], self.kinds(relay.deliver(connection, leased(*TWO))))
+        self.assertFalse(connection.is_usable)
+        _, relay, connection = self.start(
+            extensions=CHUNKING,
+            answers={"MAIL": say("250 OK", "250 OK")},
+            recipients={"c@b.example": say("550 5.1.1 No")},
+        )
+        self.assertEqual([Delayed, Delayed], self.kinds(relay.deliver(connection, leased(*TWO))))
+        self.assertFalse(connection.is_usable)
+
     def test_one_reply_too_many(self) -> None:
         """
         A reply to the content that is its own stands, whatever follows it but a refusal; one without an enhanced code
