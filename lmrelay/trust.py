@@ -20,6 +20,18 @@ from zope.interface import implementer
 from lmrelay.config.values import Config
 from lmrelay.interfaces import ISettings
 
+CIPHERS = b"DEFAULT:!kDHE:!PSK"
+"""
+No finite-field Diffie-Hellman in TLS 1.2: the server chooses its numbers, and with the largest a handshake holds up
+everybody's mail for most of a second. Every server that is known to have it can do without.
+"""
+
+MAX_DEPTH = 8
+"""
+Certificates between a server's and the one that is believed. A server can show so many, and with such keys, that to
+check them all takes as long.
+"""
+
 MAX_NAMES = 200
 """
 Characters of what a certificate says: a server writes it, and it is kept with each delivery.
@@ -32,6 +44,7 @@ _WORDS = {
     19: "a self-signed certificate is in the chain",
     20: "the certificate's issuer is not known",
     21: "the certificate's issuer is not known",
+    22: "the chain of certificates is too long",
     23: "the certificate was revoked",
     26: "the certificate is not meant for a server",
     62: "the certificate is for another host",
@@ -51,6 +64,8 @@ def make_context(ca_file: Path | None, *, strict: bool) -> SSL.Context:
     @raise SSL.Error: the file cannot be used
     """
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_cipher_list(CIPHERS)
+    context.set_verify_depth(MAX_DEPTH)
     if strict:
         context.set_min_proto_version(SSL.TLS1_2_VERSION)
     if ca_file is None:
