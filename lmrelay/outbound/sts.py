@@ -32,7 +32,7 @@ many domains are in memory, and held against each host.
 """
 
 _VERSION = b"v=STSv1"
-_DELIMITER = re.compile(rb"[ \t]*;[ \t]*")
+_BLANKS = b" \t"
 _FIELD = re.compile(rb"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}=[\x21-\x3a\x3c\x3e-\x7e]+")
 _ID = re.compile(rb"id=([A-Za-z0-9]{1,32})")
 
@@ -109,10 +109,10 @@ def parse_record(records: Iterable[object]) -> str | None:
     looked for (RFC 8461 §3.1).
     """
     texts = [text for record in records if isinstance(record, bytes) and (text := join_strings(record)) is not None]
-    texts = [text for text in texts if _DELIMITER.split(text)[0] == _VERSION and text != _VERSION]
+    texts = [text for text in texts if _split(text)[0] == _VERSION and text != _VERSION]
     if len(texts) != 1:
         return None
-    fields = _DELIMITER.split(texts[0])[1:]
+    fields = _split(texts[0])[1:]
     if fields[-1] == b"":
         fields.pop()
     if not all(_FIELD.fullmatch(one) for one in fields):
@@ -121,6 +121,16 @@ def parse_record(records: Iterable[object]) -> str | None:
     # Of a field that comes again only the first counts.
     found = _ID.fullmatch(ids[0]) if ids else None
     return found[1].decode("ascii") if found else None
+
+
+def _split(text: bytes) -> list[bytes]:
+    """
+    What stands between semicolons with blanks around them. Not by a pattern, which begins anew at each blank of many.
+    """
+    first, *others = text.split(b";")
+    if not others:
+        return [first]
+    return [first.rstrip(_BLANKS), *(one.strip(_BLANKS) for one in others[:-1]), others[-1].lstrip(_BLANKS)]
 
 
 def join_strings(rdata: bytes) -> bytes | None:

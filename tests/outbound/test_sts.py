@@ -4,6 +4,7 @@ MTA-STS records, policy files and patterns, as tables after RFC 8461 §3 and §4
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 
 import pytest
@@ -197,3 +198,24 @@ def test_rules(mode: StsMode, host: str) -> None:
     expected = [("mta-sts", Level.AUTHENTICATED, barred)] if mode is not NONE else []
     found = [(rule.policy, rule.required, rule.barred is not None) for rule in (*asked, *watched)]
     assert expected == found
+
+
+@pytest.mark.parametrize(
+    "begins", [b"", b"v=STSv1", b"v=STSv1;", b"v=STSv1; id=1", b"v=STSv1; id=1;" + b" " * 30_000 + b"x=y"]
+)
+def test_endless_blanks(begins: bytes) -> None:
+    """
+    A record is read in a moment, however many blanks its owner put there: all mail waits meanwhile.
+    """
+    text = begins + b" " * (60_000 - len(begins)) + b"x"
+    assert parse_record([txt(*(text[at : at + 255] for at in range(0, len(text), 255)))]) is None
+
+
+@given(st.lists(st.sampled_from([b";", b" ", b"\t", b"v=STSv1", b"id=a", b"x=y"]), max_size=12))
+def test_blanks(words: list[bytes]) -> None:
+    """
+    Blanks around semicolons count for nothing, blanks anywhere else for what they are.
+    """
+    text = b"".join(words)
+    dense = re.sub(rb"[ \t]*;[ \t]*", b";", text)
+    assert parse_record([txt(dense)]) == parse_record([txt(text)])
