@@ -9,7 +9,9 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from attrs import define, field
 
@@ -24,7 +26,8 @@ DOMAIN = "bench.test"
 @define(eq=False)
 class Lmrelay:
     """
-    lmrelay as its users run it: AUTH PLAIN in both cases, recipients by MX, SQLite on the disk.
+    lmrelay as its users run it: AUTH PLAIN in both cases, recipients by MX, SQLite on the disk. C{tables} are laid over
+    its configuration.
     """
 
     folder: Path
@@ -32,6 +35,7 @@ class Lmrelay:
     sink_port: int
     name: str = "lmrelay"
     relay: Relay | None = None
+    tables: Mapping[str, Mapping[str, Any]] = field(factory=dict)
 
     def start(self) -> None:
         """
@@ -40,7 +44,7 @@ class Lmrelay:
         shutil.rmtree(self.folder, ignore_errors=True)
         (self.folder / "projects.d").mkdir(parents=True)
         make_certificate(self.folder)
-        relay = Relay(self.folder, settings_for(self.folder, self.dns, self.sink_port, LISTENERS))
+        relay = Relay(self.folder, settings_for(self.folder, self.dns, self.sink_port, LISTENERS, **self.tables))
         relay.write()
         added = lmrelay(relay.config, "project", "add", "bench", "--domain", DOMAIN)
         if added.returncode != 0:
