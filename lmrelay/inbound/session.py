@@ -168,11 +168,9 @@ class Session:
         line = self.buffer.next_line(AUTH_LINE_LIMIT if submitter is None and client.is_secure else COMMAND_LIMIT)
         if line is None:
             return None
-        if (flaw := table.find_flaw(line, client)) is not None:
-            return flaw
         if submitter is None:
             self.tally.count_command()
-        command = commands.parse_command(line.octets)
+        command = table.read_command(line, client)
         if submitter is not None and command.verb not in _UNCHECKED:
             submitter.check_token()
         row = _COMMANDS.get(command.verb)
