@@ -81,6 +81,13 @@ class HeadReader:
         self._octets.clear()
         return body if not body or body.startswith(b"\r\n") else b"\r\n" + body
 
+    @property
+    def size(self) -> int:
+        """
+        Octets of the head, and as long as it has not ended those of all that was fed.
+        """
+        return len(self._octets) if self.head is None else len(self.head)
+
     def _read_lines(self) -> None:
         self._read = _end_of_fields(self._octets, self._read)
 

@@ -178,6 +178,7 @@ STORE_FAILED = reply(451, "4.3.0", "Requested action aborted: local error in pro
 STORE_FULL = reply(452, "4.3.1", "Insufficient system storage")
 TOO_LARGE = reply(552, "5.3.4", "Message size exceeds fixed maximum message size")
 HEADER_TOO_LARGE = reply(552, "5.3.4", "Header too large")
+TOO_MANY_HEADS = reply(452, "4.3.1", "Too many large headers arrive at once, try again later")
 TOO_MANY_FIELDS = reply(552, "5.3.4", "Too many header fields")
 NUL_IN_CONTENT = reply(554, "5.6.0", "Message contains NUL characters")
 BARE_NEWLINES = reply(554, "5.6.0", "Message contains bare CR or LF")
