@@ -258,6 +258,31 @@ class Handshakes(SynchronousTestCase):
             self.assertRaises(SSL.Error, client.shake_hands)
             self.assertTrue(client.heard.is_lost)
 
+    def test_what_follows_within_a_segment(self) -> None:
+        """
+        Garbage, an alert or a goodbye right behind a command ends the connection, whatever the command; it is no fault
+        of ours that would be logged.
+        """
+        goodbye = SSL.Connection.shutdown
+        for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
+            for behind in (
+                b"\x17\x03\x03\x00\x20" + bytes(32),
+                b"EHLO x\r\n",
+                b"\x15\x03\x03\x00\x02\x02\x28",
+                goodbye,
+            ):
+                for command in (b"NOOP\r\n" * 50, b"QUIT\r\n", AUTH.encode() + b"\r\n", b"NOO"):
+                    client = TlsClient(version, version)
+                    client.shake_hands()
+                    client.say(b"EHLO x\r\n")
+                    client.tls.send(command)
+                    if not isinstance(behind, bytes):
+                        behind(client.tls)
+                    client.send(client.tls.bio_read(65536) + (behind if isinstance(behind, bytes) else b""))
+                    client.wait(11)
+                    self.assertTrue(client.heard.is_lost, (version, behind, command))
+                    self.assertEqual(0, client.relay.services.connections.total)
+
     def test_renegotiation(self) -> None:
         """
         A client of TLS 1.2 that asks for another handshake is refused one.
