@@ -22,7 +22,7 @@ from lmrelay.busy import BusyLogger
 from lmrelay.config.values import Listener
 from lmrelay.config.words import Security
 from lmrelay.inbound.auto import PATIENCE, is_tls, waits_for_client
-from lmrelay.inbound.clock import Patience
+from lmrelay.inbound.clock import CROWDED_LOGIN_TIME, Patience
 from lmrelay.inbound.limits import unmap
 from lmrelay.inbound.services import Client, Services
 from lmrelay.inbound.session import Session
@@ -374,11 +374,11 @@ class SubmissionProtocol(ESMTP):
         if self._closing:
             self.transport.abortConnection()
             return
-        verdict = self._patience.judge(self._services.config.timeouts)
+        verdict = self._patience.judge(self._services.config.timeouts, crowded=self._services.connections.is_crowded)
         if isinstance(verdict, Reply):
             self.timeoutConnection(verdict)
         else:
-            self._schedule(verdict)
+            self._schedule(verdict if self._patience.known else min(verdict, CROWDED_LOGIN_TIME))
 
     def timeoutConnection(self, reply: Reply = replies.TIMEOUT) -> None:
         """

@@ -123,6 +123,32 @@ def test_read_by_the_drop() -> None:
     assert 0 == relay.services.connections.total
 
 
+def test_strangers_do_not_keep_others_out() -> None:
+    """
+    Clients that take all connections and do not log in, in clear or within a handshake, lose them within seconds, and
+    who has logged in stays.
+    """
+    relay = Relay(Security.STARTTLS)
+    relay.settings.config = evolve(relay.config, limits=Limits(connections=8))
+    customer = MemoryPeer(relay)
+    customer.say("EHLO x", "STARTTLS")
+    customer.start_tls()
+    assert "235" == customer.say("EHLO x", AUTH)[-1][:3]
+    strangers = [MemoryPeer(relay, f"192.0.2.{number}") for number in range(100, 107)]
+    for stranger in strangers[:3]:
+        stranger.say("EHLO x", "STARTTLS")
+    refused = MemoryPeer(relay, "192.0.2.8")
+    assert ["421 4.7.0 Too many connections, try again later"] == refused.heard()
+    relay.clock.advance(16)
+    for peer in strangers:
+        peer.wire.flush()
+    # Those within a handshake are cut off; the others hear why, down to where there is room again.
+    assert 3 <= sum(peer.client.is_lost for peer in strangers)
+    assert [OK] == customer.say("NOOP")
+    late = MemoryPeer(relay, "192.0.2.8")
+    assert ["220"] == [line[:3] for line in late.heard()]
+
+
 def test_recipients() -> None:
     """
     What is one recipient too many is refused, and so is what is none, and neither is kept.

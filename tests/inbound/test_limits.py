@@ -170,6 +170,20 @@ class TestPatience:
         self.now = 200.0
         assert self.patience.judge(Timeouts()) == replies.TIMEOUT
 
+    def test_login_in_a_crowd(self) -> None:
+        """
+        While there are hardly any connections left, a client has fifteen seconds; who has logged in has all the time.
+        """
+        self.patience.known = False
+        self.now = 10.0
+        assert self.patience.judge(Timeouts(), crowded=True) == 5.0
+        assert self.patience.judge(Timeouts(command=12.0), crowded=True) == 2.0
+        self.now = 15.0
+        assert self.patience.judge(Timeouts(), crowded=True) == replies.TIMEOUT
+        assert self.patience.judge(Timeouts()) == 105.0
+        self.patience.known = True
+        assert self.patience.judge(Timeouts(), crowded=True) == 285.0
+
     def test_session(self) -> None:
         """
         A limit of the whole session ends the busiest client.
