@@ -125,7 +125,7 @@ class Patience:
         if now >= deadline:
             return replies.TIMEOUT
         if self._content is None:
-            return deadline - now
+            return deadline - now if self.known else min(deadline - now, CROWDED_LOGIN_TIME)
         spent = now - self._content
         if spent > GRACE and self._octets < SLOWEST * spent:
             return replies.TOO_SLOW

@@ -43,8 +43,8 @@ class SizeLimit:
 class Content:
     """
     C{prepare} checks and completes a head, or raises Refused; C{is_signed} tells of a prepared one whether the body's
-    hash is wanted; C{has_room} says whether the head may be of so many octets. C{size} counts content octets.
-    C{refusal} is the first thing that was wrong. C{body_eight_bit}: the body has octets beyond ASCII.
+    hash is wanted. C{size} counts content octets. C{refusal} is the first thing that was wrong. C{body_eight_bit}: the
+    body has octets beyond ASCII.
     """
 
     reader: DataReader | ChunkReader
@@ -54,6 +54,9 @@ class Content:
     open_body: Callable[[], IBody]
     is_signed: Callable[[Prepared], bool] = lambda prepared: False
     has_room: Callable[[int], bool] = lambda size: True
+    """
+    May the head be of so many octets?
+    """
     size: int = 0
     refusal: Reply | None = None
     prepared: Prepared | None = None

@@ -22,7 +22,7 @@ from lmrelay.busy import BusyLogger
 from lmrelay.config.values import Listener
 from lmrelay.config.words import Security
 from lmrelay.inbound.auto import PATIENCE, is_tls, waits_for_client
-from lmrelay.inbound.clock import CROWDED_LOGIN_TIME, Patience
+from lmrelay.inbound.clock import Patience
 from lmrelay.inbound.limits import unmap
 from lmrelay.inbound.services import Client, Services
 from lmrelay.inbound.session import Session
@@ -378,7 +378,7 @@ class SubmissionProtocol(ESMTP):
         if isinstance(verdict, Reply):
             self.timeoutConnection(verdict)
         else:
-            self._schedule(verdict if self._patience.known else min(verdict, CROWDED_LOGIN_TIME))
+            self._schedule(verdict)
 
     def timeoutConnection(self, reply: Reply = replies.TIMEOUT) -> None:
         """
