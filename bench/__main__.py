@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+import re
 import shlex
 import sys
 import tempfile
@@ -123,7 +123,7 @@ def turns(servers: Sequence[Server], rounds: int) -> Iterator[tuple[int, Sequenc
     Each round begins with another server, so that none is always the first after another.
     """
     for number in range(rounds):
-        first = number % len(servers)
+        first = number % max(1, len(servers))
         yield number, [*servers[first:], *servers[:first]]
 
 
@@ -205,7 +205,7 @@ def public(words: Sequence[str]) -> list[str]:
     """
     The command's words without the folders of this machine.
     """
-    return [Path(word).name if word.startswith(os.sep) else word for word in words]
+    return [re.sub(r"(^|=)/.*/(?=[^/])", r"\1", word) for word in words]
 
 
 def main() -> int:

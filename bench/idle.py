@@ -46,7 +46,7 @@ class Open:
     def __enter__(self) -> Open:
         began = time.monotonic()
         command = [str(HERE / "bin/smtpload"), "-H", "127.0.0.1", *self.options, "--idle", str(self.sessions)]
-        command += ["--hold", str(OPENING * 2), "-s", str(AT_ONCE), "--src", "-".join(LOADERS)]
+        command += ["--hold", str(OPENING * 2), "-s", str(AT_ONCE), "--src", "-".join(LOADERS), "--max-errors", "200"]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE)
         said = b""
         if self._process.stdout is None:

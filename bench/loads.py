@@ -20,6 +20,11 @@ LIMIT = 180.0
 Seconds that one load may take, and its deliveries after it.
 """
 
+STALL = 60.0
+"""
+Seconds without any delivery after which no more is waited for.
+"""
+
 SESSIONS = 20
 
 WARM_UP = 100
@@ -66,10 +71,13 @@ def new_run(sink: Sink, messages: int) -> str:
 
 def wait_for(sink: Sink, messages: int, limit: float) -> None:
     """
-    Until the sink has so many, or so many seconds have passed.
+    Until the sink has so many, or so many seconds have passed, or none has come for a while.
     """
     end = time.monotonic() + limit
-    while time.monotonic() < end and sink.figures()["distinct"] < messages:
+    latest, since = 0, time.monotonic()
+    while (arrived := sink.figures()["distinct"]) < messages and time.monotonic() < min(end, since + STALL):
+        if arrived > latest:
+            latest, since = arrived, time.monotonic()
         time.sleep(0.02)
 
 
@@ -82,7 +90,8 @@ def measure(server: Server, sink: Sink, syncs: Syncs, job: Load, messages: int) 
     options = [*server.options(job.security), "-s", str(SESSIONS), "-S", str(job.size), "--run", run]
     sent = load([*options, *(["-c", "1"] if job.each else [])], messages, LIMIT)
     if not sent["accepted"]:
-        raise Unable(f"it took none of {messages} messages: {sent['errors']}")
+        errors = ", ".join(f"{error} {count} times" for error, count in sent["errors"].items())
+        raise Unable(f"it took no message ({errors})")
     wait_for(sink, sent["accepted"], LIMIT)
     time.sleep(0.5)  # its clearing up after the last delivery is its work too
     used, synced = cpu_seconds(server.pid) - before, syncs.count() - synced

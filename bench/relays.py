@@ -10,6 +10,7 @@ from pathlib import Path
 
 from attrs import define
 
+from bench.machine import commit
 from bench.peers.place import DOMAIN, SINK
 from tests.e2e.daemon import LISTENERS, Relay, lmrelay, make_certificate, settings_for
 
@@ -86,6 +87,4 @@ class Lmrelay:
         """
         For the report.
         """
-        import lmrelay as package
-
-        return f"lmrelay {getattr(package, '__version__', '')}".strip()
+        return f"lmrelay, commit {commit()}"

@@ -7,8 +7,11 @@ to the operator (C{apt-get install postfix}), for its programs know no other pla
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
+
+from bench.peers.place import identity
 
 PACKAGES = {
     "exim": ("exim4-daemon-light", "exim4-base"),
@@ -38,16 +41,25 @@ def install(folder: Path) -> dict[str, str]:
             versions[name] = unpack(folder, packages)
         except subprocess.CalledProcessError as error:
             failed[name] = error.stderr.strip()
-    # Without the bit its processes would lose the library that counts syncs; it is started as root anyway.
-    program = folder / "root/usr/sbin/exim4"
-    if program.exists():
-        program.chmod(0o755)
+    set_modes(folder / "root/usr/sbin")
     try:
         versions["haraka"] = install_haraka(folder / "haraka")
     except (OSError, subprocess.CalledProcessError) as error:
         failed["haraka"] = str(getattr(error, "stderr", None) or error).strip()
     (folder / "versions.json").write_text(json.dumps(versions, indent=1) + "\n")
     return failed
+
+
+def set_modes(programs: Path) -> None:
+    """
+    What the packages' own installation would do, as far as it is needed, for the users that the peers have here.
+    """
+    exim, smtpctl = programs / "exim4", programs / "smtpctl"
+    if exim.exists():
+        exim.chmod(0o755)  # set-uid, it would lose the library that counts syncs; it is started as root anyway
+    if smtpctl.exists():
+        os.chown(smtpctl, 0, identity("opensmtpq"))
+        smtpctl.chmod(0o2755)  # else it refuses to start
 
 
 def unpack(folder: Path, packages: tuple[str, ...]) -> str:
