@@ -7,14 +7,15 @@ Run it as root from the source tree, on the disk to be measured (C{--state}, nev
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import re
 import shlex
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,11 @@ What is measured between one start of a server and its end. (Idle sessions and a
 what came after them: processes that linger, a larger file.)
 """
 
+FAILURES = (Unable, OSError, RuntimeError, AssertionError, subprocess.SubprocessError)
+"""
+What one server's trouble looks like; the others are measured all the same.
+"""
+
 
 @define(eq=False)
 class Suite:
@@ -89,21 +95,20 @@ class Suite:
         """
         try:
             server.start()
-        except Unable as error:
-            self.leave_out(server.name, ", ".join(loads), str(error))
-            return
-        with grouped(server.pid, tree(server.pid)):
-            try:
+            with grouped(server.pid, tree(server.pid)), contextlib.ExitStack() as stack:
+                stack.callback(server.stop)  # before its group goes
                 warm_up(server)
                 for load in loads:
                     self._one(server, number, load)
-            finally:
-                server.stop()
+        except FAILURES as error:
+            self.leave_out(server.name, ", ".join(loads), str(error))
+        finally:
+            server.stop()
 
     def _one(self, server: Server, number: int, load: str) -> None:
         try:
             row = self._work(server, load)()
-        except Unable as error:
+        except FAILURES as error:
             self.leave_out(server.name, load, str(error))
             return
         self.runs.append({"server": server.name, "load": load, "round": number, **row})
@@ -173,7 +178,7 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
     """
     build()
     began, loads, port = time.monotonic(), chosen.loads.split(","), free_port()
-    with ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lmrelay-bench-", dir=chosen.state)))
         state.chmod(0o755)  # most peers' processes do not run as root
         syncs, names = stack.enter_context(Syncs()), stack.enter_context(NameServer())
@@ -210,7 +215,7 @@ def public(words: Sequence[str]) -> list[str]:
 
 def main() -> int:
     """
-    Measure and print; exit code 1 if lmrelay lost or doubled a message.
+    Measure and print; exit code 1 if lmrelay lost or doubled a message, or could not be measured.
     """
     chosen = arguments()
     result = run(chosen)
@@ -222,7 +227,8 @@ def main() -> int:
     else:
         print(report, end="")
     ours = [row for row in result["runs"] if row["server"] == OURS]
-    return 1 if any(row.get("missing") or row.get("duplicates") for row in ours) else 0
+    failed = any(left["server"] == OURS for left in result["left_out"])
+    return 1 if failed or any(row.get("missing") or row.get("duplicates") for row in ours) else 0
 
 
 if __name__ == "__main__":

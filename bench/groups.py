@@ -60,7 +60,7 @@ def grouped(root: int, processes: Iterator[int]) -> Iterator[None]:
         yield
         return
     group = place / f"{PREFIX}{root}"
-    group.mkdir()
+    group.mkdir(exist_ok=True)
     for pid in processes:
         with contextlib.suppress(ProcessLookupError):
             (group / "cgroup.procs").write_text(str(pid))

@@ -69,13 +69,13 @@ def new_run(sink: Sink, messages: int) -> str:
     return run
 
 
-def wait_for(sink: Sink, messages: int, limit: float) -> None:
+def wait_for(sink: Sink, messages: int, limit: float, stall: float = STALL) -> None:
     """
-    Until the sink has so many, or so many seconds have passed, or none has come for a while.
+    Until the sink has so many, or so many seconds have passed, or none has come for C{stall} seconds.
     """
     end = time.monotonic() + limit
     latest, since = 0, time.monotonic()
-    while (arrived := sink.figures()["distinct"]) < messages and time.monotonic() < min(end, since + STALL):
+    while (arrived := sink.figures()["distinct"]) < messages and time.monotonic() < min(end, since + stall):
         if arrived > latest:
             latest, since = arrived, time.monotonic()
         time.sleep(0.02)

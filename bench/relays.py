@@ -47,7 +47,8 @@ class Lmrelay:
         if added.returncode != 0:
             raise RuntimeError(added.stderr)
         relay.token = relay.command("token", "create", "bench", "--name", "bench")["token"]
-        self.relay = relay.start(afresh=True)
+        self.relay = relay
+        relay.start(afresh=True)
 
     def options(self, security: str) -> list[str]:
         """
@@ -81,7 +82,8 @@ class Lmrelay:
         """
         if self.relay is not None:
             relay, self.relay = self.relay, None
-            relay.stop()
+            if relay.process is not None:
+                relay.stop()
 
     def version(self) -> str:
         """

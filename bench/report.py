@@ -55,6 +55,7 @@ IDLE = (
 BACKLOG = (
     Measure("accept_rate", "accepted/s", 0, 1),
     Measure("accept_cpu_ms", "CPU ms/message accepted", 2, -1),
+    Measure("flushes", "flushes", 0, 0),
     Measure("drain_s", "drained in s", 1, 0),
     Measure("drain_rate", "drained/s", 0, 1),
     Measure("drain_cpu_ms", "CPU ms/message drained", 2, -1),
