@@ -20,7 +20,7 @@ from bench.sink import HERE
 
 SESSIONS = 1000
 
-OPENING = 60.0
+OPENING = 30.0
 """
 Seconds that opening them may take.
 """

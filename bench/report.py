@@ -135,8 +135,10 @@ def merge(files: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for number, one in enumerate(files):
         merged["runs"] += [{**row, "round": (number, row["round"])} for row in one["runs"]]
         merged["left_out"] += [each for each in one["left_out"] if each not in merged["left_out"]]
-        for name in ("versions", "loads", "easier"):
+        for name in ("versions", "loads"):
             merged[name] |= one[name]
+        for load, each in one["easier"].items():
+            merged["easier"].setdefault(load, {}).update(each)
     merged["commands"] = [command for one in files for command in one["commands"]]
     merged["seconds"] = sum(one["seconds"] for one in files)
     return merged
@@ -153,9 +155,11 @@ def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> Iterator[str]:
     yield ""
 
 
-def load_section(rows: Sequence[Row], load: str, words: str) -> Iterator[str]:
+def load_section(
+    rows: Sequence[Row], load: str, words: str, easier: Mapping[str, Sequence[str]] | None = None
+) -> Iterator[str]:
     """
-    A row of the suite: each server's figures, and the ratios of ours to theirs.
+    A row of the suite: each server's figures, the ratios of ours to theirs, and for whom what is easier in it.
     """
     measures = [one for one in measures_of(load) if any(one.key in row for row in rows if row["load"] == load)]
     servers = servers_of(rows, load)
@@ -177,6 +181,9 @@ def load_section(rows: Sequence[Row], load: str, words: str) -> Iterator[str]:
                 if peer != OURS
             ],
         )
+    told = [f"{server}: {', '.join(what)}" for server, what in (easier or {}).items() if what and server in servers]
+    if told:
+        yield f"Easier than for {OURS}: {'; '.join(told)}.\n"
 
 
 def of(rows: Sequence[Row], load: str, server: str) -> list[Row]:
@@ -267,12 +274,10 @@ def render(result: Mapping[str, Any], notes: str = "") -> str:
         lines += ["## Aims", "", *table(["aim", "ratio", "reached"], reached)]
     for load, words in loads.items():
         if servers_of(rows, load):
-            lines += load_section(rows, load, words)
+            lines += load_section(rows, load, words, result["easier"].get(load))
     lines += ["## Where a peer is ahead", "", *(f"* {one}" for one in ahead(rows, loads) or ["nowhere"]), ""]
-    lines += ["## What is easier for whom", ""]
-    lines += [f"* {server}: {'; '.join(words)}" for server, words in result["easier"].items() if words]
     if result["left_out"]:
-        lines += ["", "## Left out", ""]
+        lines += ["## Left out", ""]
         lines += [f"* {one['server']}, {one['load']}: {one['reason']}" for one in result["left_out"]]
     return "\n".join(lines).rstrip() + f"\n{f'{chr(10)}{notes.strip()}{chr(10)}' if notes.strip() else ''}"
 

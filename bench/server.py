@@ -22,7 +22,7 @@ class Server(Protocol):
 
     easier: Sequence[str]
     """
-    Where its task is easier than lmrelay's, in words.
+    Where its task is easier than lmrelay's, in words, besides that no peer is asked for AUTH in clear.
     """
 
     def start(self) -> None:

@@ -88,7 +88,7 @@ class Exim:
     sink_port: int
     name: str = "exim"
     share: float = 0.3
-    easier: Sequence[str] = ("a fixed next hop, no DNS", "no AUTH without TLS")
+    easier: Sequence[str] = ("a fixed next hop, no DNS",)
     port: int = field(default=0)
     _held: Held | None = None
 

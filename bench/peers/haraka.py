@@ -48,7 +48,7 @@ class Haraka:
     sink_port: int
     name: str = "haraka"
     share: float = 0.4
-    easier: Sequence[str] = ("a fixed next hop, no DNS", "no AUTH without TLS")
+    easier: Sequence[str] = ("a fixed next hop, no DNS",)
     port: int = field(default=0)
     _held: Held | None = None
 

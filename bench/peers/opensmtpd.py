@@ -44,7 +44,7 @@ class OpenSMTPD:
     sink_port: int
     name: str = "opensmtpd"
     share: float = 0.1
-    easier: Sequence[str] = ("no sync before its 250", "a fixed next hop, no DNS", "no AUTH without TLS")
+    easier: Sequence[str] = ("no sync before its 250", "a fixed next hop, no DNS")
     port: int = field(default=0)
     _held: Held | None = None
 

@@ -91,8 +91,8 @@ class Postfix:
         """
         See L{bench.server.Server}.
         """
-        never = () if self._saslpasswd() else ("no AUTH with TLS either: saslpasswd2 is not installed",)
-        return ("a fixed next hop, no DNS", "no AUTH without TLS", *never)
+        never = () if self._saslpasswd() else ("no AUTH with TLS either, saslpasswd2 is not installed",)
+        return ("a fixed next hop, no DNS", *never)
 
     def _saslpasswd(self) -> str | None:
         own = self.installed / "root/usr/sbin/saslpasswd2"
