@@ -107,10 +107,10 @@ def figures(rows: Sequence[Row], load: str, server: str, key: str) -> dict[objec
 
 def ratio(rows: Sequence[Row], load: str, peer: str, key: str) -> Spread | None:
     """
-    Ours to the peer's, round by round; a round in which one of them has none, or the peer's is 0, does not count.
+    Ours to the peer's, round by round; one in which either has none, or the peer's is not over 0, does not count.
     """
     ours, theirs = figures(rows, load, OURS, key), figures(rows, load, peer, key)
-    return spread([ours[number] / theirs[number] for number in ours if theirs.get(number)])
+    return spread([ours[number] / theirs[number] for number in ours if theirs.get(number, 0.0) > 0])
 
 
 def in_order(names: Sequence[str]) -> list[str]:

@@ -63,7 +63,9 @@ def test_ratio_pairs_rounds() -> None:
     assert Spread(3.0, 3.0, 4.0) == ratio(rows, "4k", "postfix", "cpu_ms")
 
 
-@pytest.mark.parametrize("theirs", [[], [row("postfix", 1, cpu_ms=1.0)], [row("postfix", 0, cpu_ms=0.0)]])
+@pytest.mark.parametrize(
+    "theirs", [[], [row("postfix", 1, cpu_ms=1.0)], [row("postfix", 0, cpu_ms=0.0)], [row("postfix", 0, cpu_ms=-1.0)]]
+)
 def test_no_ratio(theirs: list[dict[str, Any]]) -> None:
     """
     A peer without a figure in the same round, or with nothing to divide by, is not compared.
