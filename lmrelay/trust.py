@@ -32,6 +32,11 @@ Certificates between a server's and the one that is believed. A server can show 
 check them all takes as long.
 """
 
+MAX_CERTIFICATE = 32 * 1024
+"""
+Octets of a server's certificate, ten times those of one with a hundred names: to compare thousands takes long, too.
+"""
+
 MAX_NAMES = 200
 """
 Characters of what a certificate says: a server writes it, and it is kept with each delivery.
@@ -141,6 +146,8 @@ def names_other(certificate: crypto.X509, host: str) -> str:
     """
     For whom the certificate is, if it is not for C{host} (RFC 6125 §6); empty: it is.
     """
+    if len(crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)) > MAX_CERTIFICATE:
+        return "the certificate is for no host (it is too large)"
     try:
         patterns = extract_patterns(certificate)
         verify_service_identity(patterns, [IPAddress_ID(host) if is_address(host) else DNS_ID(host)], [])

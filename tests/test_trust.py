@@ -14,10 +14,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 
 from lmrelay.outbound.handshake import Handshake
-from lmrelay.trust import MAX_DEPTH, StrictHandshake, make_context
+from lmrelay.testing.certificates import Authority
+from lmrelay.trust import MAX_DEPTH, StrictHandshake, make_context, names_other
 
 FROM, UNTIL = datetime.datetime(2020, 1, 1), datetime.datetime(2119, 1, 1)
 
@@ -91,3 +92,12 @@ def test_long_chain(length: int, reason: str) -> None:
     with pytest.raises(SSL.Error):
         shake_hands(strict.clientConnectionForTLS(unused), serve(length))
     assert reason == strict.reason
+
+
+@pytest.mark.parametrize(("names", "reason"), [(250, ""), (7000, "the certificate is for no host (it is too large)")])
+def test_many_names(names: int, reason: str) -> None:
+    """
+    A certificate may have as many names as the largest have; not so many that to compare them holds up all mail.
+    """
+    issued = Authority.make().issue("mx.example", *(f"host-{number}.customer.example" for number in range(names)))
+    assert reason == names_other(crypto.X509.from_cryptography(issued.certificate), "mx.example")
