@@ -5,6 +5,7 @@ Receivers that mean harm by how much they say, how slowly they say or read it, a
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -152,3 +153,83 @@ class SlowTests(HostileTests):
         [verdict] = self.successResultOf(deferred).values()
         self.assertIsInstance(verdict.outcome, Delivered)
         self.assertEqual([BLOCK * 3], [message.content for message in mx.messages])
+
+
+PALETTE = (
+    b"250 ok\r\n",
+    b"250 2.1.5 ok\r\n",
+    b"250 2.0.0 ok\r\n",
+    b"354 go\r\n",
+    b"550 5.1.1 no\r\n",
+    b"451 4.3.0 later\r\n",
+    b"421 bye\r\n",
+    b"221 bye\r\n",
+    b"220 hello\r\n",
+    b"500 what\r\n",
+    b"250-more\r\n",
+    b"2",
+    b"\r\n",
+    b"\0",
+    b"x" * 5000,
+)
+OFFERS = (
+    b"250-mx\r\n250-PIPELINING\r\n250-ENHANCEDSTATUSCODES\r\n250 CHUNKING\r\n",
+    b"250-mx\r\n250 PIPELINING\r\n",
+    b"250 mx\r\n",
+)
+
+
+class Babble(Protocol):
+    """
+    Greets and answers EHLO, and then says anything at all whenever it hears something.
+    """
+
+    def __init__(self, random: Random) -> None:
+        self.random = random
+        self.introduced = False
+
+    def connectionMade(self) -> None:
+        self.say(b"220 hello\r\n")
+
+    def dataReceived(self, data: bytes) -> None:
+        if not self.introduced:
+            self.introduced = data.endswith(b"\n")
+            self.say(self.random.choice(OFFERS) if self.introduced else b"")
+            return
+        # Mostly what could be meant, for nonsense ends it soon.
+        known = PALETTE[:6] if self.random.random() < 0.8 else PALETTE
+        self.say(b"".join(self.random.choices(known, k=self.random.randint(0, 4))))
+        if self.random.random() < 0.05:
+            transport: Any = self.transport
+            self.random.choice((transport.loseConnection, transport.abortConnection))()
+
+    def say(self, octets: bytes) -> None:
+        transport: Any = self.transport
+        transport.write(octets)
+
+
+class BabbleTests(SynchronousTestCase):
+    def play(self, seed: int) -> None:
+        random = Random(seed)
+        network = Network(random.choice((1, 3, 65536)))
+        network.servers["192.0.2.1"] = Factory.forProtocol(lambda: Babble(random))
+        relay = Relay(network)
+        connection = relay.connect_or_not(TlsPolicy.NONE)
+        assert isinstance(connection, Connection), seed
+        for _ in range(4):
+            message = leased(*ADDRESSES[: random.randint(1, 4)])
+            delivering = relay.begin(connection.deliver(message, Blocks([BLOCK] * random.randint(1, 3))))
+            network.pass_time(4000, 100)
+            verdicts = self.successResultOf(delivering)
+            self.assertEqual([one.number for one in message.recipients], sorted(verdicts), seed)
+        connection.close()
+        network.pass_time(20, 10)
+        self.assertEqual([], network.getDelayedCalls(), seed)
+
+    def test_babble(self) -> None:
+        """
+        Whatever a receiver says, and whenever: each delivery ends in time, with one verdict for each recipient, without
+        an error of ours, and nothing is left behind.
+        """
+        for seed in range(150):
+            self.play(seed)
