@@ -62,8 +62,8 @@ def target(data: bytes) -> None:
     body = reader.feed(content)
     body = body if reader.head is not None else reader.finish()
     head = Head.parse(reader.head or b"")
-    # Without one From field it is refused before. And dkimpy knows no space before a colon, and more kinds of white space
-    # than RFC 6376 §2.8 does.
+    # Without one From field it is refused before. And dkimpy knows no space before a colon, and more kinds of white
+    # space than RFC 6376 §2.8 does.
     if len(head.values.get("from", ())) != 1 or re.search(rb"(?m)^[!-9;-~]+[ \t]+:|[\x0b\x0c]", head.octets):
         return
     body = body.removeprefix(b"\r\n")
