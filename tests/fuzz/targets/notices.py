@@ -6,6 +6,7 @@ The data is the message up to C{||}, then the remote's words, an original recipi
 
 from __future__ import annotations
 
+import re
 from email import policy
 from email.message import Message
 from email.parser import BytesParser
@@ -113,6 +114,9 @@ def _check_form(head: bytes, body: bytes, original: Original) -> None:
     assert b"\0" not in head
     assert Head.parse(head).to_bytes() == head
     assert body.startswith(b"\r\n")
+    marker = re.search(rb'boundary="([^"]+)"', head)
+    assert marker is not None
+    assert 4 == body.count(marker[1])
     assert not original.sender.is_ascii or (head + body).isascii() or b"\0" in body
     if original.body is None and max(map(len, original.head.split(b"\r\n"))) <= LINE_LIMIT:
         assert all(len(line) <= LINE_LIMIT for line in (head + body).split(b"\r\n"))

@@ -77,7 +77,15 @@ def target(data: bytes) -> None:
         replies = _split(said)
         _follow(data, replies, accepted)
         for pieces in cuts(data):
-            assert (said, accepted) == _play(pieces)
+            again, taken = _play(pieces)
+            assert (_without_reasons(said), accepted) == (_without_reasons(again), taken)
+
+
+def _without_reasons(said: bytes) -> bytes:
+    """
+    Of two things wrong with a content that is told which is found first.
+    """
+    return re.sub(rb"(?m)^55[24] .*", b"55", said)
 
 
 def _play(pieces: list[bytes]) -> tuple[bytes, list[bytes]]:
