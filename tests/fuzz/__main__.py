@@ -30,6 +30,7 @@ def main() -> int:
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(NAMES)} (all)")
     parser.add_argument("--seconds", type=float, default=60.0, help="for each target (60)")
     parser.add_argument("--seed", type=int, default=1, help="where chance begins (1)")
+    parser.add_argument("--blind", action="store_true", help="draw from the grammars even where atheris is installed")
     parser.add_argument("--keep", type=Path, help="a folder for inputs that reached something new, to go on from")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="run the one target named with this input, aloud")
     chosen = parser.parse_args()
@@ -42,17 +43,18 @@ def main() -> int:
         load(chosen.targets[0]).run(chosen.replay.read_bytes())
         print("nothing fails")
         return 0
-    if importlib.util.find_spec("atheris") is None:
+    if not chosen.blind and importlib.util.find_spec("atheris") is None:
         print("atheris is not installed (pip install atheris): nothing guides the search but the grammar", flush=True)
     with TemporaryDirectory(prefix="lmrelay-fuzz-") as folder:
         kept = chosen.keep or Path(folder)
-        return max([_hunt(name, chosen.seconds, chosen.seed, kept) for name in chosen.targets or NAMES])
+        how = ["blind"] if chosen.blind else []
+        return max([_hunt(name, chosen.seconds, chosen.seed, kept, how) for name in chosen.targets or NAMES])
 
 
-def _hunt(name: str, seconds: float, seed: int, kept: Path) -> int:
+def _hunt(name: str, seconds: float, seed: int, kept: Path, how: list[str]) -> int:
     folder = (kept / name).absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "tests.fuzz.engine", name, str(seconds), str(seed), str(folder)]
+    command = [sys.executable, "-m", "tests.fuzz.engine", name, str(seconds), str(seed), str(folder), *how]
     began = time.monotonic()
     try:
         ended = subprocess.run(command, capture_output=True, text=True, timeout=seconds + PATIENCE)

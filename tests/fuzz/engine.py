@@ -1,7 +1,7 @@
 """
 What drives a hunt in a process of its own: atheris where it is installed, else hypothesis and the mutator in turns.
 
-C{python -m tests.fuzz.engine TARGET SECONDS SEED FOLDER}: what fails is saved in the target's corpus and told on
+C{python -m tests.fuzz.engine TARGET SECONDS SEED FOLDER [blind]}: what fails is saved in the target's corpus and told on
 standard output, and at the end how many inputs there were. C{FOLDER} keeps the inputs that reached something new.
 """
 
@@ -31,7 +31,7 @@ def main() -> None:
     Hunt until the time is up.
     """
     name, seconds, seed, folder = sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
-    if importlib.util.find_spec("atheris") is not None:
+    if "blind" not in sys.argv[5:] and importlib.util.find_spec("atheris") is not None:
         _guided(name, seconds, seed, folder)
     else:
         _blind(name, seconds, seed)

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 OCTET_BY_OCTET = 600
 """
-Octets up to which data is cut between all of them too.
+Octets up to which data is mostly cut between all of them too.
 """
 
 
-def cuts(data: bytes) -> Iterator[list[bytes]]:
+def cuts(data: bytes, octet_by_octet: int = OCTET_BY_OCTET) -> Iterator[list[bytes]]:
     """
-    The data in pieces: octet by octet, and at places that hang on the data alone, so that a failure comes again.
+    The data in pieces: octet by octet where it is no longer than so many, and at places that hang on the data alone, so that a failure comes again.
     """
-    if len(data) <= OCTET_BY_OCTET:
+    if len(data) <= octet_by_octet:
         yield [data[at : at + 1] for at in range(len(data))]
     chance = random.Random(zlib.crc32(data))
     for longest in (3, 40):

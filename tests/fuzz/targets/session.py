@@ -76,7 +76,7 @@ def target(data: bytes) -> None:
         said, accepted = _play([data])
         replies = _split(said)
         _follow(data, replies, accepted)
-        for pieces in cuts(data):
+        for pieces in cuts(data, 100):
             again, taken = _play(pieces)
             assert (_without_reasons(said), accepted) == (_without_reasons(again), taken)
 
