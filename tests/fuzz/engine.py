@@ -1,8 +1,8 @@
 """
 What drives a hunt in a process of its own: atheris where it is installed, else hypothesis and the mutator in turns.
 
-C{python -m tests.fuzz.engine TARGET SECONDS SEED FOLDER [blind]}: what fails is saved in the target's corpus and told on
-standard output, and at the end how many inputs there were. C{FOLDER} keeps the inputs that reached something new.
+C{python -m tests.fuzz.engine TARGET SECONDS SEED FOLDER [blind]}: what fails is saved in the target's corpus and told
+on standard output, and at the end how many inputs there were. C{FOLDER} keeps the inputs that reached something new.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -104,7 +103,7 @@ def _blind(name: str, seconds: float, seed: int) -> None:
     for number in range(sys.maxsize):
         if time.monotonic() >= end:
             break
-        batch(seeded(seed + number)(given(target.examples)(partial(attempt))))()
+        batch(seeded(seed + number)(given(target.examples)(attempt)))()
         _repeat(BLIND_BATCH, lambda: attempt(mutator.make()))
     _finish(hunt.executions, hunt.crashers)
 

@@ -18,7 +18,8 @@ Octets up to which data is mostly cut between all of them too.
 
 def cuts(data: bytes, octet_by_octet: int = OCTET_BY_OCTET) -> Iterator[list[bytes]]:
     """
-    The data in pieces: octet by octet where it is no longer than so many, and at places that hang on the data alone, so that a failure comes again.
+    The data in pieces: octet by octet where it is no longer than so many, and at places that hang on the data alone, so
+    that a failure comes again.
     """
     if len(data) <= octet_by_octet:
         yield [data[at : at + 1] for at in range(len(data))]
