@@ -17,7 +17,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-BLIND_BATCH = 2000
+BLIND_BATCH = 200
 """
 Inputs of a kind at a time.
 """
