@@ -17,7 +17,7 @@ SLOW = 2.0
 Seconds of work for one input that are worth a look.
 """
 
-MOST_TRIES = 3000
+MOST_TRIES = 600
 """
 Of an input that is made shorter.
 """

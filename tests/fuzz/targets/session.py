@@ -85,7 +85,7 @@ def _without_reasons(said: bytes) -> bytes:
     """
     Of two things wrong with a content that is told which is found first.
     """
-    return re.sub(rb"(?m)^55[24] .*", b"55", said)
+    return re.sub(rb"(?m)^55[0-9] .*", b"55", said)
 
 
 def _play(pieces: list[bytes]) -> tuple[bytes, list[bytes]]:
