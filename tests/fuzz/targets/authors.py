@@ -29,8 +29,6 @@ WORDS = (
     b"group:",
     b"Name ",
     b" ",
-)
-WORDS += (
     b"=?utf-8?q?x=40evil.example?=",
     b'"x@evil.example"',
     b"@r.example:",
@@ -39,8 +37,6 @@ WORDS += (
     b"@",
     b"\t",
     b"\xc3\xa9",
-)
-WORDS += (
     b'"a\\"b"@c.example',
     b"<x@evil.example>",
     b"x@evil.example,",

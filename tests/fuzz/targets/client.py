@@ -27,8 +27,14 @@ from tests.fuzz.reading import BARE, make_crlf
 from tests.fuzz.shared import choices, sentences, take_octets
 from tests.outbound.bench import TARGET, Blocks, Network, Relay, leased
 
-WORDS = (b"|", b"220 mx\r\n|", b"250 ok\r\n|", b"250 ok\r\n", b"354 go\r\n|", b"250-mx\r\n", b"250 PIPELINING\r\n|")
-WORDS += (
+WORDS = (
+    b"|",
+    b"220 mx\r\n|",
+    b"250 ok\r\n|",
+    b"250 ok\r\n",
+    b"354 go\r\n|",
+    b"250-mx\r\n",
+    b"250 PIPELINING\r\n|",
     b"250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n",
     b"250-8BITMIME\r\n",
     b"250-SMTPUTF8\r\n",
@@ -36,16 +42,12 @@ WORDS += (
     b"250-DSN\r\n",
     b"\r\n",
     b"\n",
-)
-WORDS += (
     b"421 bye\r\n|",
     b"550 5.1.1 no\r\n|",
     b"452 4.5.3 many\r\n|",
     b"502 what\r\n|",
     b"500 BDAT\r\n|",
     b"354-x\r\n",
-)
-WORDS += (
     b"250-STARTTLS\r\n",
     b"251 x\r\n|",
     b"299 x\r\n|",

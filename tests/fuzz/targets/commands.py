@@ -15,9 +15,21 @@ from lmrelay.smtp import client_commands, commands
 from lmrelay.smtp.framing import COMMAND_LIMIT, InputBuffer, Line
 from tests.fuzz.shared import cuts, sentences
 
-WORDS = (b"MAIL FROM:<", b"RCPT TO:<", b"a@b.example", b">", b"<>", b" SIZE=10", b" BODY=8BITMIME", b" SMTPUTF8")
-WORDS += (b" RET=FULL", b" ENVID=QQ+2B", b" AUTH=<>", b" REQUIRETLS", b" NOTIFY=SUCCESS,DELAY", b" ORCPT=rfc822;a+40b")
-WORDS += (
+WORDS = (
+    b"MAIL FROM:<",
+    b"RCPT TO:<",
+    b"a@b.example",
+    b">",
+    b"<>",
+    b" SIZE=10",
+    b" BODY=8BITMIME",
+    b" SMTPUTF8",
+    b" RET=FULL",
+    b" ENVID=QQ+2B",
+    b" AUTH=<>",
+    b" REQUIRETLS",
+    b" NOTIFY=SUCCESS,DELAY",
+    b" ORCPT=rfc822;a+40b",
     b"@r.example:",
     b'"a b"@c.example',
     b'"\\""',
@@ -26,8 +38,6 @@ WORDS += (
     b"\xc3\xa9",
     b"\xe2\x80\xae",
     b"\\",
-)
-WORDS += (
     b"BDAT 10 LAST",
     b"BDAT ",
     b"AUTH PLAIN ",
@@ -39,8 +49,6 @@ WORDS += (
     b"=",
     b"\xc2\xad",
     b"xn--a",
-)
-WORDS += (
     b" ORCPT=utf-8;\\x{E9}@b.example",
     b"'",
     b"@",

@@ -33,16 +33,12 @@ WORDS = (
     b'security = "plain"\n',
     b"=",
     b'"',
-)
-WORDS += (
     b"[delivery]\n",
     b'expire = "48h"\n',
     b'[delivery.domains."b.example"]\n',
     b'tls = "enforced"\n',
     b"[routes.x]\n",
     b"\n",
-)
-WORDS += (
     b'domains = ["acme.example"]\n',
     b"[[tokens]]\n",
     b'sha256 = "',
@@ -50,8 +46,6 @@ WORDS += (
     b'url = "https://a.example/"\n',
     b"{}",
     b"[]",
-)
-WORDS += (
     b"enabled = false\n",
     b"interface = ",
     b"'127.0.0.1'\n",
@@ -61,8 +55,6 @@ WORDS += (
     b"9999-12-31T23:59:59-12:00",
     b'"""',
     b"\xff",
-)
-WORDS += (
     b"[[receivers]]\n",
     b'name = "x"\n',
     b'mx = ["*.b.example"]\n',

@@ -13,8 +13,25 @@ from lmrelay.smtp.stuffing import Stuffer
 from tests.fuzz.reading import BARE, make_crlf, read_data
 from tests.fuzz.shared import cuts, sentences
 
-WORDS = (b"\r\n", b"\r\n.\r\n", b".", b"..", b"\r\n..\r\n", b"\n.\n", b"\r.\r", b"\r\n.\r", b"\n.\r\n", b"\r\n.\n")
-WORDS += (b"\r\r\n.\r\n", b"\0", b"a", b"\xff", b"MAIL FROM:<a@b.example>\r\n", b"\r\n\0.\r\n", b"\r\n.\0\r\n")
+WORDS = (
+    b"\r\n",
+    b"\r\n.\r\n",
+    b".",
+    b"..",
+    b"\r\n..\r\n",
+    b"\n.\n",
+    b"\r.\r",
+    b"\r\n.\r",
+    b"\n.\r\n",
+    b"\r\n.\n",
+    b"\r\r\n.\r\n",
+    b"\0",
+    b"a",
+    b"\xff",
+    b"MAIL FROM:<a@b.example>\r\n",
+    b"\r\n\0.\r\n",
+    b"\r\n.\0\r\n",
+)
 
 examples = sentences(WORDS, 20)
 

@@ -51,21 +51,18 @@ WORDS = (
     b"\xff\xff",
     b"\x00\x01\x00\x01",
     b"\x00\x0f\x00\x01",
-)
-WORDS += (
     _record(1, b"\x7f\0\0\1"),
     _record(15, b"\0\x0a\xc0\x0c"),
     _record(15, b"\0\0\0"),
     _record(28, b"\0" * 15 + b"\1"),
-)
-WORDS += (_record(5, b"\xc0\x0c"), _record(5, b"\x01c\xc0\x0e"), _record(16, b"\x0bv=STSv1; id"), _record(16, b"\xff"))
-WORDS += (
+    _record(5, b"\xc0\x0c"),
+    _record(5, b"\x01c\xc0\x0e"),
+    _record(16, b"\x0bv=STSv1; id"),
+    _record(16, b"\xff"),
     _record(52, b"\3\1\1" + b"x" * 32),
     _record(6, b"\0\0" + b"\0" * 20),
     _record(1, b"\1"),
     _record(41, b"", b"\0"),
-)
-WORDS += (
     _record(1, b"\x7f\0\0\1", b"\x01c\xc0\x0e"),
     _record(2, b"\xc0\x0c"),
     _record(15, b"\0\1\x03a.b\xc0\x0c", ttl=0xFFFFFFFF),

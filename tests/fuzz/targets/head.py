@@ -28,38 +28,28 @@ WORDS = (
     b"To: c@d.example\r\n",
     b"\r\n",
     b" ",
-)
-WORDS += (
     b"Subject: =?utf-8?q?=0D=0ABcc:_x?=\r\n",
     b"Bcc: x@y.example\r\n",
     b"\t",
     b":",
     b"Date: x\r\n",
     b"Received: x\r\n",
-)
-WORDS += (
     b"Message-ID: <x@y>\r\n",
     b"X-LM-Tag: a b\r\n",
     b"X-LM-Metadata-k: v\r\n",
     b"X-Mailgun-Variables: {}\r\n",
     b"\n",
     b"\r",
-)
-WORDS += (
     b"X-MailPace-Tags: a, b\r\n",
     b"X-List-Unsubscribe: <https://x.example/>\r\n",
     b"Idempotency-Key: k\r\n",
     b"\0",
     b"\xff",
-)
-WORDS += (
     b"X-SES-MESSAGE-TAGS: a=b, c=d\r\n",
     b"X-Lettermint-Route: r\r\n",
     b'{"a":1e999}',
     b"=?x-user?b?_?=",
     b"FROM:\r\n a@b.example\r\n",
-)
-WORDS += (
     b"From:\x00a@b.example\r\n",
     b"TLS-Required: No\r\n",
     b"\x7f",

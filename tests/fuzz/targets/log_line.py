@@ -26,8 +26,6 @@ WORDS = (
     b"{0}",
     b"{",
     b"lmr_aaaaaaaaaaaa_" + b"b" * 40,
-)
-WORDS += (
     b"whsec_abcdefghijkl",
     b"AUTH PLAIN AGEAYg==",
     b"auth  login  Zm9v",

@@ -31,8 +31,6 @@ WORDS = (
     b"=m1.0=",
     b"\xc3\xa9",
     b"\xff",
-)
-WORDS += (
     b"no such user",
     b"\r\nAction: delivered\r\n",
     b"\0",
@@ -44,8 +42,6 @@ WORDS += (
     b"x" * 90,
     b"\n",
     b"\r",
-)
-WORDS += (
     b"Message-ID: <" + b"x" * 200 + b">\r\n",
     b"From \r\n",
     b"=?utf-8?q?x?=",

@@ -24,8 +24,6 @@ WORDS = (
     b"[routes.x]\n",
     b"\n",
     b"\r\n",
-)
-WORDS += (
     b"tokens = []\n",
     b"tokens = [ {id='a'}, ]\n",
     b"[[webhooks]]\n",
@@ -33,8 +31,6 @@ WORDS += (
     b'"""\n',
     b"'''",
     b'text = """\n[[tokens]]\n"""\n',
-)
-WORDS += (
     b'"tokens" = 1\n',
     b"[ routes . x ]\n",
     b"routes.x.dsn = false\n",
@@ -43,8 +39,6 @@ WORDS += (
     b"\t",
     b"[a]\n",
     b"[[a.b]]\n",
-)
-WORDS += (
     b'["tokens"]\n',
     b"[[tokens.x]]\n",
     b"webhooks = [{name='shop'}]\n",

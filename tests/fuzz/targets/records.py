@@ -16,15 +16,20 @@ from lmrelay.outbound.sts import MAX_AGE, MAX_OCTETS, MAX_PATTERNS, StsMode, joi
 from tests.fuzz.reading import BARE
 from tests.fuzz.shared import sentences
 
-WORDS = (b"v=STSv1;", b"v=STSv1; id=20260101;", b"id=", b";", b" ", b"\t", b"v=TLSRPTv1;", b"rua=mailto:a@b.example")
-WORDS += (
+WORDS = (
+    b"v=STSv1;",
+    b"v=STSv1; id=20260101;",
+    b"id=",
+    b";",
+    b" ",
+    b"\t",
+    b"v=TLSRPTv1;",
+    b"rua=mailto:a@b.example",
     b"rua=https://b.example/x,",
     b"mailto:a%0d%0a@b.example",
     b"https://u:p@b.example/",
     b"v=DKIM1; k=rsa; p=",
     b"AAAA",
-)
-WORDS += (
     b"v=spf1 ",
     b"include:b.example ",
     b"redirect=b.example",
@@ -32,8 +37,6 @@ WORDS += (
     b"ip4:192.0.2.0/24 ",
     b"mx ",
     b"exists:%{i}.x ",
-)
-WORDS += (
     b"version: STSv1\r\n",
     b"mode: enforce\n",
     b"mx: *.b.example\r\n",
@@ -41,8 +44,6 @@ WORDS += (
     b"mode: none\n",
     b"\r",
     b"\n",
-)
-WORDS += (
     b"ptr ",
     b"-all",
     b"ip6:::/0 ",

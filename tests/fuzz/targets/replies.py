@@ -26,8 +26,6 @@ WORDS = (
     b"5.1.1 ",
     b"550 5.1.1 no such user\r\n",
     b"421 4.3.2 bye\r\n",
-)
-WORDS += (
     b"354\r\n",
     b"250",
     b"SIZE 1",
@@ -37,8 +35,6 @@ WORDS += (
     b"STARTTLS",
     b"CHUNKING",
     b"\t",
-)
-WORDS += (
     b"\xff",
     b"\0",
     b"\xe2\x80\xae",
@@ -49,8 +45,6 @@ WORDS += (
     b"552 ",
     b"greylisted",
     b"4.7.1  x",
-)
-WORDS += (
     b"5.999.999 ",
     b"250 2.1.0\r\n",
     b"250\t",

@@ -24,38 +24,26 @@ WORDS = (
     b"\r\n",
     b"Final-Recipient: rfc822; b@b.example\r\n",
     b"Action: failed\r\n",
-)
-WORDS += (
     b"Status: 5.1.1\r\n",
     b"Diagnostic-Code: smtp; 550 5.1.1 no\r\n",
     b"Reporting-MTA: dns; mx\r\n",
     b"Action: delayed\r\n",
-)
-WORDS += (
     b"Content-Type: message/feedback-report\r\n\r\n",
     b"Feedback-Type: abuse\r\n",
     b"Content-Type: text/html\r\n\r\n",
     b"<b",
-)
-WORDS += (
     b"Content-Transfer-Encoding: base64\r\n",
     b"Content-Transfer-Encoding: quoted-printable\r\n",
     b"=3D=\r\n",
     b"====",
-)
-WORDS += (
     b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n',
     b"--b\r\nContent-Type: text/plain; charset=",
     b"iso-2022-jp\r\n\r\n",
-)
-WORDS += (
     b"Hi. This is the qmail-send program at x.\r\n",
     b"<b@b.example>:\r\n",
     b"Auto-Submitted: auto-replied\r\n",
     b"&#0;",
     b"\0",
-)
-WORDS += (
     b"This is the mail system at host x.\r\n",
     b"X-Failed-Recipients: b@b.example\r\n",
     b"(",

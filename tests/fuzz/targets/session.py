@@ -27,8 +27,6 @@ WORDS = (
     b"DATA\r\n",
     _HEAD,
     b"Hi\r\n.\r\n",
-)
-WORDS += (
     b"BDAT 5\r\nab\r\nc",
     b"BDAT 3 LAST\r\nabc",
     b"BDAT 0 LAST\r\n",
@@ -36,8 +34,6 @@ WORDS += (
     b"NOOP\r\n",
     b"QUIT\r\n",
     b"\r\n.\r\n",
-)
-WORDS += (
     b"\n.\r\n",
     b"\r\n.\n",
     b"\r.\r",
@@ -47,15 +43,17 @@ WORDS += (
     b"VRFY x\r\n",
     b"HELP\r\n",
     b"HELO me\r\n",
-)
-WORDS += (
     b"STARTTLS\r\n",
     b"BDAT %d LAST\r\n%b" % (len(_HEAD), _HEAD),
     b"\xff\r\n",
     b"GET / HTTP/1.1\r\n",
     b"BDAT x\r\n",
+    b"AUTH PLAIN AGEAYg==\r\n",
+    b"\r\n",
+    b"Received: x\r\n",
+    b"Idempotency-Key: k\r\n",
+    b"X-LM-Tag: t\r\n",
 )
-WORDS += (b"AUTH PLAIN AGEAYg==\r\n", b"\r\n", b"Received: x\r\n", b"Idempotency-Key: k\r\n", b"X-LM-Tag: t\r\n")
 
 _LOGIN = b"EHLO me\r\nAUTH PLAIN " + base64.b64encode(f"\0lettermint\0{TOKEN}".encode()) + b"\r\n"
 

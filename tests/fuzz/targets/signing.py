@@ -24,8 +24,6 @@ WORDS = (
     b" ",
     b"\t",
     b"\r\n\r\n",
-)
-WORDS += (
     b"To: c@d.example\r\n",
     b"a \t b\r\n",
     b"\t\r\n",

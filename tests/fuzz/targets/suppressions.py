@@ -18,8 +18,6 @@ WORDS = (
     b",",
     b";",
     b"\n",
-)
-WORDS += (
     b"\r\n",
     b'"',
     b'""',
@@ -29,8 +27,6 @@ WORDS += (
     b"9999-12-31T23:59:59-14:00",
     b"0001-01-01T00:00:00+14:00",
     b"\0",
-)
-WORDS += (
     b"acme",
     b"outgoing",
     b"yes",
@@ -43,8 +39,6 @@ WORDS += (
     b" ",
     b"\t",
     b"nan",
-)
-WORDS += (
     b"Address;Reason\n",
     b'"a b"@c.example',
     b"\xc3\xbc@b.example",

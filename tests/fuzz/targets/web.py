@@ -30,15 +30,11 @@ WORDS = (
     b"?q=",
     b"HEAD /",
     b"POST /",
-)
-WORDS += (
     b"Content-Length: 5\r\n",
     b"Transfer-Encoding: chunked\r\n",
     b"5\r\nhello\r\n0\r\n\r\n",
     b"Authorization: Basic ",
     b"Og==",
-)
-WORDS += (
     b"Host: evil.example\r\n",
     b"%0d%0a",
     b"../",
@@ -47,16 +43,12 @@ WORDS += (
     b"Sec-Fetch-Site: cross-site\r\n",
     b" HTTP/1.0\r\n",
     b"\0",
-)
-WORDS += (
     b"Connection: keep-alive\r\n",
     b"Expect: 100-continue\r\n",
     b"OPTIONS *",
     b"\n",
     b" HTTP/2.0\r\n",
     b"Content-Length: -1\r\n",
-)
-WORDS += (
     b"/message?id=",
     b"&recipient=a%40b.example",
     b"/static/style.css",

@@ -34,22 +34,16 @@ WORDS = (
     b"||",
     b"HTTP/1.1 ",
     b"99999",
-)
-WORDS += (
     b"Transfer-Encoding: chunked\r\n",
     b"5\r\nhello\r\n0\r\n\r\n",
     b"HTTP/1.1 100 Continue\r\n\r\n",
     b"Content-Length: -1\r\n",
-)
-WORDS += (
     b"HTTP/1.0 410 Gone\r\n\r\n",
     b"Content-Encoding: gzip\r\n",
     b"Location: http://127.0.0.1/\r\n",
     b"HTTP/1.1 301 x\r\n",
     b"\0",
     b"\n",
-)
-WORDS += (
     b"Connection: close\r\n",
     b"Retry-After: 1\r\n",
     b"ffffffffffffffff\r\n",
@@ -58,8 +52,6 @@ WORDS += (
     b"101",
     b"x" * 70,
     b"\xff",
-)
-WORDS += (
     b"220 mx ESMTP\r\n",
     b": \r\n",
     b" folded\r\n",
