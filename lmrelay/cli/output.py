@@ -199,7 +199,9 @@ def iso_time(seconds: float | None) -> str | None:
         return None
     # Rounded before it is cut: else 0.3 s reads as .299.
     whole, thousandths = divmod(round(seconds * 1000), 1000)
-    return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{thousandths:03d}Z"
+    # Not by strftime, which writes no zeros before a year.
+    when = datetime.fromtimestamp(whole, UTC).replace(tzinfo=None)
+    return f"{when.isoformat(timespec='seconds')}.{thousandths:03d}Z"
 
 
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))

@@ -166,7 +166,10 @@ def _read_time(text: str) -> float:
     try:
         moment = datetime.fromisoformat(text)
         # What names no zone is taken for UTC, as those who leave it out mean it.
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        at = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        # Near the ends of the calendar it may be of no year in UTC, and no list with it in could be shown.
+        iso_time(at)
+        return at
     except (ValueError, OverflowError):
         raise ValueError(f"{text!r} is no time; write 2027-01-01 or 2027-01-01T12:00:00Z") from None
 

@@ -145,6 +145,7 @@ def test_times() -> None:
     """
     assert iso_time(1795262400.3) == "2026-11-21T12:00:00.300Z"
     assert iso_time(1795262399.9996) == "2026-11-21T12:00:00.000Z"
+    assert iso_time(-62135596800.0) == "0001-01-01T00:00:00.000Z"
     assert iso_time(None) is None
 
 

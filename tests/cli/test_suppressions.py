@@ -30,6 +30,7 @@ from tests.queue.filling import NOW, writing
 from tests.queue.hooks import deliveries, hook
 
 NOON = 1795262400.0
+LAST = "9999-12-31T23:59:59-14:00"
 
 Run = Callable[..., Result]
 
@@ -129,6 +130,8 @@ def test_remove_of_one_route(run: Run) -> None:
         (("add", "a@b.example", "--project", "acme", "--reason", "x"), 2, "'x' is not one of"),
         (("add", "a@b.example", "--project", "acme", "--expires", "soon"), 2, "'soon' is no time"),
         (("add", "a@b.example", "--project", "acme", "--expires", "2020-01-01"), 2, "is over already"),
+        (("add", "a@b.example", "--project", "acme", "--expires", LAST), 2, "is beyond the year 9999"),
+        (("add", "a@b.example", "--project", "acme", "--expires", "9999999d"), 2, "is beyond the year 9999"),
         (("import", "nowhere.csv", "--project", "acme"), 2, "No such file"),
     ],
 )
@@ -213,6 +216,17 @@ def test_import_of_bad_lines(run: Run) -> None:
     bad = [{"line": 3, "reason": "there is no project 'gone'"}]
     assert {"added": 1, "already": 0, "expired": 0, "bad": bad} == json.loads(other.stdout)
     assert "of which project? Say --project" in run("suppressions", "import", "-", stdin="x@b.example").output
+
+
+@pytest.mark.parametrize("column", ["added", "expires"])
+@pytest.mark.parametrize("time", [LAST, "0001-01-01T00:00:00+14:00"])
+def test_import_of_times_without_a_year(run: Run, column: str, time: str) -> None:
+    """
+    A time that in UTC is of no year that a calendar has could be stored, and the list would never be shown again.
+    """
+    done = run("suppressions", "import", "-", "--project", "acme", stdin=f"email,{column}\na@b.example,{time}\n")
+    assert (1, True) == (done.exit_code, f"line 2: '{time}' is no time" in done.output)
+    assert [] == listed(run)
 
 
 def test_import_of_another_encoding(run: Run) -> None:

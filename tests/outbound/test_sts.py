@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmrelay.errors import SyntaxRefused
-from lmrelay.outbound.sts import MAX_AGE, MAX_OCTETS, Published, StsMode, StsPolicy, parse_policy, parse_record
+from lmrelay.outbound.sts import (
+    MAX_AGE,
+    MAX_OCTETS,
+    Published,
+    StsMode,
+    StsPolicy,
+    join_strings,
+    parse_policy,
+    parse_record,
+)
 from lmrelay.outbound.tls import Level
 
 ENFORCE, TESTING, NONE = StsMode.ENFORCE, StsMode.TESTING, StsMode.NONE
@@ -151,6 +160,25 @@ def test_no_policy(words: str, octets: bytes) -> None:
     """
     with pytest.raises(SyntaxRefused, match=words):
         parse_policy(octets)
+
+
+def test_megabytes_of_blanks() -> None:
+    """
+    A record takes time that grows with its length alone, whatever is in it. If it grew with the square, a domain would
+    stop the relay for hours with these, and for seconds with a record that fits an answer.
+    """
+    assert join_strings(b"\0" * 2**22) == b""
+    for blank in (b" ", b"\t"):
+        for text in (b"", b"v=STSv1; id=a", b"v=STSv1"):
+            assert parse_record([(b"\xff" + blank * 255) * 2**13 + bytes([len(text)]) + text]) is None
+
+
+@pytest.mark.parametrize("text", [b"v=STSv1 \t;\tid=a ; x=y\t ;\t", b"v=STSv1;id=a;x=y", b"v=STSv1;id=a; "])
+def test_blanks_around_semicolons(text: bytes) -> None:
+    """
+    Blanks may stand on both sides of a semicolon (RFC 8461 §3.1).
+    """
+    assert parse_record([bytes([len(text)]) + text]) == "a"
 
 
 @given(st.binary(max_size=300), st.lists(st.binary(max_size=60), max_size=4))
