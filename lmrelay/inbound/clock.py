@@ -28,6 +28,16 @@ LOGIN_TIME = 120.0
 Seconds from the banner, or from the end of the TLS handshake, to a login; C{[timeouts] command} where that is less.
 """
 
+LINGER = 10.0
+"""
+Seconds that a client has to close after the last reply.
+"""
+
+SHORT_LINGER = 1.0
+"""
+The same when the relay stops, which is not to wait for clients that leave TLS open.
+"""
+
 
 @define(eq=False)
 class Patience:

@@ -529,14 +529,16 @@ class SessionTests(SynchronousTestCase):
         self.assertEqual(1, len(events))
         self.assertNotIn("secret", repr(events))
 
-    def test_extensions_in_the_shape_of_twisted(self) -> None:
+    def test_offer_follows_a_reload(self) -> None:
         """
-        The frame's C{extensions} tells what EHLO offers.
+        What EHLO offers is what the configuration in force allows, also where it was offered before.
         """
-        MemoryPeer(self.relay)
-        offered = next(iter(self.relay.factory.sessions)).extensions()
-        self.assertEqual([b"PLAIN", b"LOGIN", b"CRAM-MD5"], offered[b"AUTH"])
-        self.assertIsNone(offered[b"PIPELINING"])
+        peer = MemoryPeer(self.relay)
+        for size in (52428800, 1048576):
+            with self.subTest(size=size):
+                limits = evolve(self.relay.settings.config.limits, message_size=size)
+                self.relay.settings.config = evolve(self.relay.settings.config, limits=limits)
+                self.assertIn(f"250-SIZE {size}", peer.say("EHLO client.example"))
 
 
 class TlsTests(SynchronousTestCase):
@@ -609,6 +611,31 @@ class TlsTests(SynchronousTestCase):
         peer.wait(1.1)
         gone.wire.flush()
         self.assertIsNone(self.successResultOf(drained))
+
+    def test_goodbye_of_the_client(self) -> None:
+        """
+        A client that ends TLS without QUIT is closed on at once, and its goodbye answered.
+        """
+        relay = Relay(Security.IMPLICIT)
+        peer = MemoryPeer(relay)
+        peer.say("EHLO x")
+        peer.client.transport.loseConnection()
+        peer.wire.flush()
+        self.assertEqual((True, True), (peer.wire.server.disconnected, peer.client.is_lost))
+        self.assertEqual(0, relay.services.connections.total)
+
+    def test_clear_text_for_a_handshake(self) -> None:
+        """
+        Who begins in clear where TLS is due is closed on at once, and told nothing in clear.
+        """
+        relay = Relay(Security.IMPLICIT)
+        client = Listening()
+        wire = connect(relay.clock, relay.factory, client)
+        client.transport.write(b"EHLO x\r\n")
+        wire.flush()
+        self.assertEqual((b"", True), (bytes(client.received), client.is_lost))
+        self.assertTrue(wire.server.disconnected)
+        self.assertEqual(0, relay.services.connections.total)
 
     def test_silent_handshake(self) -> None:
         """

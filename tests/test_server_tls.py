@@ -1,0 +1,75 @@
+"""
+The context that clients meet is as strict as configured, and asks nobody for anything.
+"""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+
+from lmrelay.config.values import ServerTls
+from lmrelay.server_tls import make_context
+from lmrelay.testing.certificates import Authority
+
+AUTHORITY = Authority.make()
+CERTIFICATE = AUTHORITY.issue("mx.example.org")
+
+
+def test_without_certificate() -> None:
+    """
+    Without a certificate there is no TLS.
+    """
+    assert make_context(ServerTls()) is None
+
+
+@pytest.mark.parametrize(
+    ("minimum", "least"), [("TLSv1.2", ssl.TLSVersion.TLSv1_2), ("TLSv1.3", ssl.TLSVersion.TLSv1_3)]
+)
+def test_minimum(tmp_path: Path, minimum: str, least: ssl.TLSVersion) -> None:
+    """
+    Nothing older than configured is spoken, sessions are not taken up again, and a handshake is made once.
+    """
+    context = make_context(ServerTls(*CERTIFICATE.write(tmp_path), minimum))
+    assert context is not None
+    assert (least, 0) == (context.minimum_version, context.num_tickets)
+    assert context.options & ssl.OP_NO_TICKET
+    assert context.options & ssl.OP_NO_RENEGOTIATION
+
+
+def test_no_weak_ciphers(tmp_path: Path) -> None:
+    """
+    No suite is offered without authentication or encryption, nor one that is broken.
+    """
+    context = make_context(ServerTls(*CERTIFICATE.write(tmp_path)))
+    assert context is not None
+    suites = context.get_ciphers()
+    assert suites
+    for suite in suites:
+        assert suite["strength_bits"] >= 128, suite
+        assert not {"NULL", "RC4", "DES", "MD5"} & set(suite["name"].replace("_", "-").split("-")), suite
+
+
+def test_key_of_another(tmp_path: Path) -> None:
+    """
+    A key that does not belong to the certificate is found now, not by the first client.
+    """
+    certificate, _ = CERTIFICATE.write(tmp_path)
+    _, key = AUTHORITY.issue("other.example.org").write(tmp_path, "other")
+    with pytest.raises(OSError, match="MISMATCH"):
+        make_context(ServerTls(certificate, key))
+
+
+def test_key_under_a_passphrase(tmp_path: Path) -> None:
+    """
+    A key that needs a passphrase is refused, and the terminal is not asked for it.
+    """
+    certificate, key = CERTIFICATE.write(tmp_path)
+    secret = serialization.BestAvailableEncryption(b"secret")
+    key.write_bytes(
+        CERTIFICATE.key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, secret)
+    )
+    with pytest.raises(ssl.SSLError):
+        make_context(ServerTls(certificate, key))
