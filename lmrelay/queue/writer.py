@@ -7,7 +7,6 @@ wait together are given to it together, so that a batch is a few statements, not
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from threading import Condition, Thread
@@ -22,6 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from lmrelay.errors import StoreChanged, StoreError, StoreFault
+from lmrelay.queue.backlog import Backlog, Waiting
 from lmrelay.queue.statements import PLAIN
 from lmrelay.queue.store import explain, is_busy
 
@@ -33,24 +33,16 @@ Write = Callable[[Connection, Sequence[T]], Sequence[R]]
 Writes a batch of items; one result an item. It may be run again after a failure, so it changes nothing but rows.
 """
 
-MAX_BATCH = 200
-"""
-Writes in one commit: at most half of them are such that somebody waits for, and half others, so neither holds up the
-other for longer than the commit of half a batch.
-"""
-
-LONG = 0.05
-"""
-Seconds that others may take of a commit, syncs apart, before fewer of them go into the next: an outcome that makes a
-notification takes as long as twenty messages.
-"""
-
-LEAST_OTHERS = 10
-
 SIBLINGS, PATIENCE = 4, 0.003
 """
 Where so many writes shared the last commit, the next waits until there are as many again, but no more than so many
 seconds: whoever heard of the last one is about to send more. A commit costs as much as the writes of several messages.
+"""
+
+TOGETHER = 0.005
+"""
+Seconds that writes nobody waits for wait for one that somebody does, to share its commit, where they are fewer than the
+last commit had: outcomes come in between the messages, and would have every third commit for themselves.
 """
 
 MAX_TRIES = 5
@@ -61,54 +53,6 @@ Characters of a statement that the log shows: what it does, to which table.
 """
 
 log = Logger()
-
-
-@define(eq=False)
-class _Waiting:
-    write: Write[Any, Any]
-    item: Any
-    urgent: bool = False
-    result: Deferred[Any] = field(factory=Deferred)
-    answer: Any = None
-
-
-@define(eq=False)
-class Backlog:
-    """
-    What waits to be written.
-    """
-
-    _urgent: deque[_Waiting] = field(factory=deque, init=False)
-    _others: deque[_Waiting] = field(factory=deque, init=False)
-    _most_others: int = field(default=MAX_BATCH // 2, init=False)
-
-    def __len__(self) -> int:
-        return len(self._urgent) + len(self._others)
-
-    def add(self, one: _Waiting) -> None:
-        """
-        It waits behind what is as urgent.
-        """
-        (self._urgent if one.urgent else self._others).append(one)
-
-    def take(self) -> list[_Waiting]:
-        """
-        What goes into the next commit.
-        """
-        return [
-            waiting.popleft()
-            for waiting, most in ((self._urgent, MAX_BATCH // 2), (self._others, self._most_others))
-            for _ in range(min(len(waiting), most))
-        ]
-
-    def note(self, seconds: float) -> None:
-        """
-        It took so long to write the others of what was taken last.
-        """
-        if seconds > LONG:
-            self._most_others = max(LEAST_OTHERS, self._most_others // 2)
-        else:
-            self._most_others = min(MAX_BATCH // 2, self._most_others * 2)
 
 
 class IWriter(Protocol):
@@ -192,7 +136,7 @@ class Kept:
 
 def run_batch(
     engine: Transactions,
-    batch: Sequence[_Waiting],
+    batch: Sequence[Waiting],
     has_room: Callable[[], bool],
     clock: Callable[[], float] = monotonic,
 ) -> float:
@@ -228,8 +172,8 @@ def _understand(error: Exception, has_room: Callable[[], bool]) -> StoreError:
     return found
 
 
-def _try(engine: Transactions, batch: Sequence[_Waiting], clock: Callable[[], float]) -> float:
-    groups: dict[Write[Any, Any], list[_Waiting]] = {}
+def _try(engine: Transactions, batch: Sequence[Waiting], clock: Callable[[], float]) -> float:
+    groups: dict[Write[Any, Any], list[Waiting]] = {}
     for one in batch:
         groups.setdefault(one.write, []).append(one)
     chosen = engine
@@ -266,7 +210,7 @@ def ignore(writes: int, seconds: float) -> None:
     """
 
 
-def _fire(batch: Sequence[_Waiting]) -> None:
+def _fire(batch: Sequence[Waiting]) -> None:
     for one in batch:
         one.result.callback(one.answer)
 
@@ -291,7 +235,7 @@ class InlineWriter:
         """
         Write it now.
         """
-        one = _Waiting(write, item)
+        one = Waiting(write, item)
         run_batch(self._engine, [one], self._has_room)
         _fire([one])
         return one.result
@@ -324,7 +268,7 @@ class ThreadedWriter:
     _has_room: Callable[[], bool] = _always
     _note: Callable[[int, float], None] = ignore
     _clock: Callable[[], float] = monotonic
-    _submitted: list[_Waiting] = field(factory=list, init=False)
+    _submitted: list[Waiting] = field(factory=list, init=False)
     _waiting: Backlog = field(factory=Backlog, init=False)
     _wake: Condition = field(factory=Condition, init=False)
     _ended: Deferred[None] | None = field(default=None, init=False)
@@ -340,7 +284,7 @@ class ThreadedWriter:
         """
         Add it to the batch that gathers.
         """
-        one = _Waiting(write, item, urgent)
+        one = Waiting(write, item, urgent)
         if self._ended is not None:
             one.result.errback(StoreError("the store is closed"))
             return one.result
@@ -378,19 +322,24 @@ class ThreadedWriter:
         if self._ended is not None:
             self._reactor.callFromThread(self._ended.callback, None)
 
-    def _end(self, batch: list[_Waiting], seconds: float) -> None:
+    def _end(self, batch: list[Waiting], seconds: float) -> None:
         self._note(len(batch), seconds)
         _fire(batch)
 
-    def _gather(self) -> list[_Waiting]:
+    def _gather(self) -> list[Waiting]:
         with self._wake:
             while not self._waiting and self._ended is None:
                 self._wake.wait()
+            if not self._waiting.is_urgent:
+                self._wake.wait_for(self._may_begin, TOGETHER)
             if self._last >= SIBLINGS:
                 self._wake.wait_for(self._is_enough, PATIENCE)
             batch = self._waiting.take()
             self._last = len(batch)
             return batch
+
+    def _may_begin(self) -> bool:
+        return self._waiting.is_urgent or self._is_enough()
 
     def _is_enough(self) -> bool:
         return len(self._waiting) >= self._last or self._ended is not None
