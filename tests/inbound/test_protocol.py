@@ -5,7 +5,9 @@ A port's sessions over a wire: order, time, limits, and what is handed to the qu
 from __future__ import annotations
 
 import base64
+import gc
 import hmac
+from weakref import ref
 
 from attrs import evolve
 from twisted.internet.defer import Deferred, fail
@@ -16,6 +18,8 @@ from lmrelay.config.values import Auth, Limits, SubmissionRules, Timeouts
 from lmrelay.config.words import Security
 from lmrelay.errors import StoreError, StoreFull
 from lmrelay.inbound import limits
+from lmrelay.inbound.content import Content
+from lmrelay.inbound.transaction import Transaction
 from lmrelay.mail.envelope import Notify
 from lmrelay.smtp import replies
 from lmrelay.testing.wire import connect
@@ -65,6 +69,28 @@ class SessionTests(SynchronousTestCase):
         self.assertNotIn(b"Bcc", submission.head)
         self.assertEqual("192.0.2.7", submission.client["address"])
         self.assertEqual(26, len(submission.id))
+
+    def test_nothing_is_left_to_the_collector(self) -> None:
+        """
+        What a message took in memory is free as soon as it is stored, refused or given up by the client.
+        """
+        held: list[ref[Content]] = []
+        gc.disable()
+        self.addCleanup(gc.enable)
+        for end in ([*CONTENT], ["Subject: hi", "", "."], ["Subject: hi"]):
+            peer = self.log_in()
+            peer.say(*ENVELOPE)
+            peer.say("X-Head: begun")
+            [session] = self.relay.factory.sessions
+            transaction = session.session.transaction
+            assert isinstance(transaction, Transaction)
+            assert transaction.content is not None
+            held.append(ref(transaction.content))
+            del transaction, session
+            peer.say(*end)
+            peer.client.transport.abortConnection()
+            peer.wire.flush()
+        self.assertEqual([None, None, None], [one() for one in held])
 
     def test_client_is_hidden(self) -> None:
         """
