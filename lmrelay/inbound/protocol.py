@@ -158,7 +158,8 @@ class SubmissionProtocol(ESMTP):
         if tls.is_over:
             return
         said = tls.feed(block)
-        self.transport.write(tls.take())
+        if due := tls.take():
+            self.transport.write(due)
         if self._handshaking and tls.is_up:
             self._secure(tls)
         if said:

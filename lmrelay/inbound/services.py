@@ -103,6 +103,20 @@ class Client:
     tls_version: str = ""
     tls_cipher: str = ""
 
+    def named(self, helo: str, *, esmtp: bool) -> Client:
+        """
+        The same once it said its name, by EHLO or by HELO.
+        """
+        known = (self.address, self.listener, self.security, self.takes_bounces)
+        return Client(*known, helo, esmtp, self.tls_version, self.tls_cipher)
+
+    def in_tls(self, version: str, cipher: str) -> Client:
+        """
+        The same within TLS, where it has not said its name yet.
+        """
+        known = (self.address, self.listener, self.security, self.takes_bounces)
+        return Client(*known, tls_version=version, tls_cipher=cipher)
+
     @property
     def is_secure(self) -> bool:
         """

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from attrs import define, evolve, field
+from attrs import define, field
 from twisted.logger import Logger
 
 from lmrelay.config.words import Security
@@ -112,7 +112,7 @@ class Session:
         self._drop()
         self.buffer.clear()
         self.next = Next.GO_ON
-        self.client = evolve(self.client, helo="", esmtp=False, tls_version=version, tls_cipher=cipher)
+        self.client = self.client.in_tls(version, cipher)
 
     def drain(self) -> None:
         """
@@ -213,12 +213,12 @@ class Session:
 
     def _helo(self, name: str) -> Step:
         self._drop()
-        self.client = evolve(self.client, helo=name, esmtp=False)
+        self.client = self.client.named(name, esmtp=False)
         return replies.helo(self.services.config.server.hostname)
 
     def _ehlo(self, name: str) -> Step:
         self._drop()
-        self.client = evolve(self.client, helo=name, esmtp=True)
+        self.client = self.client.named(name, esmtp=True)
         return answer_ehlo(self.services, self.client, self.login, starttls=self.offers_tls)
 
     def _rset(self, _: None) -> Step:
