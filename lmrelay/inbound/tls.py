@@ -77,12 +77,16 @@ class Tls:
 
     def seal(self, octets: bytes) -> bytes:
         """
-        What goes on the wire to say that, and all else that is due.
+        What goes on the wire to say that, and all else that is due. To a client that did not keep to TLS nothing can be
+        said any more.
         """
         at = 0
-        while at < len(octets):
-            # One call takes no more than a record's worth.
-            at += self._channel.write(octets[at:] if at else octets)
+        try:
+            while at < len(octets):
+                # One call takes no more than a record's worth.
+                at += self._channel.write(octets[at:] if at else octets)
+        except SSLError:
+            self.is_over = True
         return self._outgoing.read()
 
     def take(self) -> bytes:

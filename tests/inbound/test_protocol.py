@@ -650,6 +650,19 @@ class TlsTests(SynchronousTestCase):
         self.assertEqual((True, True), (peer.wire.server.disconnected, peer.client.is_lost))
         self.assertEqual(0, relay.services.connections.total)
 
+    def test_nonsense_behind_a_command(self) -> None:
+        """
+        Nonsense in one segment with a command ends the connection without a fault of ours.
+        """
+        relay = Relay(Security.IMPLICIT)
+        peer = MemoryPeer(relay)
+        peer.say("EHLO x")
+        peer.client.transport.write(b"NOOP\r\n")
+        peer.client.transport.write_raw(b"\x17\x03\x03\x00\x20" + bytes(32))
+        peer.wire.flush()
+        self.assertTrue(peer.client.is_lost)
+        self.assertEqual(0, relay.services.connections.total)
+
     def test_clear_text_for_a_handshake(self) -> None:
         """
         Who begins in clear where TLS is due is closed on at once, and told nothing in clear.

@@ -159,6 +159,33 @@ def test_changed_on_the_way() -> None:
     assert pair.tls.is_over
 
 
+def test_words_before_nonsense() -> None:
+    """
+    Words in one block with nonsense are heard, but nothing can be answered.
+    """
+    pair = Pair().shake()
+    pair.client.write(b"NOOP\r\n")
+    assert b"NOOP\r\n" == pair.tls.feed(pair.outgoing.read() + b"\x17\x03\x03\x00\x20" + bytes(32))
+    assert pair.tls.is_over
+    answer = pair.tls.seal(b"250 2.0.0 OK\r\n")
+    # An alert in a record, and no second one.
+    assert 5 + int.from_bytes(answer[3:5], "big") == len(answer)
+    assert b"" == pair.tls.seal(b"250 2.0.0 OK\r\n") + pair.tls.end()
+
+
+def test_words_before_a_goodbye() -> None:
+    """
+    Words in one block with a goodbye are heard and answered.
+    """
+    pair = Pair().shake()
+    pair.client.write(b"NOOP\r\n")
+    with pytest.raises(ssl.SSLWantReadError):
+        pair.client.unwrap()
+    assert b"NOOP\r\n" == pair.tls.feed(pair.outgoing.read())
+    assert pair.tls.is_over
+    assert len(pair.tls.seal(b"250 2.0.0 OK\r\n")) > len(b"250 2.0.0 OK\r\n")
+
+
 def test_goodbye_of_the_client() -> None:
     """
     The client's goodbye is heard behind its last words, and answered.
