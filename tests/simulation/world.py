@@ -25,10 +25,9 @@ from lmrelay.config.values import MIB, Auth, Config, Delivery, Limits, Listener,
 from lmrelay.config.words import Form, Kind, Security
 from lmrelay.mail.parts import parts_domain
 from lmrelay.projects.tokens import digest, make_token
-from lmrelay.queue.backlog import Backlog, Waiting
 from lmrelay.queue.service import QueueService
 from lmrelay.queue.store import FILE, find_url, make_engine, make_reading_engine, migrate
-from lmrelay.queue.writer import Write, _fire, run_batch
+from lmrelay.queue.writer import Backlog, Write, _fire, _Waiting, run_batch
 from lmrelay.service import Relay
 from lmrelay.testing.name_server import FakeResolver, Zone
 from tests.simulation.applications import PORT, Application
@@ -91,7 +90,7 @@ class Writer:
         """
         Add it to the commit that gathers.
         """
-        one = Waiting(write, item, urgent)
+        one = _Waiting(write, item, urgent)
         self._gathered.add(one)
         self._begin()
         return one.result
