@@ -6,13 +6,17 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
+from lmrelay.config.certificates import check_certificate
 from lmrelay.config.values import ServerTls
 from lmrelay.server_tls import make_context
-from lmrelay.testing.certificates import Authority
+from lmrelay.testing.certificates import NOT_AFTER, NOT_BEFORE, Authority, Certificate
 
 AUTHORITY = Authority.make()
 CERTIFICATE = AUTHORITY.issue("mx.example.org")
@@ -50,6 +54,32 @@ def test_no_weak_ciphers(tmp_path: Path) -> None:
     for suite in suites:
         assert suite["strength_bits"] >= 128, suite
         assert not {"NULL", "RC4", "DES", "MD5"} & set(suite["name"].replace("_", "-").split("-")), suite
+
+
+@pytest.mark.parametrize("kind", ["rsa", "ed25519"])
+def test_kinds_of_keys(tmp_path: Path, kind: str) -> None:
+    """
+    What the check of the configuration lets through can be used: not elliptic curves alone.
+    """
+    key: Any = rsa.generate_private_key(65537, 2048) if kind == "rsa" else ed25519.Ed25519PrivateKey.generate()
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "mx.example.org")])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, NOT_BEFORE, NOT_AFTER)
+    certificate = builder.sign(key, hashes.SHA256() if kind == "rsa" else None)
+    files = ServerTls(*Certificate(certificate, key).write(tmp_path))
+    assert [] == check_certificate(files, "lmrelay.toml")
+    context = make_context(files)
+    assert context is not None
+    asking = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    asking.check_hostname, asking.verify_mode = False, ssl.CERT_NONE
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = asking.wrap_bio(to_client, to_server)
+    server = context.wrap_bio(to_server, to_client, server_side=True)
+    for side in (client, server):
+        with pytest.raises(ssl.SSLWantReadError):
+            side.do_handshake()
+    client.do_handshake()
+    server.do_handshake()
+    assert "TLSv1.3" == server.version()
 
 
 def test_key_of_another(tmp_path: Path) -> None:
