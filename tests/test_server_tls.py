@@ -34,7 +34,7 @@ def test_without_certificate() -> None:
 )
 def test_minimum(tmp_path: Path, minimum: str, least: ssl.TLSVersion) -> None:
     """
-    Nothing older than configured is spoken, sessions are not taken up again, and a handshake is made once.
+    Nothing older than configured is spoken, no tickets are given, and a handshake is made once.
     """
     context = make_context(ServerTls(*CERTIFICATE.write(tmp_path), minimum))
     assert context is not None
