@@ -4,6 +4,8 @@ The server's side of TLS without I/O, against Python's own client.
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import ssl
 
 import pytest
@@ -218,3 +220,42 @@ def test_goodbye_before_the_handshake() -> None:
         pair.client.do_handshake()
     pair.tls.feed(pair.outgoing.read()[:50])
     assert b"" == pair.tls.end()
+
+
+class Allocated(ctypes.Structure):
+    """
+    What C{mallinfo2} tells.
+    """
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks"),
+            "keepcost",
+        )
+    )
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="another C library than glibc")
+def test_idle_sessions_hold_no_buffers() -> None:
+    """
+    A session that says nothing has let go of its buffers, which alone would be 34 KiB.
+    """
+    tell = ctypes.CDLL(None).mallinfo2
+    tell.restype = Allocated
+
+    def count() -> int:
+        gc.collect()
+        told = tell()
+        return int(told.uordblks + told.hblkhd)
+
+    def converse() -> Tls:
+        pair = Pair().shake()
+        pair.say(b"EHLO x\r\n")
+        pair.carry(pair.tls.seal(b"250 OK\r\n"))
+        return pair.tls
+
+    converse()
+    before = count()
+    idle = [converse() for _ in range(20)]
+    assert (count() - before) / len(idle) < 34 * 1024
