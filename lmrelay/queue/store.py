@@ -117,6 +117,8 @@ def _set_up(connection: SqliteConnection, _: object) -> None:
         "auto_vacuum = INCREMENTAL",
         "journal_mode = WAL",
         "synchronous = FULL",
+        # Else where SQLite was built so a body that is deleted is written once more, as zeros.
+        "secure_delete = FAST",
         f"journal_size_limit = {JOURNAL_LIMIT}",
         f"wal_autocheckpoint = {AUTOCHECKPOINT}",
     ):

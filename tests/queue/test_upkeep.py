@@ -312,6 +312,21 @@ def test_checkpoint(on_sqlite: Config) -> None:
     engine.dispose()
 
 
+def test_what_goes_is_not_written_again(on_sqlite: Config) -> None:
+    """
+    To delete a body costs the disk a small part of what it cost to store it, however SQLite was built.
+    """
+    engine = make_engine(find_url(on_sqlite))
+    with engine.begin() as connection:
+        connection.execute(insert(chunk), [{"body": "x", "number": 0, "size": 1 << 20, "octets": bytes(1 << 20)}])
+    log = Path(f"{on_sqlite.server.state_dir}/queue.sqlite-wal")
+    before = log.stat().st_size
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM chunk"))
+    assert 64 << 10 > log.stat().st_size - before > 0
+    engine.dispose()
+
+
 def test_checkpoints_without_a_log(config: Config) -> None:
     """
     On the caller's thread where there is no reactor, and nothing to do where the database sees to it itself.
