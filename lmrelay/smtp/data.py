@@ -45,9 +45,11 @@ class DataReader:
             self.rest += block
             return b""
         octets = self._held + block
-        # From behind, which is quicker; and of most messages the only line with a dot is the end.
-        last = octets.rfind(_DOTTED)
-        dotted = octets.rfind(_DOTTED, 0, max(last, 0)) >= 0
+        # Only between the first and the last dot, which are found many octets at a time: what is long is mostly base64,
+        # which has none. From behind, which is quicker; and of most messages the only line with a dot is the end.
+        start, stop = max(octets.find(b".") - 2, 0), octets.rfind(b".") + 1
+        last = octets.rfind(_DOTTED, start, stop)
+        dotted = octets.rfind(_DOTTED, start, max(last, 0)) >= 0
         if dotted:
             end = octets.find(_END)
         else:

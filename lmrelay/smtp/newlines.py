@@ -21,8 +21,10 @@ def has_dotted_line(octets: bytes) -> bool:
     """
     Does a line after the first begin with a dot?
     """
-    # From the end it goes twice as fast: most octets cannot be in what is looked for, and step over all of its length.
-    return octets.rfind(b"\r\n.") >= 0
+    # Between the first and the last dot only, which are found at once: base64 has none. From the end it goes twice as
+    # fast: most octets cannot be in what is looked for, and step over all of its length.
+    first = octets.find(b".")
+    return first >= 0 and octets.rfind(b"\r\n.", max(first - 2, 0), octets.rfind(b".") + 1) >= 0
 
 
 def to_crlf(octets: bytes) -> bytes:
