@@ -15,6 +15,7 @@ from lmrelay.errors import SyntaxRefused
 from lmrelay.interfaces import Leased, LeasedRecipient
 from lmrelay.mail.address import Address
 from lmrelay.mail.outcome import Delivered
+from lmrelay.outbound.chunk import MAX_STROKE
 from lmrelay.outbound.steps import GOOD, Step
 from lmrelay.outbound.trace import Heard
 from lmrelay.outbound.verdicts import Cause, Trouble, Verdict, judge, judge_trouble, lacks
@@ -50,7 +51,8 @@ class Transaction:
     that ask for less at a time. C{heard} is what was said, for the trace.
 
     With a C{chunk}, the whole content, it goes out right behind the recipients, in one BDAT (RFC 3030): that spares the
-    wait for 354. C{refused_chunk}: the server does not know what it offered, and nobody has got the message.
+    wait for 354. A large one waits until a recipient was taken. C{refused_chunk}: the server does not know what it
+    offered, and nobody has got the message.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Transaction:
         self._tls_failure = tls_failure
         self._words = words
         self._pipelining = "PIPELINING" in extensions
+        self._holds_chunk = chunk is not None and len(chunk) > MAX_STROKE
         # Where the sender is signed, what later servers tell comes to the relay: the client hears no more of it.
         self._relayed = "DSN" not in extensions or bool(leased.return_path)
         self._accepted: list[int] = []
@@ -139,13 +142,16 @@ class Transaction:
         if self.is_over or self._sent == len(self._commands):
             return b""
         if self._pipelining or self._commands[self._sent][0] is Step.END_OF_DATA:
-            commands = self._commands[self._sent :]
+            commands = self._commands[self._sent : -1 if self._waits_for_recipients() else None]
         elif self._sent == self._answered:
             commands = self._commands[self._sent : self._sent + 1]
         else:
             return b""
         self._sent += len(commands)
         return b"".join([octets for _, octets, _ in commands])
+
+    def _waits_for_recipients(self) -> bool:
+        return self._holds_chunk and self._answered < len(self._commands) - 1
 
     def answer(self, reply: Reply, at: float = 0.0) -> None:
         """
@@ -289,7 +295,7 @@ class Transaction:
 
     def _skip_pointless(self) -> None:
         """
-        Without pipelining: what is not yet sent and can no longer help is not sent.
+        Without pipelining, or before a large chunk: what is not yet sent and can no longer help is not sent.
         """
         if len(self.verdicts) == len(self._numbers):
             if self._sent < len(self._commands) and self._commands[self._sent][0] is Step.END_OF_DATA:
