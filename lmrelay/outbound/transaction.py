@@ -77,7 +77,7 @@ class Transaction:
         self._tls_failure = tls_failure
         self._words = words
         self._pipelining = "PIPELINING" in extensions
-        self._holds_chunk = chunk is not None and len(chunk) > MAX_STROKE
+        self._chunk = chunk or b""
         # Where the sender is signed, what later servers tell comes to the relay: the client hears no more of it.
         self._relayed = "DSN" not in extensions or bool(leased.return_path)
         self._accepted: list[int] = []
@@ -109,7 +109,7 @@ class Transaction:
         recipients = [command for one in leased.recipients if (command := self._rcpt(one, extensions, smtputf8))]
         if not recipients:
             return []
-        last = _DATA if chunk is None else (Step.CHUNK, build_bdat(len(chunk), last=True) + chunk, -1)
+        last = _DATA if chunk is None else (Step.CHUNK, build_bdat(len(chunk), last=True), -1)
         commands = [(Step.MAIL, mail, -1), *recipients, last]
         return [_RSET, *commands] if reset else commands
 
@@ -148,10 +148,14 @@ class Transaction:
         else:
             return b""
         self._sent += len(commands)
-        return b"".join([octets for _, octets, _ in commands])
+        blocks = [octets for _, octets, _ in commands]
+        if self._has_sent_chunk():
+            # Joined here and nowhere else: each time that costs as much as to receive it.
+            blocks.append(self._chunk)
+        return b"".join(blocks)
 
     def _waits_for_recipients(self) -> bool:
-        return self._holds_chunk and self._answered < len(self._commands) - 1
+        return len(self._chunk) > MAX_STROKE and self._answered < len(self._commands) - 1
 
     def answer(self, reply: Reply, at: float = 0.0) -> None:
         """

@@ -11,9 +11,16 @@ def has_bare_newline(octets: bytes) -> bool:
     """
     Is there a CR without LF after it, or a LF without CR before it?
     """
+    return is_bare(octets.decode("latin-1"))
+
+
+def is_bare(latin: str) -> bool:
+    """
+    The same of octets that were decoded as Latin-1.
+    """
     # It notes the kinds that it meets, in one pass: four times as fast as to count CR, LF and CRLF.
     kinds = IncrementalNewlineDecoder(None, translate=False)
-    kinds.decode(octets.decode("latin-1"), True)
+    kinds.decode(latin, True)
     return kinds.newlines not in (None, "\r\n")
 
 
