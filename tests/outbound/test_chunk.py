@@ -102,8 +102,9 @@ class ChunkTests(ClientTests):
         A server that does not know what it offered gets a large message by DATA, too.
         """
         mx, relay, connection = self.start(extensions=CHUNKING, answers={"BDAT": say("502 5.5.1 No")})
-        verdicts = relay.deliver(connection, leased(*TWO, size=len(LARGE)), LARGE)
-        self.assertEqual([Delivered, Delivered], self.kinds(verdicts))
+        large = leased(*TWO, size=len(LARGE))
+        self.assertEqual([Delayed, Delayed], self.kinds(relay.deliver(connection, large, LARGE)))
+        self.assertEqual([Delivered, Delivered], self.kinds(relay.deliver(relay.connect(), large, LARGE)))
         self.assertEqual([LARGE], [message.content for message in mx.messages])
 
     def test_what_was_tried_before(self) -> None:
