@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.simulation.fairness import play as play_fairness
+from tests.simulation.profiles import PROFILES
 from tests.simulation.story import LETTERS, STORM, play
 
 
@@ -26,29 +27,35 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="play this one alone, and say all that is broken")
     parser.add_argument("--letters", type=int, default=LETTERS, help=f"messages handed over in a story ({LETTERS})")
     parser.add_argument("--storm", type=float, default=STORM, help=f"seconds of trouble in a story ({STORM:.0f})")
+    parser.add_argument("--profile", default="", choices=PROFILES, help="which troubles (drawn from the seed)")
     parser.add_argument("--fairness", type=int, metavar="MESSAGES", help="measure fairness behind so long a newsletter")
     chosen = parser.parse_args()
     if chosen.fairness is not None:
         return _measure(chosen.fairness)
     seeds = [chosen.seed] if chosen.seed is not None else range(chosen.first, chosen.first + chosen.seeds)
-    return max([_play(seed, chosen.letters, chosen.storm, aloud=chosen.seed is not None) for seed in seeds], default=0)
+    return max(
+        [_play(seed, chosen.letters, chosen.storm, chosen.profile, aloud=chosen.seed is not None) for seed in seeds],
+        default=0,
+    )
 
 
-def _play(seed: int, letters: int, storm: float, *, aloud: bool) -> int:
+def _play(seed: int, letters: int, storm: float, profile: str, *, aloud: bool) -> int:
     began = time.monotonic()
-    ending = play(seed, letters, storm)
+    ending = play(seed, letters, storm, profile)
     took = time.monotonic() - began
     first, *more = ending.broken or ("",)
     if first:
         others = f" (and {len(more)} more)" if more else ""
-        again = f"python -m tests.simulation --seed {seed} --letters {letters} --storm {storm:g}"
+        again = (
+            f"python -m tests.simulation --seed {seed} --profile {ending.profile} --letters {letters} --storm {storm:g}"
+        )
         print(f"seed {seed}: {first}{others}; again: {again}", flush=True)
     if aloud:
         print(*more, sep="\n")
     if aloud or not first:
         print(
-            f"seed {seed}: {ending.accepted} accepted, {ending.arrived} arrived, {ending.deaths} deaths, "
-            f"{ending.seconds:.0f} s in {took:.1f} s, {ending.digest}",
+            f"seed {seed} ({ending.profile}): {ending.accepted} accepted, {ending.arrived} arrived, "
+            f"{ending.deaths} deaths, {ending.seconds:.0f} s in {took:.1f} s, {ending.digest}",
             flush=True,
         )
     return int(bool(first))

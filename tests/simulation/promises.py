@@ -197,7 +197,7 @@ class Promises:
         """
         Who is suppressed gets no more, whoever refused for good is, and nobody else's mail is withheld.
         """
-        testing, jumped = self.world.testing, abs(self.world.skew)
+        testing, jumped = self.world.testing, self.world.jumped
         withheld = Withheld(store.messages, store.recipients, store.attempts, testing, jumped)
         for row in store.told:
             withheld.read(row)

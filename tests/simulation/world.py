@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 from lmrelay.config.project import Project, Route, Token
 from lmrelay.config.values import MIB, Auth, Config, Delivery, Limits, Listener, Server
 from lmrelay.config.words import Form, Kind, Security
+from lmrelay.interfaces import IResolver
 from lmrelay.mail.parts import parts_domain
 from lmrelay.projects.tokens import digest, make_token
 from lmrelay.queue.service import QueueService
@@ -31,6 +32,7 @@ from lmrelay.queue.writer import Backlog, Write, _fire, _Waiting, run_batch
 from lmrelay.service import Relay
 from lmrelay.testing.name_server import FakeResolver, Zone
 from tests.simulation.applications import PORT, Application
+from tests.simulation.chronicle import Chronicle
 from tests.simulation.network import Machine, Network
 from tests.simulation.receivers import Receiver
 
@@ -150,7 +152,8 @@ class World:
     One relay in C{folder}, on its machine, and everybody that it deals with.
 
     C{fate} is asked at each commit, see L{Writer}; C{died} is called after each death, with the store closed.
-    C{delivery} are changes of C{[delivery]}.
+    C{delivery} are changes of C{[delivery]}. C{make_resolver} makes the DNS of each process.
+    C{jumped}: by so many seconds the clock was set in all, back or forth.
     """
 
     folder: Path
@@ -161,19 +164,24 @@ class World:
     fate: Fate = lambda names: None
     died: Callable[[], None] = lambda: None
     network: Network = field(init=False)
+    chronicle: Chronicle = field(init=False)
     zone: Zone = field(factory=Zone, init=False)
+    make_resolver: Callable[[Machine], IResolver] = field(init=False)
     config: Config = field(init=False)
     tokens: dict[str, str] = field(factory=dict, init=False)
     relay: Relay | None = field(default=None, init=False)
     machine: Machine = field(init=False)
     lives: int = field(default=0, init=False)
     skew: float = field(default=0.0, init=False)
+    jumped: float = field(default=0.0, init=False)
     receivers: list[Receiver] = field(factory=list, init=False)
     faults: list[Failure] = field(factory=list, init=False)
     _dead: list[object] = field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.network = Network(self.random("network") if self.chaotic else None)
+        self.chronicle = Chronicle(self.network.seconds)
+        self.make_resolver = partial(FakeResolver, self.zone)  # type: ignore[assignment]
         self.folder.mkdir(exist_ok=True)
         (self.folder / FILE).write_bytes(_empty_store())
         made = [make_project(slug, self.random(slug)) for slug in self.projects]
@@ -206,6 +214,13 @@ class World:
         What the clock on the wall shows, in seconds since the epoch.
         """
         return START + self.skew + self.network.seconds()
+
+    def set_clock(self, seconds: float) -> None:
+        """
+        Somebody sets the clock on the wall forth by so much, or back.
+        """
+        self.skew += seconds
+        self.jumped += abs(seconds)
 
     def receiver(self, *domains: str, **options: Any) -> Receiver:
         """
@@ -246,7 +261,7 @@ class World:
         self.relay = Relay(
             self.config,
             machine,
-            resolver=FakeResolver(self.zone, machine),  # type: ignore[arg-type]
+            resolver=self.make_resolver(machine),
             wall=self.wall,
             entropy=random.randbytes,
             random=random,
