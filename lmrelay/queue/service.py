@@ -277,6 +277,7 @@ class QueueService:
             await self._writer.submit(self._lease.leave, None)
         except StoreError as error:
             log.warn("leases end with the process", reason=str(error))
+            self._lease.drop()
         await self._close()
 
     async def _close(self) -> None:
