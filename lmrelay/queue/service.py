@@ -368,6 +368,7 @@ class QueueService:
         now = self._reactor.seconds()
         await self._writer.submit(self._lease.touch, None, urgent=True)
         self._touched_at = now
+        await self._acceptance.delete_abandoned()
         await self._delete_orphans()
 
     def _lives(self) -> bool:
