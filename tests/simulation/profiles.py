@@ -13,6 +13,7 @@ from tests.simulation.troubles.disks import Disks
 from tests.simulation.troubles.moods import Moods
 from tests.simulation.troubles.names import Names
 from tests.simulation.troubles.operators import Lists
+from tests.simulation.troubles.orders import Orders
 from tests.simulation.troubles.reloads import Reloads
 from tests.simulation.troubles.trouble import Trouble
 from tests.simulation.troubles.wires import Wires
@@ -28,7 +29,7 @@ PROFILES: Mapping[str, Profile] = {
     "crashes": {Moods: 0.5, Crashes: 1, Stops: 1},
     "disk": {Moods: 0.5, Disks: 1, Crashes: 0.3},
     "clock": {Moods: 0.5, Clocks: 1, Crashes: 0.3},
-    "operator": {Moods: 0.5, Lists: 1, Reloads: 1, Stops: 0.5},
+    "operator": {Moods: 0.5, Lists: 1, Orders: 1, Reloads: 1, Crashes: 0.2, Stops: 0.5},
     "dns": {Moods: 0.5, Names: 1},
     "everything": {
         Moods: 1,
