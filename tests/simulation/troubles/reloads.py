@@ -115,6 +115,7 @@ class Reloads(Trouble):
             made: Any = lambda config: _change_project(config, slug, change)  # noqa: E731
         elif what == "removed":
             ban = Ban(what, slug, 0)
+            self.story.promises.removed.add(slug)
             made = lambda config: _remove_project(config, slug)  # noqa: E731
         elif what == "narrow":
             made = _narrow
