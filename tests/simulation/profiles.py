@@ -9,6 +9,7 @@ from random import Random
 
 from tests.simulation.troubles.clocks import Clocks
 from tests.simulation.troubles.crashes import Crashes, Stops
+from tests.simulation.troubles.hooks import Hooks
 from tests.simulation.troubles.moods import Moods
 from tests.simulation.troubles.names import Names
 from tests.simulation.troubles.operators import Lists
@@ -27,7 +28,8 @@ PROFILES: Mapping[str, Profile] = {
     "clock": {Moods: 0.5, Clocks: 1, Crashes: 0.3},
     "operator": {Moods: 0.5, Lists: 1, Stops: 0.5},
     "dns": {Moods: 0.5, Names: 1},
-    "everything": {Moods: 1, Wires: 1, Names: 1, Clocks: 0.3, Lists: 0.5, Crashes: 1, Stops: 0.3},
+    "webhooks": {Moods: 0.5, Hooks: 1, Crashes: 0.5, Stops: 0.5},
+    "everything": {Hooks: 0.7, Moods: 1, Wires: 1, Names: 1, Clocks: 0.3, Lists: 0.5, Crashes: 1, Stops: 0.3},
 }
 
 
