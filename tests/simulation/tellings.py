@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from attrs import define, field
@@ -37,10 +37,11 @@ An endpoint's project and name.
 @define(eq=False)
 class _Store:
     """
-    What is recorded: events by id, deliveries and attempts by endpoint and event's id.
+    What is recorded: events by id, and when they were written; deliveries and attempts by endpoint and event's id.
     """
 
     events: dict[str, Any]
+    written: dict[str, float]
     deliveries: dict[Key, dict[str, Any]]
     attempts: dict[tuple[Key, str], list[Any]]
     disabled: dict[Key, float]
@@ -57,7 +58,21 @@ def _read(connection: Connection) -> _Store:
         attempts[(about.project, row.endpoint), about.id].append(row)
     off = select(webhook_endpoint).where(webhook_endpoint.c.disabled_at.is_not(None))
     disabled = {(row.project, row.endpoint): row.disabled_at for row in connection.execute(off)}
-    return _Store({row.id: row for row in events.values()}, deliveries, attempts, disabled)
+    return _Store(
+        {row.id: row for row in events.values()}, _find_written(events.values()), deliveries, attempts, disabled
+    )
+
+
+def _find_written(events: Iterable[Any]) -> dict[str, float]:
+    """
+    When each was written, more or less: that an attempt began is written when it ended, with how it went.
+    """
+    written, last = {}, {}
+    for row in reversed(list(events)):
+        place = row.message, row.recipient
+        written[row.id] = last.get(place, row.at) if row.type == "message.sent" else row.at
+        last[place] = row.at
+    return written
 
 
 @define(eq=False)
@@ -119,7 +134,7 @@ class Tellings:
             if id_ in deliveries:
                 if not is_wanted:
                     yield f"{about.type} of {about.project} is to be told, and was never wanted"
-            elif is_wanted and about.message is not None and (off is None or about.at < off - self._slack):
+            elif is_wanted and about.message is not None and (off is None or store.written[id_] < off - self._slack):
                 yield f"{about.type} ({about.sequence}) is told to nobody"
 
     @property
