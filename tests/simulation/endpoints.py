@@ -90,7 +90,7 @@ SAYS_YES = frozenset(
 Tempers in which the head of its answer, a 2xx, is whole: what follows is nobody's business.
 """
 
-FOR_GOOD = frozenset({Temper.GONE, Temper.CLOSED, Temper.FAILING, Temper.INSIDE, Temper.NAMELESS, Temper.MUTE})
+FOR_GOOD = frozenset({Temper.GONE, Temper.CLOSED, Temper.FAILING, Temper.INSIDE, Temper.NAMELESS})
 """
 What an endpoint may be like for ever.
 """
