@@ -380,6 +380,7 @@ class QueueService:
         await self._delete_orphans()
 
     async def _delete_orphans(self) -> None:
+        await self._acceptance.delete_uploads()
         while self._loops:
             more = await self._writer.submit(delete_orphans, None)
             if not more:
