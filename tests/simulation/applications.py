@@ -16,6 +16,11 @@ from twisted.python.failure import Failure
 from tests.simulation.network import Network
 
 PORT = 587
+PATIENCE = 60.0
+"""
+Seconds for which an application waits for a reply.
+"""
+
 AGAIN = 5.0
 """
 Seconds until an application that was cut off or put off tries again.
@@ -85,6 +90,20 @@ class _Session(LineOnlyReceiver):
         self.letter: Letter | None = None
         self._awaited = 1
         self._at = "greeting"
+        self._heard_at = 0.0
+
+    def connectionMade(self) -> None:
+        self._wait()
+
+    def _wait(self) -> None:
+        self.application.network.callLater(PATIENCE, self._lose_patience, self._heard_at)
+
+    def _lose_patience(self, heard_at: float) -> None:
+        if not self.transport.disconnected:
+            if self._heard_at == heard_at:
+                self.transport.abortConnection()
+            else:
+                self._wait()
 
     @property
     def has_left(self) -> bool:
@@ -95,6 +114,7 @@ class _Session(LineOnlyReceiver):
         self.transport.write("".join(f"{line}\r\n" for line in lines).encode())
 
     def lineReceived(self, line: bytes) -> None:
+        self._heard_at = self.application.network.seconds()
         text = line.decode()
         if text[3:4] == "-":
             return

@@ -12,18 +12,19 @@ from attrs import define, field
 
 class Entry(NamedTuple):
     """
-    At a time of the story, C{who} did something, or something was done to it.
+    At a time of the story, C{who} did something, or something was done to it. A detail concerns some mail alone.
     """
 
     at: float
     who: str
     what: str
+    is_detail: bool = False
 
 
 @define(eq=False)
 class Chronicle:
     """
-    All that was noted. C{is_detailed}: also what is noted so often that a story takes noticeably longer.
+    All that was noted. C{is_detailed}: the details too, which are so many that a story takes noticeably longer.
     """
 
     _seconds: Callable[[], float]
@@ -35,3 +36,10 @@ class Chronicle:
         This happens now.
         """
         self.entries.append(Entry(self._seconds(), who, what))
+
+    def detail(self, who: str, what: str) -> None:
+        """
+        This happens now, to some mail.
+        """
+        if self.is_detailed:
+            self.entries.append(Entry(self._seconds(), who, what, True))

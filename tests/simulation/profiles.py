@@ -9,6 +9,7 @@ from random import Random
 
 from tests.simulation.troubles.clocks import Clocks
 from tests.simulation.troubles.crashes import Crashes, Stops
+from tests.simulation.troubles.disks import Disks
 from tests.simulation.troubles.hooks import Hooks
 from tests.simulation.troubles.moods import Moods
 from tests.simulation.troubles.names import Names
@@ -25,11 +26,22 @@ PROFILES: Mapping[str, Profile] = {
     "calm": {},
     "network": {Moods: 1, Wires: 1},
     "crashes": {Moods: 0.5, Crashes: 1, Stops: 1},
+    "disk": {Moods: 0.5, Disks: 1, Crashes: 0.3},
     "clock": {Moods: 0.5, Clocks: 1, Crashes: 0.3},
     "operator": {Moods: 0.5, Lists: 1, Stops: 0.5},
     "dns": {Moods: 0.5, Names: 1},
     "webhooks": {Moods: 0.5, Hooks: 1, Crashes: 0.5, Stops: 0.5},
-    "everything": {Hooks: 0.7, Moods: 1, Wires: 1, Names: 1, Clocks: 0.3, Lists: 0.5, Crashes: 1, Stops: 0.3},
+    "everything": {
+        Moods: 1,
+        Wires: 1,
+        Names: 1,
+        Hooks: 0.7,
+        Disks: 0.5,
+        Clocks: 0.3,
+        Lists: 0.5,
+        Crashes: 1,
+        Stops: 0.3,
+    },
 }
 
 

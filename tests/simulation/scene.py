@@ -42,7 +42,7 @@ def set_receivers(world: World, chance: Random) -> tuple[Receiver, ...]:
     )
     world.zone.exchanges("e.example", (10, moody[2].host), (20, moody[3].host))
     # So slow that its mail waits in memory.
-    world.receiver("slow.example", pause=chance.uniform(10, 50), most=1)
+    world.receiver("slow.example", pause=chance.uniform(5, 25), most=1)
     # The senders' own, where notifications go.
     world.receiver("acme.example", "beta.example")
     return moody

@@ -5,6 +5,7 @@ A story, drawn from a seed: tenants' mail for some minutes, and all that can go 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -13,8 +14,11 @@ from typing import Any
 
 from attrs import define, field, frozen
 from sqlalchemy import Connection, select
+from twisted.python.failure import Failure
 
+from lmrelay.errors import StoreError
 from lmrelay.queue.schema import event
+from tests.simulation.lines import Line
 from tests.simulation.profiles import PROFILES, draw_profile
 from tests.simulation.promises import Promises
 from tests.simulation.receivers import Receiver
@@ -33,6 +37,11 @@ PATIENCE = 7200.0
 Seconds after the storm in which everything must have come to its end.
 """
 
+MEMORY = "/dev/shm"
+"""
+Where the disk is played, if there is such a place: no machine dies in a story, so nothing is waited for.
+"""
+
 LOOK = 10.0
 """
 Seconds between looks whether it has.
@@ -48,17 +57,18 @@ class Ending:
     seed: int
     profile: str
     broken: tuple[str, ...]
-    accepted: int
-    arrived: int
-    deaths: int
-    seconds: float
-    digest: str
+    accepted: int = 0
+    arrived: int = 0
+    deaths: int = 0
+    seconds: float = 0.0
+    digest: str = ""
 
 
 @define(eq=False)
 class Story:
     """
-    One world and its troubles, those of the C{profile} (by default drawn from the seed).
+    One world and its troubles, those of the C{profile} (by default drawn from the seed). C{is_told}: all is written
+    down, every line on every wire.
 
     What troubles may use: C{world}, C{moody} (the receivers that may have bad hours), C{letters}, C{storm},
     L{is_stormy}, L{at}, L{note} and L{stop}.
@@ -69,20 +79,24 @@ class Story:
     letters: int = LETTERS
     storm: float = STORM
     profile: str = ""
+    is_told: bool = False
     world: World = field(init=False)
     promises: Promises = field(init=False)
     chance: Random = field(init=False)
     troubles: tuple[Trouble, ...] = field(init=False)
     moody: tuple[Receiver, ...] = field(default=(), init=False)
     deaths: int = field(default=0, init=False)
+    _resting: Random = field(init=False)
     _numbers: int = field(default=0, init=False)
     _looked_at: float = field(default=0.0, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.profile = self.profile or draw_profile(self.seed)
         self.world = World(self.folder, self.seed, delivery=DELIVERY, chaotic=True, died=self._died)
+        self.world.chronicle.is_detailed = self.is_told
         self.promises = Promises(self.world)
-        self.chance = self.world.random("story")
+        self.chance, self._resting = self.world.random("letters"), self.world.random("rests")
+        self.world.network.said = self._said if self.is_told else None
         self.troubles = tuple(family(self, weight) for family, weight in PROFILES[self.profile].items())
 
     @property
@@ -108,9 +122,12 @@ class Story:
         """
         From the beginning to the end.
         """
-        self.tell()
-        ending = self.judge()
-        self.world.end()
+        try:
+            self.tell()
+            ending = self.judge()
+            self.world.end()
+        except Exception as error:  # noqa: BLE001 - the others are to be played all the same
+            return Ending(self.seed, self.profile, (f"the story breaks off: {error!r}",))
         return ending
 
     def tell(self) -> None:
@@ -190,16 +207,29 @@ class Story:
         self.world.stop().addErrback(self.world.faults.append).addCallback(self._rest)
 
     def _rest(self, _: object = None) -> None:
-        self.at(self.chance.uniform(1, 15), self._begin)
+        self.at(self._resting.uniform(1, 15), self._begin)
 
     def _begin(self) -> None:
         if self.world.relay is None:
-            self.world.begin().addCallback(self._started)
+            self.world.begin().addCallbacks(self._started, self._failed)
+
+    def _said(self, line: Line, by_client: bool, text: str) -> None:
+        near, far = line.client.host.host, line.server.host.host
+        self.world.chronicle.detail(f"{near} {'>' if by_client else '<'} {far}", text)
 
     def _started(self, _: object) -> None:
         self.note("relay", "is ready")
         for trouble in self.troubles:
             trouble.started()
+
+    def _failed(self, error: Failure) -> None:
+        """
+        It did not start. With a full disk that is right, and it is tried again.
+        """
+        self.note("relay", f"does not start: {error.value}")
+        if not (self.world.disk.was_full and error.check(StoreError)):
+            self.world.faults.append(error)
+        self._rest()
 
     def _died(self) -> None:
         self.deaths += 1
@@ -218,5 +248,5 @@ def play(seed: int, letters: int = LETTERS, storm: float = STORM, profile: str =
     """
     Play one story, in a folder that is gone afterwards.
     """
-    with TemporaryDirectory(prefix="lmrelay-simulation-") as folder:
+    with TemporaryDirectory(prefix="lmrelay-simulation-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as folder:
         return Story(seed, Path(folder) / "relay", letters, storm, profile).play()
