@@ -15,7 +15,7 @@ from random import Random
 from typing import Any
 
 from attrs import define, field, frozen
-from twisted.internet.error import ConnectionAborted
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
@@ -38,6 +38,12 @@ A public address, where redirects lead.
 MUCH = 2048
 """
 Octets that come at a time where there is no end of them.
+"""
+
+
+CARRIED = 0.001
+"""
+Seconds after which all is there that the network carries.
 """
 
 
@@ -313,6 +319,7 @@ class _Visit(Protocol):
         self._came = bytearray()
         self._is_lost = False
         self._is_busy = False
+        self._was_broken = False
 
     def dataReceived(self, data: bytes) -> None:
         self._came += data
@@ -357,10 +364,16 @@ class _Visit(Protocol):
         elif reply.close:
             self.transport.loseConnection()
         if (taken.said_yes or taken.said_gone) and not reply.reset and not reply.endless:
-            taken.is_sure = True
+            self.endpoint.network.callLater(CARRIED, self._make_sure, taken, self.transport.outgoing)
         self._is_busy = not reply.octets
         if not self._is_busy:
             self._read()
+
+    def _make_sure(self, taken: Taken, unsent: bytearray) -> None:
+        """
+        Did all of it get through?
+        """
+        taken.is_sure = not unsent and not self._was_broken
 
     def _go_on(self, octets: bytes) -> None:
         if not self._is_lost:
@@ -369,5 +382,6 @@ class _Visit(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._is_lost = True
-        if self.taken is not None and reason.check(ConnectionAborted):
+        self._was_broken = not reason.check(ConnectionDone)
+        if self.taken is not None and self._was_broken:
             self.taken.is_sure = False

@@ -14,6 +14,7 @@ from tests.simulation.troubles.hooks import Hooks
 from tests.simulation.troubles.moods import Moods
 from tests.simulation.troubles.names import Names
 from tests.simulation.troubles.operators import Lists
+from tests.simulation.troubles.security import Security
 from tests.simulation.troubles.trouble import Trouble
 from tests.simulation.troubles.wires import Wires
 
@@ -30,6 +31,7 @@ PROFILES: Mapping[str, Profile] = {
     "clock": {Moods: 0.5, Clocks: 1, Crashes: 0.3},
     "operator": {Moods: 0.5, Lists: 1, Stops: 0.5},
     "dns": {Moods: 0.5, Names: 1},
+    "tls": {Moods: 0.2, Security: 1, Crashes: 0.3},
     "webhooks": {Moods: 0.5, Hooks: 1, Crashes: 0.5, Stops: 0.5},
     "everything": {
         Moods: 1,
