@@ -232,15 +232,15 @@ class Acceptance:
             self._writer, self._budget, self._worker, lambda: make_id(self._wall(), self._entropy), self._has_room
         )
 
-    async def delete_uploads(self) -> None:
+    async def delete_abandoned(self) -> None:
         """
-        Delete those that were given up and could not be deleted then.
+        Delete the uploads that were given up when the store could not do it.
 
-        @raise StoreError: not now either
+        @raise StoreError: it still cannot
         """
-        for name in tuple(self._budget.undeleted):
+        for name in tuple(self._budget.abandoned):
             await self._writer.submit(delete_bodies, name)
-            del self._budget.undeleted[name]
+            self._budget.abandoned.discard(name)
 
     async def accept(self, submission: Submission, body: IBody) -> str:
         """

@@ -277,6 +277,7 @@ class QueueService:
             await self._writer.submit(self._lease.leave, None)
         except StoreError as error:
             log.warn("leases end with the process", reason=str(error))
+            self._lease.drop()
         await self._close()
 
     async def _close(self) -> None:
@@ -367,6 +368,7 @@ class QueueService:
         now = self._reactor.seconds()
         await self._writer.submit(self._lease.touch, None, urgent=True)
         self._touched_at = now
+        await self._acceptance.delete_abandoned()
         await self._delete_orphans()
 
     def _lives(self) -> bool:
@@ -380,7 +382,6 @@ class QueueService:
         await self._delete_orphans()
 
     async def _delete_orphans(self) -> None:
-        await self._acceptance.delete_uploads()
         while self._loops:
             more = await self._writer.submit(delete_orphans, None)
             if not more:

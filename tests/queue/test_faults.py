@@ -174,6 +174,37 @@ def test_disk_full_at_upload(world: World, free: int) -> None:
     result_of(world.accept(1, body=bytes(1_200_000)))
 
 
+def test_disk_full_at_discard(world: World) -> None:
+    """
+    An upload that is given up while nothing can be deleted goes as soon as it can, not with the process: what it takes
+    is what is missing.
+    """
+    body = world.queue.open_body()
+    body.write(bytes(600_000))
+    dialect = world.queue._writer._engine.dialect  # type: ignore[attr-defined]
+    commit = dialect.do_commit
+
+    def fail(_: Any) -> None:
+        raise full()
+
+    dialect.do_commit = fail
+    body.discard()
+    world.run(60)
+    assert (2, 1) == (world.count()["chunk"], world.count()["upload"])
+    dialect.do_commit = commit
+    world.run(16)
+    assert (0, 0) == (world.count()["chunk"], world.count()["upload"])
+
+
+def full() -> sqlite3.OperationalError:
+    """
+    As SQLite says it.
+    """
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorname = "SQLITE_FULL"
+    return error
+
+
 @pytest.mark.parametrize("free", [0, 5, 20, 60])
 def test_disk_full_at_settle(world: World, free: int) -> None:
     """

@@ -16,7 +16,6 @@ from sqlalchemy import Connection, select
 
 from lmrelay.mail.address import parse_address
 from lmrelay.mail.parts import Part, find_part
-from lmrelay.outbound.steps import Step
 from lmrelay.queue.schema import (
     DEFERRED,
     DELIVERED,
@@ -46,6 +45,11 @@ FINAL = {
 }
 """
 The event that ends the story of a recipient, by the outcome of its last attempt.
+"""
+
+DOUBTFUL = "(the message may be sent more than once)"
+"""
+In the words of an attempt: the whole content was sent, and no answer to it was heard.
 """
 
 _ABOUT = re.compile(r"^Subject: (\S+)\r?$", re.MULTILINE)
@@ -112,7 +116,7 @@ class Promises:
         How often the recipient may have got it without a fault of the relay's.
         """
         attempts = store.attempts[row.message, row.number]
-        doubtful = sum(one.outcome == "delayed" and Step.END_OF_DATA.doing in one.text for one in attempts)
+        doubtful = sum(one.outcome == "delayed" and DOUBTFUL in one.text for one in attempts)
         return int(row.state == DELIVERED) + doubtful + self.cut[key]
 
     def _arrivals(self) -> Iterator[Arrival]:

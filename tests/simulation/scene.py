@@ -8,6 +8,7 @@ from random import Random
 
 from lmrelay.config.values import DeliveryTimeouts
 from lmrelay.mail.parts import Part
+from lmrelay.testing.scripted_mx import EXTENSIONS
 from tests.simulation.applications import Letter, To
 from tests.simulation.receivers import Receiver
 from tests.simulation.world import World
@@ -43,6 +44,8 @@ def set_receivers(world: World, chance: Random) -> tuple[Receiver, ...]:
     world.zone.exchanges("e.example", (10, moody[2].host), (20, moody[3].host))
     # So slow that its mail waits in memory.
     world.receiver("slow.example", pause=chance.uniform(5, 25), most=1)
+    for receiver in moody:
+        receiver.mx.extensions = chance.choice((EXTENSIONS, (*EXTENSIONS, "CHUNKING"), ("8BITMIME", "SIZE 52428800")))
     # The senders' own, where notifications go.
     world.receiver("acme.example", "beta.example")
     return moody

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from attrs import define, field
@@ -27,6 +27,8 @@ SLACK = 5.0
 """
 Seconds from when something happens until it is written.
 """
+
+NO_SUCH_ENDPOINT = "there is no such endpoint any more"
 
 Key = tuple[str, str]
 """
@@ -78,14 +80,16 @@ def _find_written(events: Iterable[Any]) -> dict[str, float]:
 @define(eq=False)
 class Tellings:
     """
-    The promises of one world. L{note_death} is to be told of each death of the process.
+    The promises of one world. L{note_end} is to be told of each end of the process. C{was_away}: was a project not
+    configured for a while, so that its endpoints were told nothing, and what they were to be told given up?
     """
 
     world: World
     endpoints: Sequence[Endpoint]
     trap: Trap = field(factory=Trap)
+    was_away: Callable[[str], bool] = lambda project: False
 
-    def note_death(self) -> None:
+    def note_end(self) -> None:
         """
         What endpoints took and was not recorded yet may come once more.
         """
@@ -129,12 +133,18 @@ class Tellings:
         Whatever it wants is to be told to it, and nothing else.
         """
         deliveries, off = store.deliveries[_key(endpoint)], store.disabled.get(_key(endpoint))
+        is_away = self.was_away(endpoint.project)
         for id_, about in store.events.items():
             is_wanted = about.project == endpoint.project and endpoint.webhook.wants(about.type, about.route)
             if id_ in deliveries:
                 if not is_wanted:
                     yield f"{about.type} of {about.project} is to be told, and was never wanted"
-            elif is_wanted and about.message is not None and (off is None or store.written[id_] < off - self._slack):
+            elif (
+                is_wanted
+                and not is_away
+                and about.message is not None
+                and (off is None or store.written[id_] < off - self._slack)
+            ):
                 yield f"{about.type} ({about.sequence}) is told to nobody"
 
     @property
@@ -158,7 +168,8 @@ class Tellings:
                 yield f"{what} is recorded as delivered, and was not taken"
             is_old = row.ended_at is not None and row.ended_at - row.begun_at >= lifetime(retry) - self._slack
             is_spent = row.attempts - row.earlier > len(retry)
-            if row.state == DEAD and not (is_spent or is_old or key in store.disabled):
+            is_gone = self.was_away(key[0]) and row.last == NO_SUCH_ENDPOINT
+            if row.state == DEAD and not (is_spent or is_old or is_gone or key in store.disabled):
                 yield f"{what} was given up after {row.attempts} attempts: {row.last}"
             if row.state == WAITING:
                 yield f"{what} still waits after {row.attempts} attempts: {row.last}"

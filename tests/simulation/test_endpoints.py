@@ -101,7 +101,7 @@ def test_death(town: Town, is_after: bool, times: int) -> None:
     for other in town.endpoints.values():
         other.feel(Temper.WELL)
     town.world.fate = lambda names: is_after if "Hooks._record" in names and town.world.lives == 1 else None
-    town.world.died = town.tellings.note_death
+    town.world.died = town.tellings.note_end
     town.send()
     town.world.network.run(10)
     assert town.world.relay is None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
+from functools import cache, partial, reduce
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -18,6 +18,7 @@ from typing import Any
 from attrs import define, evolve, field
 from sqlalchemy import URL, Connection, Engine
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from lmrelay.config.project import Project, Route, Token
@@ -37,6 +38,10 @@ from tests.simulation.receivers import Receiver
 
 START = 1_795_000_000.0
 RELAY = "192.0.2.1"
+READING = 0.05
+"""
+Seconds that it takes to read the configuration.
+"""
 
 
 @cache
@@ -95,6 +100,8 @@ class World:
     receivers: list[Receiver] = field(factory=list, init=False)
     faults: list[Failure] = field(factory=list, init=False)
     _dead: list[object] = field(factory=list, init=False)
+    _changes: dict[str, Callable[[Config], Config]] = field(factory=dict, init=False)
+    _unchanged: Config = field(init=False)
     _looking: Engine = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -196,6 +203,23 @@ class World:
     def _end_in_failure(self, error: Failure) -> Failure:
         self._bury()
         return error
+
+    def change(self, what: str, change: Callable[[Config], Config] | None) -> Deferred[bool]:
+        """
+        The operator edits the configuration in one respect, or takes that back, and reloads. Fires when it is in force;
+        False: the process could not be told, and the next one goes by it.
+        """
+        if not self._changes:
+            self._unchanged = self.config
+        self._changes.pop(what, None)
+        if change is not None:
+            self._changes[what] = change
+        self.config = reduce(lambda config, made: made(config), self._changes.values(), self._unchanged)
+        relay, config = self.relay, self.config
+        if relay is None or relay.courier.draining or not relay.running:
+            return succeed(False)
+        relay._reload.read = lambda: deferLater(self.machine, READING, lambda: config)  # type: ignore[arg-type]
+        return relay.reload()
 
     def crash(self) -> None:
         """

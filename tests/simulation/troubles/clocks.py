@@ -29,3 +29,8 @@ class Clocks(Trouble):
         seconds = self.chance.uniform(-most, most)
         self.story.note("clock", f"is set by {seconds:+.0f} s")
         self.story.world.set_clock(seconds)
+
+    def calm(self) -> None:
+        if self.chance.random() < 0.7:
+            self.story.note("clock", "is right again")
+            self.story.world.set_clock(-self.story.world.skew)

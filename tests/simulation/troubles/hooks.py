@@ -12,6 +12,7 @@ from lmrelay.config.project import Webhook
 from lmrelay.config.values import Webhooks
 from tests.simulation.endpoints import ELSEWHERE, FOR_GOOD, PORT, Endpoint, Temper, set_traps
 from tests.simulation.tellings import Tellings
+from tests.simulation.troubles.reloads import Reloads
 from tests.simulation.troubles.trouble import Trouble
 
 SETTINGS = Webhooks(retry=(5.0, 15.0, 40.0, 80.0), timeout=12.0)
@@ -51,7 +52,7 @@ class Hooks(Trouble):
         world.config = evolve(config, webhooks=SETTINGS, projects=projects)
         trap = set_traps(world.network, PORT)
         world.network.servers[ELSEWHERE, PORT] = trap
-        self.tellings = Tellings(world, endpoints, trap)
+        self.tellings = Tellings(world, endpoints, trap, self._was_away)
         for endpoint in endpoints:
             self._change(endpoint)
 
@@ -65,8 +66,15 @@ class Hooks(Trouble):
         self.story.note(endpoint.host, f"is {temper.value}")
         endpoint.feel(temper)
 
+    def _was_away(self, project: str) -> bool:
+        return any(one.was_removed(project) for one in self.story.troubles if isinstance(one, Reloads))
+
     def died(self) -> None:
-        self.tellings.note_death()
+        self.tellings.note_end()
+
+    def started(self) -> None:
+        # Who was stopped while the store took nothing could not write either what was told.
+        self.tellings.note_end()
 
     def calm(self) -> None:
         for endpoint in self.tellings.endpoints:

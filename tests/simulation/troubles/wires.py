@@ -42,17 +42,29 @@ class Wires(Trouble):
             wire.tap(end, draw_octets(self.chance), partial(self._happen, wire, end))
 
     def _happen(self, wire: Line, end: End) -> None:
-        what = self.chance.choice(("is reset", "is cut off", "is silent", "waits", "waits"))
+        what = self.chance.choice(("is reset", "is cut off", "is silent", "waits", "waits", "dribbles"))
         self._note(wire, end, what)
         if what == "is reset":
             wire.break_off()
         elif what == "is cut off":
             wire.cut_off()
+        elif what == "dribbles":
+            self._dribble(wire, end)
         elif what == "waits":
             self.story.at(self.chance.uniform(0.1, 50), self._go_on, wire, end)
 
     def _go_on(self, wire: Line, end: End) -> None:
         wire.taps.pop(end, None)
+
+    def _dribble(self, wire: Line, end: End) -> None:
+        """
+        A few octets, and a few seconds; it takes minutes to say anything.
+        """
+        if self.story.is_stormy and not end.disconnected:
+            then = partial(self.story.at, self.chance.uniform(1, 10), self._dribble, wire, end)
+            wire.tap(end, self.chance.randrange(1, 20), then)
+        else:
+            self._go_on(wire, end)
 
     def _note(self, wire: Line, end: End, what: str) -> None:
         near, far = end.host, end.peer
