@@ -91,7 +91,8 @@ class Security(Trouble):
     def calm(self) -> None:
         self._policy_host.is_well = True
         for host in self._hosts:
-            is_lost = self.chance.random() < 0.2 * self.weight
+            # The senders' own, which notifications go to, is well in the end.
+            is_lost = host.receiver in self.story.moody and self.chance.random() < 0.2 * self.weight
             host.mood = self.chance.choice((*Tls,)) if is_lost else Tls.GOOD
             self.story.note(host.receiver.host, f"its TLS is {host.mood.value} from now on")
 
