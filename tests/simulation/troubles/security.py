@@ -69,8 +69,10 @@ class Security(Trouble):
         for receiver in world.receivers:
             host = TlsHost(receiver, world.random(f"tls of {receiver.host}"))
             receiver.arrived = partial(self._check, host)
-            self._hosts.append(host)
-            self._change(host)
+            # The senders' own is always well: nobody would hear of notifications that expire.
+            if receiver in self.story.moody:
+                self._hosts.append(host)
+                self._change(host)
 
     def _publish(self) -> None:
         world = self.story.world
@@ -91,8 +93,7 @@ class Security(Trouble):
     def calm(self) -> None:
         self._policy_host.is_well = True
         for host in self._hosts:
-            # The senders' own, which notifications go to, is well in the end.
-            is_lost = host.receiver in self.story.moody and self.chance.random() < 0.2 * self.weight
+            is_lost = self.chance.random() < 0.2 * self.weight
             host.mood = self.chance.choice((*Tls,)) if is_lost else Tls.GOOD
             self.story.note(host.receiver.host, f"its TLS is {host.mood.value} from now on")
 
