@@ -22,6 +22,10 @@ from twisted.python.failure import Failure
 
 OURS = "lmrelay"
 MAX_VALUE = 4096
+SHORT = 256
+"""
+Characters of a text that is remembered: what strangers say may be as long as a line and never come again.
+"""
 
 _ROOT = f"{OURS}."
 _INFO = LogLevel.info
@@ -182,12 +186,19 @@ def _quoted(value: object) -> str:
 _EMPTY = frozenset({str, tuple, dict, type(None)})
 
 
-@lru_cache(maxsize=1024)
 def _quoted_text(text: str) -> str:
     """
-    The same of text. Projects, hosts and the words of receivers come again and again.
+    The same of text.
     """
-    return text if _SIMPLE.fullmatch(text) else quote(_shorten(text))
+    return _remembered(text) if len(text) <= SHORT else quote(_shorten(text))
+
+
+@lru_cache(maxsize=1024)
+def _remembered(text: str) -> str:
+    """
+    Projects, hosts and the words of receivers come again and again.
+    """
+    return text if _SIMPLE.fullmatch(text) else quote(text)
 
 
 _TEXTS: Mapping[type, Callable[[Any], str]] = {
@@ -201,9 +212,9 @@ How nearly all values become text.
 """
 
 
-_SIMPLE = re.compile(r"[\w.:@/+,;<>*!?#%&()\[\]{}~^$|'`-]{1,256}", re.ASCII)
+_SIMPLE = re.compile(r"[\w.:@/+,;<>*!?#%&()\[\]{}~^$|'`-]+", re.ASCII)
 """
-What needs neither quotes nor shortening.
+What needs no quotes.
 """
 
 

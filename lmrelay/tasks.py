@@ -86,7 +86,7 @@ class _Driven(ABC):
                 awaited = self._coroutine.send(None)
         except StopIteration as end:
             answer = end.value
-        except Exception:  # noqa: BLE001 - whatever broke is for who hears of the end
+        except BaseException:  # noqa: BLE001 - whatever broke is for who hears of the end, who else would wait for ever
             fault = Failure()
         else:
             # Each holds the other: if nobody else does any more, they go by the collector, which ends coroutines from

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from lmrelay.config.values import Log
 from lmrelay.config.words import LogFormat, Security
 from lmrelay.errors import ConfigError
-from lmrelay.lines import format_json, format_text, redact
+from lmrelay.lines import _remembered, format_json, format_text, redact
 from lmrelay.logs import FileSink, LogObserver, StreamSink, install, open_log
 
 NOON = 1795262400.1234
@@ -141,6 +141,17 @@ def test_a_value_that_cannot_be_written_costs_no_line() -> None:
             raise RuntimeError("no text")
 
     assert format_text(event("f", x=Broken())).endswith('x="(unprintable Broken: RuntimeError)"')
+
+
+def test_long_values_are_not_remembered() -> None:
+    """
+    What receivers say at length is written and forgotten: else a thousand such texts would stay in memory.
+    """
+    format_text(event("f", x="short, and said often"))
+    known = _remembered.cache_info().currsize
+    for length in (257, 5000):
+        assert "yyyy" in format_text(event("f", x="y" * length))
+    assert known == _remembered.cache_info().currsize
 
 
 def test_long_values_are_cut() -> None:

@@ -84,6 +84,22 @@ class TestTasks(SynchronousTestCase):
         self.assertEqual(2, len(self.flushLoggedErrors(ValueError)))
         self.successResultOf(self.tasks.wait())
 
+    def test_fault_that_is_no_exception(self) -> None:
+        """
+        What is raised to end a program ends the one coroutine: the shutdown does not wait for it for ever.
+        """
+
+        async def leave(awaited: Deferred[None]) -> None:
+            await awaited
+            raise SystemExit
+
+        awaited: Deferred[None] = Deferred()
+        ended = self.tasks.start(leave(awaited))
+        awaited.callback(None)
+        self.assertEqual(1, len(self.flushLoggedErrors(SystemExit)))
+        self.assertIsNone(self.successResultOf(ended))
+        self.successResultOf(self.tasks.wait())
+
     def test_is_cancelled(self) -> None:
         """
         To cancel one cancels what it waits for; it may put its things in order.

@@ -75,7 +75,8 @@ class Bounces:
         See L{IReturns}.
         """
         back = Back(awaited.message_id, awaited.number, report, self._wall())
-        return self._writer.submit(self._write, back, urgent=True)
+        # Not urgent: it would overtake the outcome of the very attempt that it is the answer to.
+        return self._writer.submit(self._write, back)
 
     def _write(self, connection: Connection, items: Sequence[Back]) -> list[bool]:
         return write_returns(connection, items, self._entropy, self._write_events)

@@ -103,7 +103,7 @@ class Backlog:
 
     def note(self, seconds: float) -> None:
         """
-        It took so long to write what was taken last.
+        It took so long to write the others of what was taken last.
         """
         if seconds > LONG:
             self._most_others = max(LEAST_OTHERS, self._most_others // 2)
@@ -190,19 +190,24 @@ class Kept:
             self._connection = None
 
 
-def run_batch(engine: Transactions, batch: Sequence[_Waiting], has_room: Callable[[], bool]) -> float:
+def run_batch(
+    engine: Transactions,
+    batch: Sequence[_Waiting],
+    has_room: Callable[[], bool],
+    clock: Callable[[], float] = monotonic,
+) -> float:
     """
     Write a batch in one commit; if that fails, each item in its own, so that one bad write harms nobody else.
 
-    The result is how many seconds it took, without the commit itself.
+    The result is how many seconds those took that are not urgent, without the commit itself.
     """
     try:
-        return _try(engine, batch)
+        return _try(engine, batch, clock)
     except Exception as error:  # noqa: BLE001 - whatever broke is for the callers, and the thread must live
         if len(batch) == 1:
             batch[0].answer = Failure(_understand(error, has_room))
             return 0.0
-        return sum(run_batch(engine, [one], has_room) for one in batch)
+        return sum(run_batch(engine, [one], has_room, clock) for one in batch)
 
 
 def _understand(error: Exception, has_room: Callable[[], bool]) -> StoreError:
@@ -223,7 +228,7 @@ def _understand(error: Exception, has_room: Callable[[], bool]) -> StoreError:
     return found
 
 
-def _try(engine: Transactions, batch: Sequence[_Waiting]) -> float:
+def _try(engine: Transactions, batch: Sequence[_Waiting], clock: Callable[[], float]) -> float:
     groups: dict[Write[Any, Any], list[_Waiting]] = {}
     for one in batch:
         groups.setdefault(one.write, []).append(one)
@@ -231,13 +236,15 @@ def _try(engine: Transactions, batch: Sequence[_Waiting]) -> float:
     for left in range(MAX_TRIES - 1, -1, -1):
         try:
             with chosen.begin() as connection:
-                began = monotonic()
+                seconds = 0.0
                 for write, members in groups.items():
+                    began = clock()
                     answers = write(connection, [one.item for one in members])
                     for one, answer in zip(members, answers, strict=True):
                         one.answer = answer
-                # Taken before the commit.
-                return monotonic() - began
+                    if not members[0].urgent:
+                        seconds += clock() - began
+                return seconds
         except Exception as error:
             if not left:
                 raise
@@ -364,7 +371,7 @@ class ThreadedWriter:
         kept = Kept(self._engine)
         while batch := self._gather():
             began = self._clock()
-            self._waiting.note(run_batch(kept, batch, self._has_room))
+            self._waiting.note(run_batch(kept, batch, self._has_room, self._clock))
             self._reactor.callFromThread(self._end, batch, self._clock() - began)
         kept.close()
         self._engine.dispose()

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from attrs import define, evolve
 from sqlalchemy.exc import OperationalError
+from twisted.internet.task import Clock
 
 from lmrelay.config.project import Project
 from lmrelay.config.values import Config
@@ -507,6 +508,30 @@ def test_outcomes_that_take_long() -> None:
         taken.append(len(backlog.take()) - 1)
         backlog.note(seconds)
     assert [100, 50, 25, 12, 10, 10, 20, 40, 80, 100] == taken
+
+
+def test_only_outcomes_count(config: Config) -> None:
+    """
+    However long it takes to store what clients send, no fewer outcomes go into a commit for that.
+    """
+    clock = Clock()
+
+    def store(connection: Any, items: Any) -> Any:
+        clock.advance(2)
+        return items
+
+    def settle(connection: Any, items: Any) -> Any:
+        clock.advance(0.01 * len(items))
+        return items
+
+    engine = make_engine(find_url(config))
+    batch = [
+        _Waiting(store, 1, urgent=True),
+        *(_Waiting(settle, number) for number in range(3)),
+        _Waiting(store, 2, True),
+    ]
+    assert 0.03 == pytest.approx(run_batch(engine, batch, lambda: True, clock.seconds))
+    assert [1, 0, 1, 2, 2] == [one.answer for one in batch]
 
 
 @pytest.mark.parametrize("free", range(0, 40, 3))

@@ -43,13 +43,15 @@ class Tap:
 @define(eq=False)
 class Line(Wire):
     """
-    A wire with C{taps}, by the end that sends. C{said} is told of each line that arrives, and who sent it.
+    A wire with C{taps}, by the end that sends. C{said} is told of each line that arrives, and whether the client sent
+    it. C{number} counts the wires of a network.
 
     C{is_cut_off}: nothing passes, and neither end learns that the other has closed, until the kernel gives it up.
     """
 
     taps: dict[End, Tap] = field(factory=dict)
     said: Callable[[Line, bool, str], None] | None = None
+    number: int = 0
     is_cut_off: bool = False
     _begun: dict[End, bytes] = field(factory=dict)
 

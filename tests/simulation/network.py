@@ -7,6 +7,7 @@ played once plays again.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -49,6 +50,7 @@ class Network(Clock):
         self.opened: list[Callable[[Line], object]] = []
         self.said: Callable[[Line, bool, str], None] | None = None
         self._random = random
+        self._numbers = itertools.count(1)
 
     def callLater(self, delay: float, call: Callable[..., object], *args: Any, **more: Any) -> Any:
         # What is left of a wait can be less than a float of this size can tell: time would stand still.
@@ -65,7 +67,7 @@ class Network(Clock):
             made = connect(self, factory, client, client_host=host, server_host=server, server_port=port)
         except ConnectionRefusedError:
             return None
-        line = Line(self, made.client, made.server, said=self.said)
+        line = Line(self, made.client, made.server, said=self.said, number=next(self._numbers))
         self.wires.append(line)
         for watch in self.opened:
             watch(line)

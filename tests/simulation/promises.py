@@ -29,6 +29,7 @@ from lmrelay.queue.schema import (
     recipient,
 )
 from tests.simulation.applications import Application, Letter, To
+from tests.simulation.leftovers import find_strays, find_undone
 from tests.simulation.receivers import Arrival
 from tests.simulation.withheld import Withheld, refuses_for_good
 from tests.simulation.world import World
@@ -67,8 +68,16 @@ class _Store:
     attempts: dict[tuple[str, int], list[Any]]
     events: dict[tuple[str, int | None], list[str]]
     bodies: set[str]
-    strays: int
     told: list[Any]
+
+    @property
+    def wanted(self) -> set[str]:
+        """
+        The bodies of what is open.
+        """
+        return {
+            about.body for id_, about in self.messages.items() if any(row.state in OPEN for row in self.recipients[id_])
+        }
 
 
 def _read(connection: Connection) -> _Store:
@@ -78,15 +87,13 @@ def _read(connection: Connection) -> _Store:
         recipients[row.message].append(row)
     for row in connection.execute(select(attempt).order_by(attempt.c.number)):
         attempts[row.message, row.recipient].append(row)
-    strays = 0
     told = list(connection.execute(select(event).order_by(event.c.sequence)))
     for row in told:
         # The operator's changes of the list of suppressions are of no message.
         if row.message is not None or not row.type.startswith("suppression."):
             events[row.message, row.recipient].append(row.type)
-            strays += row.message not in messages
     bodies = set(connection.execute(select(chunk.c.body)).scalars())
-    return _Store(messages, recipients, attempts, events, bodies, strays, told)
+    return _Store(messages, recipients, attempts, events, bodies, told)
 
 
 @define(eq=False)
@@ -98,12 +105,15 @@ class Promises:
     world: World
     applications: list[Application] = field(factory=list)
     cut: Counter[Key] = field(factory=Counter)
+    broken: list[str] = field(factory=list)
 
     def note_death(self) -> None:
         """
-        The process died: what receivers had taken and was not recorded yet may come once more.
+        The process died: what receivers had taken and was not recorded yet may come once more. And what always holds is
+        looked at.
         """
         store = self.world.read(_read)
+        self.broken += (line for line in self._check_always(store) if line not in self.broken)
         arrived = _count(self._arrivals())
         for id_, about in store.messages.items():
             for row in store.recipients[id_]:
@@ -136,13 +146,33 @@ class Promises:
         """
         store = self.world.read(_read)
         return [
-            *self._check_accepted(store),
-            *self._check_arrivals(store),
-            *self._check_events(store),
+            *self.broken,
+            *self._check_always(store),
+            *self._check_over(store),
             *self._check_notices(store),
-            *self._check_leftovers(store),
             *self._check_withheld(store),
         ]
+
+    def _check_always(self, store: _Store) -> Iterator[str]:
+        """
+        What holds at each moment at which nothing is in memory.
+        """
+        yield from self._check_accepted(store)
+        yield from self._check_events(store)
+        yield from self._check_rows(store)
+        yield from self.world.read(lambda connection: list(find_strays(connection)))
+
+    def _check_over(self, store: _Store) -> Iterator[str]:
+        """
+        What holds when all has come to its end.
+        """
+        for application in self.applications:
+            if application.outbox:
+                yield f"{len(application.outbox)} letters were never accepted: {application.refusals[-1:]}"
+        yield from self._check_arrivals(store)
+        if store.bodies - store.wanted:
+            yield f"{len(store.bodies - store.wanted)} bodies are left behind"
+        yield from self.world.read(lambda connection: list(find_undone(connection)))
 
     def _check_accepted(self, store: _Store) -> Iterator[str]:
         """
@@ -155,8 +185,6 @@ class Promises:
             for letter in application.given_up:
                 if times[letter.name] > 1:
                     yield f"{letter.name} was sent once and stored {times[letter.name]} times"
-            if application.outbox:
-                yield f"{len(application.outbox)} letters were never accepted: {application.refusals[-1:]}"
 
     def _check_arrivals(self, store: _Store) -> Iterator[str]:
         """
@@ -228,26 +256,18 @@ class Promises:
                             f"told {told[letter.name, row.address]} times, due {expected}"
                         )
 
-    def _check_leftovers(self, store: _Store) -> Iterator[str]:
+    def _check_rows(self, store: _Store) -> Iterator[str]:
         """
-        Bodies are kept for what is open, and for nothing else; what is open waits for its time or is being tried.
+        Bodies are kept for what is open; what is open waits for its time or is being tried.
         """
-        wanted = set()
         for id_, about in store.messages.items():
-            rows = store.recipients[id_]
-            if any(row.state in OPEN for row in rows):
-                wanted.add(about.body)
-            for row in rows:
+            for row in store.recipients[id_]:
                 if row.state in OPEN and row.due is None and row.owner is None:
                     yield f"{about.subject} to {row.address} ({row.state}) waits for nobody"
                 if row.state == DEFERRED and not row.attempts:
                     yield f"{about.subject} to {row.address} was deferred without an attempt"
-        if wanted - store.bodies:
-            yield f"{len(wanted - store.bodies)} bodies of open mail are gone"
-        if store.bodies - wanted:
-            yield f"{len(store.bodies - wanted)} bodies are left behind"
-        if store.strays:
-            yield f"{store.strays} events of no message"
+        if store.wanted - store.bodies:
+            yield f"{len(store.wanted - store.bodies)} bodies of open mail are gone"
 
 
 def _check_letter(store: _Store, letter: Letter, times: int) -> Iterator[str]:

@@ -14,10 +14,12 @@ from typing import Any
 
 from attrs import define, field, frozen
 from sqlalchemy import Connection, select
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
 from lmrelay.errors import StoreError
 from lmrelay.queue.schema import event
+from tests.simulation.leftovers import find_left, find_undone
 from tests.simulation.lines import Line
 from tests.simulation.profiles import PROFILES, draw_profile
 from tests.simulation.promises import Promises
@@ -88,6 +90,7 @@ class Story:
     deaths: int = field(default=0, init=False)
     _resting: Random = field(init=False)
     _numbers: int = field(default=0, init=False)
+    _logged: list[str] = field(factory=list, init=False)
     _looked_at: float = field(default=0.0, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -134,6 +137,13 @@ class Story:
         """
         Until all has come to its end, or it is clear that it will not.
         """
+        globalLogPublisher.addObserver(self._hear)
+        try:
+            self._tell()
+        finally:
+            globalLogPublisher.removeObserver(self._hear)
+
+    def _tell(self) -> None:
         network = self.world.network
         self._set_scene()
         for trouble in self.troubles:
@@ -143,18 +153,22 @@ class Story:
         self.note("story", "calm")
         for trouble in self.troubles:
             trouble.calm()
-        network.run_until(self._is_over, PATIENCE)
+        if network.run_until(self._is_over, PATIENCE):
+            network.run_until(self._is_empty, PATIENCE)
 
     def judge(self) -> Ending:
         """
         What came of it so far.
         """
         broken = [f"the relay did not start or stop: {fault.value}" for fault in self.world.faults]
+        broken += (f"logged: {line}" for line in self._logged)
         broken += self.promises.find_broken()
         if still := self.promises.find_open():
             broken.append(f"{still} recipients are still queued long after the storm")
         for trouble in self.troubles:
             broken += trouble.find_broken()
+        if self.world.relay is not None:
+            broken += find_left(self.world.relay)
         arrived = sum(len(receiver.arrivals) for receiver in self.world.receivers)
         accepted = sum(len(application.accepted) for application in self.promises.applications)
         seconds = self.world.network.seconds()
@@ -172,12 +186,23 @@ class Story:
             said.update(repr(tuple(row)).encode())
         return said.hexdigest()[:16]
 
-    def _is_over(self) -> bool:
+    def _may_look(self) -> bool:
         # To look costs more than to wait.
         now = self.world.network.seconds()
         if now < self._looked_at + LOOK:
             return False
         self._looked_at = now
+        return True
+
+    def _is_empty(self) -> bool:
+        relay = self.world.relay
+        if relay is None or not self._may_look():
+            return False
+        return not any(find_left(relay)) and not any(self.world.read(lambda connection: list(find_undone(connection))))
+
+    def _is_over(self) -> bool:
+        if not self._may_look():
+            return False
         if any(application.outbox for application in self.promises.applications) or self.world.relay is None:
             return False
         return not self.promises.find_open() and all(trouble.is_over() for trouble in self.troubles)
@@ -214,8 +239,21 @@ class Story:
             self.world.begin().addCallbacks(self._started, self._failed)
 
     def _said(self, line: Line, by_client: bool, text: str) -> None:
-        near, far = line.client.host.host, line.server.host.host
-        self.world.chronicle.detail(f"{near} {'>' if by_client else '<'} {far}", text)
+        if text.strip("x") == "" != text:
+            # The rest of a content.
+            return
+        near, far = line.client.host.host, f"{line.server.host.host}:{line.server.host.port}"
+        self.world.chronicle.detail(f"wire {line.number}", f"{near} {'>' if by_client else '<'} {far}  {text}")
+
+    def _hear(self, event: LogEvent) -> None:
+        """
+        What the relay logs: a failure is none that anybody caused here.
+        """
+        if "log_failure" in event:
+            self._logged.append(f"{formatEvent(event)}: {event['log_failure'].value!r}")
+        if self.is_told:
+            said = (f"{key}={value}" for key, value in event.items() if not key.startswith("log_"))
+            self.world.chronicle.detail("log", " ".join((formatEvent(event), *said)))
 
     def _started(self, _: object) -> None:
         self.note("relay", "is ready")

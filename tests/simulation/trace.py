@@ -5,6 +5,7 @@ How a broken promise came about: of all that happened in a story, what had to do
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +16,11 @@ from tests.simulation.story import Ending, Story
 MOST = 200
 """
 Lines of a trace.
+"""
+
+AROUND = 4
+"""
+Lines of a wire before and after one that names the mail.
 """
 
 _NAMED = re.compile(r"\bL\d+\b")
@@ -38,13 +44,33 @@ def trace(story: Story, broken: Sequence[str]) -> Iterator[str]:
     if not broken:
         return
     about = _find_words(story, named.group()) if named else ()
-    entries = [one for one in story.world.chronicle.entries if _concerns(one, about)]
+    entries = story.world.chronicle.entries
+    chosen = sorted(_choose(entries, about))
     yield f"--- {named.group() if named else 'the story'}: {', '.join(about)}"
-    left_out = len(entries) - MOST
-    for one in entries[:MOST]:
-        yield f"{one.at:10.3f}  {one.who:<28}  {one.what}"
-    if left_out > 0:
-        yield f"… and {left_out} more"
+    for place in chosen[:MOST]:
+        at, who, what, _ = entries[place]
+        yield f"{at:10.3f}  {who:<12}  {what}"
+    if len(chosen) > MOST:
+        yield f"… and {len(chosen) - MOST} more"
+
+
+def _choose(entries: Sequence[Entry], words: Sequence[str]) -> set[int]:
+    """
+    The places of what befell all, of what names one of these, and of what else was said around it on the same wire.
+    """
+    named = re.compile("|".join(rf"(?<![\w.]){re.escape(word)}(?!\w)" for word in words) or "(?!)")
+    chosen: set[int] = set()
+    wires: dict[str, list[int]] = defaultdict(list)
+    for place, one in enumerate(entries):
+        if one.who.startswith("wire "):
+            wires[one.who].append(place)
+        elif not one.is_detail or named.search(one.what):
+            chosen.add(place)
+    for places in wires.values():
+        for number, place in enumerate(places):
+            if named.search(entries[place].what):
+                chosen.update(places[max(0, number - AROUND) : number + AROUND + 1])
+    return chosen
 
 
 def _find_words(story: Story, name: str) -> tuple[str, ...]:
@@ -56,7 +82,3 @@ def _find_words(story: Story, name: str) -> tuple[str, ...]:
             if letter.name == name:
                 return tuple(one for one in (name, letter.id, *(to.address for to in letter.recipients)) if one)
     return (name,)
-
-
-def _concerns(entry: Entry, words: Sequence[str]) -> bool:
-    return not entry.is_detail or any(re.search(rf"(?<![\w.]){re.escape(word)}(?![\w])", entry.what) for word in words)

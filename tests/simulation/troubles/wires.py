@@ -10,7 +10,7 @@ from random import Random
 from attrs import define
 
 from lmrelay.testing.wire import End
-from tests.simulation.lines import Line
+from tests.simulation.lines import GIVEN_UP, Line
 from tests.simulation.troubles.trouble import Trouble
 
 OFTEN = 0.15
@@ -48,6 +48,9 @@ class Wires(Trouble):
             wire.break_off()
         elif what == "is cut off":
             wire.cut_off()
+        elif what == "is silent":
+            # Until the kernel has sent in vain for long enough.
+            self.story.at(GIVEN_UP, wire.break_off)
         elif what == "dribbles":
             self._dribble(wire, end)
         elif what == "waits":
