@@ -8,11 +8,11 @@ import enum
 from random import Random
 from typing import Any
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from lmrelay.testing.answers import say
+from lmrelay.testing.answers import Answer, say
 from lmrelay.testing.scripted_mx import Session
 from tests.simulation.certificates import Authority
 from tests.simulation.network import Network
@@ -97,14 +97,14 @@ class TlsSession(Session):
         super().__init__(host.receiver.mx, number)
         self.host, self.mood = host, mood
 
-    def _do_ehlo(self, argument: str) -> None:
-        self.helo = argument
-        self._forget()
-        offered = [self.mx.host, *self.mx.extensions]
-        if self.tls is None and self.mood is not Tls.NONE:
-            offered.append("STARTTLS")
-        default = [f"250{' ' if n == len(offered) - 1 else '-'}{text}" for n, text in enumerate(offered)]
-        self._say(self._answer("EHLO", argument, *default))
+    def _answer(self, verb: str, argument: str, *default: str) -> Answer:
+        answer = super()._answer(verb, argument, *default)
+        if verb != "EHLO" or self.tls is not None or self.mood is Tls.NONE:
+            return answer
+        *lines, last = answer.octets.rstrip(b"\r\n").split(b"\r\n")
+        if not last.startswith(b"250 "):
+            return answer
+        return evolve(answer, octets=b"\r\n".join((*lines, b"250-" + last[4:], b"250 STARTTLS", b"")))
 
     def _do_starttls(self, argument: str) -> None:
         mood, random = self.mood, self.host.random

@@ -15,7 +15,7 @@ from tests.simulation.tellings import Tellings
 from tests.simulation.troubles.reloads import Reloads
 from tests.simulation.troubles.trouble import Trouble
 
-SETTINGS = Webhooks(retry=(5.0, 15.0, 40.0, 80.0), timeout=12.0)
+SETTINGS = Webhooks(retry=(5.0, 20.0, 60.0), timeout=12.0)
 HOOKS = (
     ("acme", Webhook("all", "http://all.example/hooks?a=b", "whsec_all", events=("*",))),
     ("acme", Webhook("many", "http://many.example/", "whsec_many", previous_secret="whsec_before", batch=8)),
@@ -78,7 +78,7 @@ class Hooks(Trouble):
 
     def calm(self) -> None:
         for endpoint in self.tellings.endpoints:
-            is_lost = self.chance.random() < 0.3 * self.weight
+            is_lost = self.chance.random() < 0.2 * self.weight
             endpoint.always = is_lost
             self._feel(
                 endpoint, self.chance.choice(sorted(FOR_GOOD, key=list(Temper).index)) if is_lost else Temper.WELL
