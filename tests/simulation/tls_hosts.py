@@ -50,12 +50,13 @@ Moods of a connection that, once it is encrypted, proves the host.
 @define(eq=False)
 class TlsHost:
     """
-    The TLS of a receiver. Most connections go as its mood says, by C{random}.
+    The TLS of a receiver. Most connections go as its mood says, by C{random}; or C{always} all.
     """
 
     receiver: Receiver
     random: Random
     mood: Tls = Tls.GOOD
+    always: bool = False
     contexts: dict[Tls, Any] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -78,7 +79,7 @@ class TlsHost:
     def _choose(self) -> Tls:
         if self.mood is Tls.FLAPPING:
             return self.random.choice((Tls.GOOD, Tls.NONE))
-        return self.mood if self.random.random() < 0.7 else Tls.GOOD
+        return self.mood if self.always or self.random.random() < 0.7 else Tls.GOOD
 
     def has_proved(self, arrival: Arrival) -> bool:
         """
