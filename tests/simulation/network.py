@@ -260,6 +260,8 @@ class Machine:
         for end in (*self._ends, *served):
             end.unregister_raw()
             end.protocol = _Grave()
+            # What of the dead still writes finds no TLS to write through.
+            end.TLS = False
             end.abortConnection()
 
 

@@ -41,7 +41,7 @@ def begin(story: Story, family: type[Trouble], change: Callable[[Config], Config
     return trouble
 
 
-def send(world: World, story: Story, name: str, address: str, route: str = "", seconds: float = 100) -> None:
+def send(world: World, story: Story, name: str, address: str, route: str = "", seconds: float = 45) -> None:
     story.promises.applications[0].send(Letter(name, (To(address),), route=route, key=name))
     world.network.run(seconds)
 
