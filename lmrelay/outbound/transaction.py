@@ -204,9 +204,10 @@ class Transaction:
             if self._sent:
                 self.heard.append((self.step, -1, at, trouble))
             # What went out in one stroke may have been taken, whichever answer is the one that did not come.
-            step = Step.CHUNK if self._has_sent_chunk() else self.step
-            verdict = judge_trouble(step, trouble)
-            self._break(lambda: evolve(verdict, stale=self._is_stale(trouble.cause is Cause.LOST)))
+            has_sent_chunk = self._has_sent_chunk()
+            verdict = judge_trouble(Step.CHUNK if has_sent_chunk else self.step, trouble)
+            is_stale = self._is_stale(trouble.cause is Cause.LOST) and not has_sent_chunk
+            self._break(lambda: evolve(verdict, stale=is_stale))
 
     def _has_sent_chunk(self) -> bool:
         return bool(self._sent) and self._commands[self._sent - 1][0] is Step.CHUNK

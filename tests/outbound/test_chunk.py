@@ -161,9 +161,10 @@ class ChunkTests(ClientTests):
         (verdict,) = relay.deliver(connection).values()
         self.assertEqual((Delayed, Reach.HOST), (type(verdict.outcome), verdict.reach))
 
-    def test_connection_that_had_ended(self) -> None:
+    def test_kept_connection_that_ends(self) -> None:
         """
-        A kept connection that was closed in the meantime says nothing of the message: a fresh one is tried at once.
+        A kept connection that ends before any answer may have been closed before, or when the message was taken: it is
+        not sent again at once, as if nothing had been said, and the words tell that it may come twice.
         """
         mx, relay, connection = self.start(extensions=CHUNKING)
         relay.deliver(connection)
@@ -171,7 +172,8 @@ class ChunkTests(ClientTests):
         mx.sessions[0].transport.loseConnection()
         relay.network.settle()
         (verdict,) = self.successResultOf(deferred).values()
-        self.assertTrue(verdict.stale)
+        self.assertEqual((Delayed, Reach.RECIPIENT, False), (type(verdict.outcome), verdict.reach, verdict.stale))
+        self.assertIn("may be sent more than once", verdict.outcome.text)
 
     def test_content_that_cannot_be_read(self) -> None:
         """

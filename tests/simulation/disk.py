@@ -60,8 +60,15 @@ class Disk:
     seconds: float = COMMIT
     is_full: bool = False
     was_full: bool = False
+    was_slow: bool = False
     changes: int = 0
     _spare: int = field(default=SPARE, init=False)
+
+    def slow_down(self, seconds: float) -> None:
+        """
+        From now on a commit takes so long.
+        """
+        self.seconds, self.was_slow = seconds, True
 
     def fill(self, spare: int = SPARE) -> None:
         """

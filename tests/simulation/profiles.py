@@ -14,6 +14,7 @@ from tests.simulation.troubles.hooks import Hooks
 from tests.simulation.troubles.moods import Moods
 from tests.simulation.troubles.names import Names
 from tests.simulation.troubles.operators import Lists
+from tests.simulation.troubles.orders import Orders
 from tests.simulation.troubles.reloads import Reloads
 from tests.simulation.troubles.security import Security
 from tests.simulation.troubles.trouble import Trouble
@@ -30,7 +31,7 @@ PROFILES: Mapping[str, Profile] = {
     "crashes": {Moods: 0.5, Crashes: 1, Stops: 1},
     "disk": {Moods: 0.5, Disks: 1, Crashes: 0.3},
     "clock": {Moods: 0.5, Clocks: 1, Crashes: 0.3},
-    "operator": {Moods: 0.5, Lists: 1, Reloads: 1, Stops: 0.5},
+    "operator": {Moods: 0.5, Lists: 1, Orders: 1, Reloads: 1, Crashes: 0.2, Stops: 0.5},
     "dns": {Moods: 0.5, Names: 1},
     "tls": {Moods: 0.2, Security: 1, Crashes: 0.3},
     "webhooks": {Moods: 0.5, Hooks: 1, Crashes: 0.5, Stops: 0.5},

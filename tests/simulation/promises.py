@@ -22,6 +22,7 @@ from lmrelay.queue.schema import (
     FAILED,
     OPEN,
     SUPPRESSED,
+    WAITING,
     attempt,
     chunk,
     event,
@@ -262,7 +263,7 @@ class Promises:
         """
         for id_, about in store.messages.items():
             for row in store.recipients[id_]:
-                if row.state in OPEN and row.due is None and row.owner is None:
+                if row.state in WAITING and row.due is None and row.owner is None:
                     yield f"{about.subject} to {row.address} ({row.state}) waits for nobody"
                 if row.state == DEFERRED and not row.attempts:
                     yield f"{about.subject} to {row.address} was deferred without an attempt"

@@ -44,6 +44,11 @@ MEMORY = "/dev/shm"
 Where the disk is played, if there is such a place: no machine dies in a story, so nothing is waited for.
 """
 
+DRAIN, GRACE = 30.0, 10.0
+"""
+Seconds in which a relay that is stopped finishes what is in flight, and some more to close.
+"""
+
 LOOK = 10.0
 """
 Seconds between looks whether it has.
@@ -229,9 +234,15 @@ class Story:
         SIGTERM; and a while after it has ended, a new process.
         """
         self.note("relay", "SIGTERM")
-        self.world.stop().addErrback(self.world.faults.append).addCallback(self._rest)
+        self.world.stop().addErrback(self.world.faults.append).addCallback(self._stopped, self.world.network.seconds())
 
-    def _rest(self, _: object = None) -> None:
+    def _stopped(self, _: object, since: float) -> None:
+        took = self.world.network.seconds() - since
+        if took > DRAIN + GRACE and not self.world.disk.was_slow:
+            self._logged.append(f"SIGTERM took {took:.0f} s")
+        self._rest()
+
+    def _rest(self) -> None:
         self.at(self._resting.uniform(1, 15), self._begin)
 
     def _begin(self) -> None:

@@ -41,7 +41,7 @@ class Disks(Trouble):
     def _slow_down(self) -> None:
         seconds = self.chance.choice((0.2, 2.0, 8.0, 50.0))
         self.story.note("disk", f"takes {seconds} s for a commit")
-        self.story.world.disk.seconds = seconds
+        self.story.world.disk.slow_down(seconds)
         self.story.at(self.chance.uniform(10, 80), self._mend)
 
     def _mend(self) -> None:
