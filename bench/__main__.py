@@ -1,189 +1,249 @@
 """
-C{python -m bench}: measure lmrelay, and Postfix in turn with it where it can run.
+C{python -m bench}: measure lmrelay, and each installed peer in turn with it.
 
-Run it from the source tree, on the disk to be measured (C{--state}, never a tmpfs), with nothing else going on.
+Run it as root from the source tree, on the disk to be measured (C{--state}, never a tmpfs), with nothing else going on.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import os
-import random
-import statistics
+import re
+import shlex
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import define, field
 
-from bench.processes import Syncs, cpu_seconds, memory_mib
-from bench.relays import DOMAIN, SINK, Lmrelay, Postfix
-from bench.sink import Sink, build, load
+from bench.backlog import MESSAGES, measure_backlog
+from bench.groups import grouped
+from bench.held import Unable
+from bench.idle import SESSIONS, measure_idle
+from bench.loads import LOADS, Load, measure, warm_up
+from bench.machine import describe
+from bench.peers.exim import Exim
+from bench.peers.haraka import Haraka
+from bench.peers.opensmtpd import OpenSMTPD
+from bench.peers.place import INSTALLED
+from bench.peers.postfix import Postfix
+from bench.processes import Syncs, tree
+from bench.relays import DOMAIN, SINK, Lmrelay
+from bench.report import OURS, render
+from bench.server import Server
+from bench.sink import Sink, build
 from tests.e2e.names import NameServer
 from tests.e2e.world import free_port
 
-Server = Lmrelay | Postfix
+PEERS = {"postfix": Postfix, "exim": Exim, "opensmtpd": OpenSMTPD, "haraka": Haraka}
 
-LIMIT = 180.0
+WORDS = {
+    **{job.name: job.words for job in LOADS},
+    "idle": f"memory with {SESSIONS:,} idle sessions",
+    "backlog": f"{MESSAGES:,} messages of 4 KiB taken while the next hop refuses every RCPT with 451; then it recovers "
+    "and the queue is flushed",
+}
+
+LIVES = (tuple(job.name for job in LOADS), ("idle",), ("backlog",))
 """
-Seconds that one load may take, and its deliveries after it.
+What is measured between one start of a server and its end. (Idle sessions and a backlog would leave their traces on
+what came after them: processes that linger, a larger file.)
+"""
+
+SLOW = 1 / 3
+"""
+The part of its share that a slow peer gets of the backlog: it would hold the others up for a quarter of an hour.
+"""
+
+FAILURES = (Unable, OSError, RuntimeError, AssertionError, subprocess.SubprocessError)
+"""
+What one server's trouble looks like; the others are measured all the same.
 """
 
 
-@frozen
-class Load:
+@define(eq=False)
+class Suite:
     """
-    So many messages of so many octets, over persistent sessions or one connection each.
+    Where it measures, and what it has measured so far.
     """
 
-    name: str
-    words: str
-    messages: int
-    size: int
-    security: str
-    each: bool = False
+    sink: Sink
+    syncs: Syncs
+    scale: float
+    whole: bool
+    runs: list[dict[str, Any]] = field(factory=list)
+    left_out: list[dict[str, str]] = field(factory=list)
+
+    def leave_out(self, server: str, load: str, reason: str) -> None:
+        """
+        Say so, once, here and in the report.
+        """
+        left = {"server": server, "load": load, "reason": reason}
+        if left not in self.left_out:
+            self.left_out.append(left)
+            print(f"without {server}, {load}: {reason}", file=sys.stderr, flush=True)
+
+    def messages(self, server: Server, whole: int, part: float = 1.0) -> int:
+        """
+        How many of so many a server gets; C{part}: of its share, if that is not all.
+        """
+        share = 1.0 if self.whole or server.share == 1.0 else server.share * part
+        return max(1, int(whole * self.scale * share))
+
+    def live(self, server: Server, number: int, loads: Sequence[str]) -> None:
+        """
+        Start the server, warm it up, put each load on it, stop it.
+        """
+        try:
+            server.start()
+            with grouped(server.pid, tree(server.pid)), contextlib.ExitStack() as stack:
+                stack.callback(server.stop)  # before its group goes
+                warm_up(server)
+                for load in loads:
+                    self._one(server, number, load)
+        except FAILURES as error:
+            self.leave_out(server.name, ", ".join(loads), str(error))
+        finally:
+            server.stop()
+
+    def _one(self, server: Server, number: int, load: str) -> None:
+        try:
+            row = self._work(server, load)()
+        except FAILURES as error:
+            self.leave_out(server.name, load, str(error))
+            return
+        self.runs.append({"server": server.name, "load": load, "round": number, **row})
+        print(f"{number} {server.name:9} {load:8} {json.dumps(row)}", file=sys.stderr, flush=True)
+
+    def _work(self, server: Server, load: str) -> Callable[[], dict[str, Any]]:
+        if load == "idle":
+            return lambda: measure_idle(server, max(1, int(SESSIONS * min(1.0, self.scale))))
+        if load == "backlog":
+            messages = self.messages(server, MESSAGES, SLOW)
+            return lambda: measure_backlog(server, self.sink, self.syncs, messages)
+        job: Load = next(job for job in LOADS if job.name == load)
+        return lambda: measure(server, self.sink, self.syncs, job, self.messages(server, job.messages))
 
 
-LOADS = (
-    Load("4k", "4 KiB, 20 persistent sessions, no TLS", 5000, 4096, "plain"),
-    Load("4k-tls", "4 KiB, 20 persistent sessions, STARTTLS", 5000, 4096, "starttls"),
-    Load("100k", "100 KiB, 20 persistent sessions, no TLS", 1000, 102400, "plain"),
-    Load("connect", "4 KiB, a STARTTLS connection each, 20 at once", 1500, 4096, "starttls", each=True),
-)
-
-
-def measure(server: Server, sink: Sink, syncs: Syncs, job: Load, messages: int) -> dict[str, Any]:
+def easier(server: Server, load: str) -> list[str]:
     """
-    One run: load, then wait until the sink has what was accepted.
+    What is easier for a server than for lmrelay in this row.
     """
-    run = f"{random.getrandbits(31) + 1:08x}"
-    sink.ask(f"reset {run} {messages} 1")
-    before, synced = cpu_seconds(server.pid), syncs.count()
-    options = [*server.options(job.security), "-s", "20", "-S", str(job.size), "--run", run]
-    sent = load([*options, *(["-c", "1"] if job.each else [])], messages, LIMIT)
-    end = time.monotonic() + LIMIT
-    while time.monotonic() < end and sink.figures()["distinct"] < sent["accepted"]:
-        time.sleep(0.02)
-    time.sleep(0.5)  # its clearing up after the last delivery is its work too
-    used, synced = cpu_seconds(server.pid) - before, syncs.count() - synced
-    got = sink.figures()
-    seconds = (got["last_ns"] - sent["t_start_ns"]) / 1e9
-    delivered = got["distinct"]
+    auth = {job.name for job in LOADS if job.security == "starttls"}
+    return [*server.easier, *(["no AUTH in clear"] if server.name != OURS and load not in auth else [])]
+
+
+def turns(servers: Sequence[Server], rounds: int) -> Iterator[tuple[int, Sequence[Server]]]:
+    """
+    Each round begins with another server, so that none is always the first after another.
+    """
+    for number in range(rounds):
+        first = number % max(1, len(servers))
+        yield number, [*servers[first:], *servers[:first]]
+
+
+def arguments() -> argparse.Namespace:
+    """
+    What was asked for.
+    """
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3, help="how often each server is measured, in turns (3)")
+    parser.add_argument("--backlog-rounds", type=int, default=1, help="the same for the backlog (1)")
+    parser.add_argument("--scale", type=float, default=1.0, help="times the number of messages (1.0)")
+    parser.add_argument("--whole", action="store_true", help="as many messages for the slow peers as for the others")
+    parser.add_argument("--loads", default=",".join(WORDS), help="which, by name")
+    parser.add_argument("--servers", default=",".join([OURS, *PEERS]), help="which, by name")
+    parser.add_argument("--peers", type=Path, default=INSTALLED, help="where they are installed")
+    parser.add_argument("--no-chunking", action="store_true", help="let the sink not offer it")
+    parser.add_argument("--state", type=Path, default=Path("/var/tmp"), help="on the disk to be measured")
+    parser.add_argument("--json", type=Path, help="write every run to this file")
+    parser.add_argument("--report", type=Path, help="write the report to this file, not to the standard output")
+    chosen = parser.parse_args()
+    for asked, known in ((chosen.loads, WORDS), (chosen.servers, [OURS, *PEERS])):
+        if unknown := set(asked.split(",")) - set(known):
+            parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    return chosen
+
+
+def find_servers(
+    chosen: argparse.Namespace, state: Path, dns: tuple[str, int], port: int, suite: Suite
+) -> list[Server]:
+    """
+    Those that were asked for and can run here.
+    """
+    asked = chosen.servers.split(",")
+    servers: list[Server] = [Lmrelay(state / OURS, dns, port)] if OURS in asked else []
+    for name, make in PEERS.items():
+        peer = make(state / name, chosen.peers.resolve(), port)
+        if name in asked and (why := peer.why_not()):
+            suite.leave_out(name, "all", why)
+        elif name in asked:
+            servers.append(peer)
+    return servers
+
+
+def run(chosen: argparse.Namespace) -> dict[str, Any]:
+    """
+    All of it; the figures.
+    """
+    build()
+    began, loads, port = time.monotonic(), chosen.loads.split(","), free_port()
+    with contextlib.ExitStack() as stack:
+        state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lmrelay-bench-", dir=chosen.state)))
+        state.chmod(0o755)  # most peers' processes do not run as root
+        syncs, names = stack.enter_context(Syncs()), stack.enter_context(NameServer())
+        sink = stack.enter_context(Sink(SINK, port, free_port(), not chosen.no_chunking))
+        names.mx(f"d0.{DOMAIN}", 10, f"mx.{DOMAIN}")
+        names.host(f"mx.{DOMAIN}", SINK)
+        suite = Suite(sink, syncs, chosen.scale, chosen.whole)
+        servers = find_servers(chosen, state, names.address, port, suite)
+        for life in LIVES:
+            wanted = [load for load in life if load in loads]
+            for number, order in turns(servers, chosen.backlog_rounds if life == ("backlog",) else chosen.rounds):
+                for server in order if wanted else ():
+                    suite.live(server, number, wanted)
+        machine = describe(state)
     return {
-        "accepted": sent["accepted"],
-        "delivered": delivered,
-        "missing": sent["accepted"] - delivered,
-        "duplicates": got["duplicates"],
-        "errors": sent["errors"],
-        "accept_rate": sent["rate"],
-        "end_to_end_rate": round(delivered / seconds, 1) if delivered else 0.0,
-        "cpu_ms": round(used * 1000 / max(1, delivered), 3),
-        "syncs": round(synced / max(1, delivered), 3),
-        "final_p50_ms": sent["final_p50_ms"],
-        "final_p99_ms": sent["final_p99_ms"],
-        "memory_mib": round(memory_mib(server.pid), 1),
+        "machine": machine,
+        "date": time.strftime("%Y-%m-%d"),
+        "seconds": round(time.monotonic() - began),
+        "commands": [shlex.join(["python", "-m", "bench", *public(sys.argv[1:])])],
+        "versions": {server.name: server.version() for server in servers},
+        "easier": {load: {server.name: easier(server, load) for server in servers} for load in loads},
+        "loads": {load: words for load, words in WORDS.items() if load in loads},
+        "left_out": suite.left_out,
+        "runs": suite.runs,
     }
 
 
-def run_once(server: Server, sink: Sink, syncs: Syncs, loads: Sequence[Load], scale: float) -> list[dict[str, Any]]:
+def public(words: Sequence[str]) -> list[str]:
     """
-    Start the server, warm it up, put each load on it, stop it.
+    The command's words without the folders of this machine.
     """
-    rows = []
-    server.start()
-    try:
-        load([*server.options("plain"), "-s", "5", "--run", "ffffffff"], 100, 30)
-        time.sleep(1)
-        for job in loads:
-            row = measure(server, sink, syncs, job, max(1, int(job.messages * scale)))
-            rows.append({"server": server.name, "load": job.name, **row})
-            print(f"{server.name:8} {job.name:8} {json.dumps(row)}", file=sys.stderr, flush=True)
-    finally:
-        server.stop()
-    return rows
-
-
-MEASURES = ("accept_rate", "end_to_end_rate", "cpu_ms", "syncs", "final_p50_ms", "final_p99_ms", "memory_mib")
-
-
-def report(rows: Sequence[dict[str, Any]], loads: Sequence[Load]) -> dict[str, Any]:
-    """
-    Medians by load and server, and the ratio of lmrelay to Postfix where there are both.
-    """
-    result: dict[str, Any] = {}
-    for job in loads:
-        medians: dict[str, Any] = {}
-        for server in sorted({row["server"] for row in rows}):
-            of_server = [row for row in rows if row["server"] == server and row["load"] == job.name]
-            medians[server] = {name: statistics.median(row[name] for row in of_server) for name in MEASURES}
-            medians[server] |= {name: sum(row[name] for row in of_server) for name in ("missing", "duplicates")}
-        if len(medians) == 2:
-            ours, theirs = medians["lmrelay"], medians["postfix"]
-            medians["ratio"] = {name: round(ours[name] / theirs[name], 2) for name in MEASURES if theirs[name]}
-        result[job.name] = medians
-    return result
-
-
-def show(result: dict[str, Any], loads: Sequence[Load], rounds: int) -> None:
-    """
-    The medians as a table for people.
-    """
-    print(f"Medians of {rounds} rounds, {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}")
-    for job in loads:
-        print(f"\n{job.words}")
-        head = ("accept/s", "end to end/s", "CPU ms/msg", "syncs/msg", "250 p50 ms", "250 p99 ms", "PSS MiB")
-        print(f"{'':10}" + "".join(f"{title:>14}" for title in head) + f"{'missing/dup':>14}")
-        for server, medians in result[job.name].items():
-            cells = "".join(f"{medians.get(name, 0):14.2f}" for name in MEASURES)
-            lost = f"{medians['missing']}/{medians['duplicates']}" if "missing" in medians else ""
-            print(f"{server:10}{cells}{lost:>14}")
+    return [re.sub(r"(^|=)/.*/(?=[^/])", r"\1", word) for word in words]
 
 
 def main() -> int:
     """
-    Measure and print; exit code 1 if a message was lost or doubled.
+    Measure and print; exit code 1 if lmrelay lost or doubled a message, or could not be measured.
     """
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="how often each server is measured, in turns (3)")
-    parser.add_argument("--scale", type=float, default=1.0, help="times the number of messages (1.0)")
-    parser.add_argument("--loads", default=",".join(job.name for job in LOADS), help="which, by name")
-    parser.add_argument("--servers", default="lmrelay,postfix", help="which, by name")
-    parser.add_argument("--no-chunking", action="store_true", help="let the sink not offer it")
-    parser.add_argument("--state", type=Path, default=Path("/var/tmp"), help="on the disk to be measured")
-    parser.add_argument("--json", type=Path, help="write every run and the medians to this file")
-    chosen = parser.parse_args()
-    loads = [job for job in LOADS if job.name in chosen.loads.split(",")]
-    build()
-    port, control = free_port(), free_port()
-    rows: list[dict[str, Any]] = []
-    with (
-        tempfile.TemporaryDirectory(prefix="lmrelay-bench-", dir=chosen.state) as state,
-        Syncs() as syncs,
-        NameServer() as names,
-        Sink(SINK, port, control, not chosen.no_chunking) as sink,
-    ):
-        Path(state).chmod(0o755)  # Postfix's processes do not run as root
-        names.mx(f"d0.{DOMAIN}", 10, f"mx.{DOMAIN}")
-        names.host(f"mx.{DOMAIN}", SINK)
-        servers: list[Server] = [Lmrelay(Path(state) / "lmrelay", names.address, port)]
-        if why := Postfix.why_not():
-            print(f"without Postfix: {why}", file=sys.stderr)
-        else:
-            servers.append(Postfix(Path(state) / "postfix", port))
-        servers = [server for server in servers if server.name in chosen.servers.split(",")]
-        for number in range(chosen.rounds):
-            for server in servers if number % 2 == 0 else servers[::-1]:
-                rows += run_once(server, sink, syncs, loads, chosen.scale)
-        versions = {server.name: server.version() for server in servers}
-    result = report(rows, loads)
-    show(result, loads, chosen.rounds)
+    chosen = arguments()
+    result = run(chosen)
     if chosen.json:
-        chosen.json.write_text(json.dumps({"versions": versions, "medians": result, "runs": rows}, indent=1) + "\n")
-    return 1 if any(row["missing"] or row["duplicates"] for row in rows) else 0
+        chosen.json.write_text(json.dumps(result, indent=1) + "\n")
+    report = render(result)
+    if chosen.report:
+        chosen.report.write_text(report)
+    else:
+        print(report, end="")
+    ours = [row for row in result["runs"] if row["server"] == OURS]
+    failed = any(left["server"] == OURS for left in result["left_out"])
+    return 1 if failed or any(row.get("missing") or row.get("duplicates") for row in ours) else 0
 
 
 if __name__ == "__main__":

@@ -7,10 +7,13 @@ from __future__ import annotations
 import os
 import struct
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from attrs import define, field
+
+from bench import groups
 
 LIBRARY = Path(__file__).resolve().parent / "bin/syncs.so"
 
@@ -44,8 +47,11 @@ def tree(root: int) -> Iterator[int]:
 
 def cpu_seconds(root: int) -> float:
     """
-    User and system time of the tree, that of its dead and reaped members included.
+    User and system time of the tree: all that it ever used if it is a L{group <bench.groups>}, else what /proc
+    knows of the living and of those whom a living one has reaped.
     """
+    if group := groups.group_of(root):
+        return groups.seconds(group)
     total = 0
     for pid in tree(root):
         try:
@@ -95,3 +101,28 @@ class Syncs:
         So many by now.
         """
         return int(struct.unpack("=Q", self._file.read_bytes())[0])
+
+
+@define(eq=False)
+class Height:
+    """
+    The most memory that the tree had while this is entered, in MiB, looked up every second.
+    """
+
+    root: int
+    mib: float = field(default=0.0, init=False)
+    _over: threading.Event = field(factory=threading.Event, init=False)
+    _thread: threading.Thread = field(init=False)
+
+    def __enter__(self) -> Height:
+        self._thread = threading.Thread(target=self._watch, name="height of memory", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(1.0):
+            self.mib = max(self.mib, memory_mib(self.root))

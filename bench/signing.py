@@ -18,9 +18,10 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from lmrelay.config.values import Config, DkimKey, Limits, Server
-from lmrelay.inbound.services import Client, Security, Services
+from lmrelay.config.words import Security
+from lmrelay.inbound.services import Client, Services
 from lmrelay.inbound.submission import make_submission, open_content
-from lmrelay.inbound.transaction import begin
+from lmrelay.inbound.transaction import begin, make_terms
 from lmrelay.mail.address import Address
 from lmrelay.mail.dkim import BodyHash, hash_body
 from lmrelay.mail.envelope import Recipient
@@ -83,8 +84,8 @@ def main() -> None:
         _tell(name, lambda body=body, hashing=hashing: hashing.update(body), 500)  # type: ignore[misc]
     print("from content to queue, 4 KiB (us)")
     for name, keys in (("without keys", ()), ("RSA-2048", (rsa,)), ("both", (rsa, ed25519))):
-        services = _services({"acme.example": keys} if keys else {})
-        _tell(name, lambda services=services: _accept(services), 3000)  # type: ignore[misc]
+        services = make_services({"acme.example": keys} if keys else {})
+        _tell(name, lambda services=services: accept(services), 3000)  # type: ignore[misc]
 
 
 def _key(algorithm: str, key: object) -> DkimKey:
@@ -96,19 +97,26 @@ def _constant(keys: Mapping[str, tuple[DkimKey, ...]]) -> Callable[[], Mapping[s
     return lambda: keys
 
 
-def _services(keys: Mapping[str, tuple[DkimKey, ...]]) -> Services:
+def make_services(keys: Mapping[str, tuple[DkimKey, ...]]) -> Services:
+    """
+    A relay whose domains have these keys.
+    """
     config = Config(Path("/etc/lmrelay.toml"), Server("relay.example"), limits=Limits(), dkim=keys)
     return Relay(config=config).services
 
 
-def _accept(services: Services) -> None:
+def accept(services: Services) -> None:
+    """
+    One message, from its content to what the queue takes.
+    """
     submitter = Submitter()
-    transaction = begin(Mail(Address("shop", "acme.example")), submitter.project(), services.config)
+    terms = make_terms(submitter.project(), services.config)
+    transaction = begin(Mail(Address("shop", "acme.example")), terms, services.holdings)
     transaction.add(Recipient(Address("bob", "b.example")))
     content = open_content(services, transaction, submitter, DataReader())
     content.feed(CONTENT)
     content.finish()
-    client = Client("192.0.2.1", "587", Security.STARTTLS, "app", True, "TLSv1.3", "AES")
+    client = Client("192.0.2.1", "587", Security.STARTTLS, False, "app", True, "TLSv1.3", "AES")
     prepared = content.prepared
     if prepared is None:
         raise RuntimeError(content.refusal)

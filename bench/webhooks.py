@@ -17,7 +17,7 @@ from pathlib import Path
 
 from attrs import define
 
-from bench.__main__ import Load, measure
+from bench.loads import Load, measure
 from bench.processes import Syncs
 from bench.relays import DOMAIN, SINK, Lmrelay
 from bench.sink import Sink, build, load
@@ -106,7 +106,7 @@ def main() -> int:
                 for name in order:
                     pending = 0 if name == "without" else chosen.pending
                     url = refusing if name == "refusing" else stalling
-                    server = WithDead(Path(folder) / "relay", names.address, port, name, None, url, pending)
+                    server = WithDead(Path(folder) / "relay", names.address, port, name, url=url, pending=pending)
                     server.start()
                     try:
                         load([*server.options("plain"), "-s", "5", "--run", "ffffffff"], 100, 30)

@@ -27,6 +27,10 @@ LOGIN_TIME = 120.0
 """
 Seconds from the banner, or from the end of the TLS handshake, to a login; C{[timeouts] command} where that is less.
 """
+CROWDED_LOGIN_TIME = 15.0
+"""
+The same while connections are about to run out: who only holds one must not keep those out who would log in.
+"""
 
 
 @define(eq=False)
@@ -104,22 +108,24 @@ class Patience:
                 self._content += now - self._work
         self._last, self._work = now, None
 
-    def judge(self, timeouts: Timeouts) -> Reply | float:
+    def judge(self, timeouts: Timeouts, *, crowded: bool = False) -> Reply | float:
         """
-        The reply that ends the session, or in how many seconds to look again.
+        The reply that ends the session, or in how many seconds to look again. C{crowded}: there are hardly any
+        connections left, which may be so at any time.
         """
         now = self.clock()
         if self._work is not None:
             return timeouts.command
         deadline = self._last + (timeouts.command if self._content is None else timeouts.data)
         if not self.known:
-            deadline = min(deadline, self._greeted + min(LOGIN_TIME, timeouts.command))
+            most = CROWDED_LOGIN_TIME if crowded else LOGIN_TIME
+            deadline = min(deadline, self._greeted + min(most, timeouts.command))
         if timeouts.session is not None:
             deadline = min(deadline, self._began + timeouts.session)
         if now >= deadline:
             return replies.TIMEOUT
         if self._content is None:
-            return deadline - now
+            return deadline - now if self.known else min(deadline - now, CROWDED_LOGIN_TIME)
         spent = now - self._content
         if spent > GRACE and self._octets < SLOWEST * spent:
             return replies.TOO_SLOW

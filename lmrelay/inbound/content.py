@@ -53,6 +53,10 @@ class Content:
     prepare: Callable[[Head], Prepared]
     open_body: Callable[[], IBody]
     is_signed: Callable[[Prepared], bool] = lambda prepared: False
+    has_room: Callable[[int], bool] = lambda size: True
+    """
+    May the head be of so many octets?
+    """
     size: int = 0
     refusal: Reply | None = None
     prepared: Prepared | None = None
@@ -126,7 +130,13 @@ class Content:
     def _keep(self, octets: bytes) -> Deferred[None] | None:
         if self.body is not None:
             return self._write(self.body, octets)
-        return self._read_head(self._head.feed, octets)
+        return self._read_head(self._gather, octets)
+
+    def _gather(self, octets: bytes) -> bytes:
+        rest = self._head.feed(octets)
+        if not self.has_room(self._head.size):
+            raise Refused(replies.TOO_MANY_HEADS)
+        return rest
 
     def _read_head(self, read: Callable[..., bytes], *octets: bytes) -> Deferred[None] | None:
         try:

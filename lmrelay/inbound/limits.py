@@ -86,6 +86,13 @@ class ConnectionLimits:
         self.refused -= 1
 
     @property
+    def is_crowded(self) -> bool:
+        """
+        Are less than a fourth of all connections left?
+        """
+        return self.total > 0.75 * min(self.limits().connections, self.most)
+
+    @property
     def is_swamped(self) -> bool:
         """
         Are there so many refused ones that the next cannot even be told?

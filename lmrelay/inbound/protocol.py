@@ -374,7 +374,7 @@ class SubmissionProtocol(ESMTP):
         if self._closing:
             self.transport.abortConnection()
             return
-        verdict = self._patience.judge(self._services.config.timeouts)
+        verdict = self._patience.judge(self._services.config.timeouts, crowded=self._services.connections.is_crowded)
         if isinstance(verdict, Reply):
             self.timeoutConnection(verdict)
         else:

@@ -197,6 +197,11 @@ class Return:
         self.visit.is_welcome = True
         return replies.RECIPIENT_OK
 
+    def release(self) -> None:
+        """
+        It is over. One recipient is next to nothing, and content gives back what it held by itself.
+        """
+
     def _read(self, address: Address) -> Origin:
         services = self.visit.services
         if address.ascii_domain not in services.visitors.domains:

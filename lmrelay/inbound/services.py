@@ -17,6 +17,7 @@ from twisted.internet.task import deferLater
 
 from lmrelay.config.values import Config
 from lmrelay.config.words import Security
+from lmrelay.inbound.holdings import Holdings
 from lmrelay.inbound.limits import ConnectionLimits, LoginFailures
 from lmrelay.inbound.visitors import Visitors
 from lmrelay.interfaces import IAcceptance, IReturns, ISettings
@@ -54,6 +55,7 @@ class Services:
     failures: LoginFailures = field()
     visitors: Visitors = field()
     signers: Signers = field()
+    holdings: Holdings = field(factory=Holdings)
 
     @connections.default
     def _make_connections(self) -> ConnectionLimits:

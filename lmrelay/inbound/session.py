@@ -168,11 +168,9 @@ class Session:
         line = self.buffer.next_line(AUTH_LINE_LIMIT if submitter is None and client.is_secure else COMMAND_LIMIT)
         if line is None:
             return None
-        if (flaw := table.find_flaw(line, client)) is not None:
-            return flaw
         if submitter is None:
             self.tally.count_command()
-        command = commands.parse_command(line.octets)
+        command = table.read_command(line, client)
         if submitter is not None and command.verb not in _UNCHECKED:
             submitter.check_token()
         row = _COMMANDS.get(command.verb)
@@ -208,9 +206,15 @@ class Session:
         self.visit.end()
 
     def _drop(self) -> None:
-        intake, self.intake, self.transaction = self.intake, None, None
+        self._release()
+        intake, self.intake = self.intake, None
         if intake is not None:
             intake.abandon()
+
+    def _release(self) -> None:
+        transaction, self.transaction = self.transaction, None
+        if transaction is not None:
+            transaction.release()
 
     def _helo(self, name: str) -> Step:
         self._drop()
@@ -274,7 +278,7 @@ class Session:
         terms = self._terms
         if terms is None or terms.project is not project or terms.config is not config:
             terms = self._terms = make_terms(project, config)
-        transaction = begin(mail, terms)
+        transaction = begin(mail, terms, services.holdings)
         if mail.reverse_path is not None:
             submitter.check_sender(mail.reverse_path.domain)
         services.acceptance.check_quota(project.slug)
@@ -284,19 +288,17 @@ class Session:
 
     def _rcpt(self, argument: str) -> Step:
         transaction = self._transaction()
-        if transaction.chunked:
-            return replies.BAD_SEQUENCE
         return transaction.add(commands.parse_rcpt(argument, smtputf8=transaction.mail.smtputf8))
 
-    def _transaction(self) -> Transaction | Return:
+    def _transaction(self, *, in_chunks: bool = False) -> Transaction | Return:
         if self.transaction is None:
             raise Refused(replies.MAIL_FIRST)
+        if self.transaction.chunked and not in_chunks:
+            raise Refused(replies.BAD_SEQUENCE)
         return self.transaction
 
     def _data(self, _: None) -> Step:
         transaction = self._transaction()
-        if transaction.chunked:
-            return replies.BAD_SEQUENCE
         if not transaction.recipients:
             return replies.NO_VALID_RECIPIENTS
         self._open_content(transaction, DataReader())
@@ -325,7 +327,7 @@ class Session:
             if self.submitter is not None:
                 # Here, so that the chunk is read: closed on one, the connection would be reset, and the reply lost.
                 self.submitter.check_token()
-            transaction = self._transaction()
+            transaction = self._transaction(in_chunks=True)
             if not transaction.recipients:
                 return replies.NO_VALID_RECIPIENTS
             if transaction.content is None:
@@ -356,7 +358,7 @@ class Session:
             self.turn = Turn.COMMAND
         if intake.is_over:
             # From here on the transaction is the intake's: it is stored, or dropped.
-            self.transaction = None
+            self._release()
             self.tally.forgive()
         return self._end(replies.TOO_LARGE, Next.LINGER) if intake.is_excessive else result
 

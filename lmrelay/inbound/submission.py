@@ -67,6 +67,7 @@ def open_content(
         check_head,
         services.acceptance.open_body,
         lambda prepared: bool(services.signers.find(prepared.domain)),
+        transaction.holding.has_room_for_head,
     )
 
 

@@ -13,6 +13,7 @@ from attrs import frozen
 from lmrelay.errors import Refused
 from lmrelay.inbound.services import Client, Step
 from lmrelay.smtp import replies
+from lmrelay.smtp.commands import Command, parse_command
 from lmrelay.smtp.framing import COMMAND_LIMIT, Flaw, Line
 from lmrelay.smtp.reply import Reply, reply
 
@@ -20,6 +21,7 @@ INJECTION = reply(421, "4.7.0", "Nothing may follow STARTTLS before its reply, c
 NOT_HTTP = reply(421, "4.7.0", "This is SMTP, not HTTP; closing connection")
 TLS_FIRST = reply(421, "4.7.0", "This port begins in clear: connect without TLS and use STARTTLS")
 TOO_EARLY = reply(421, "4.7.0", "Too much sent before authentication, closing connection")
+NO_CHUNK = reply(421, "4.7.0", "BDAT with characters that are not valid, closing connection")
 NO_TLS = reply(421, "4.7.0", "This port takes no TLS, closing connection")
 
 FLAWS = {
@@ -62,7 +64,25 @@ def check_phase(phase: Phase, client: Client, *, may_send: bool, in_message: boo
         raise Refused(replies.AUTH_REQUIRED)
 
 
-def find_flaw(line: Line, client: Client) -> Reply | None:
+def read_command(line: Line, client: Client) -> Command:
+    """
+    The command in a line.
+
+    @raise Refused: there is none that could be carried out (500, 501); 421 if it should have been BDAT: how many octets
+        follow that are no command is not known then
+    """
+    flaw = _find_flaw(line, client)
+    try:
+        if flaw is not None:
+            raise Refused(flaw)
+        return parse_command(line.octets)
+    except Refused as error:
+        if line.octets.lstrip(b" ")[:4].upper() == b"BDAT":
+            raise Refused(NO_CHUNK) from error
+        raise
+
+
+def _find_flaw(line: Line, client: Client) -> Reply | None:
     """
     What is wrong with a line that is to be a command. Only AUTH may be longer than others.
     """

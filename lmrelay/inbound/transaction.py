@@ -16,6 +16,7 @@ from lmrelay.config.words import Dialect
 from lmrelay.errors import Refused
 from lmrelay.inbound.content import EXCESS, Content, SizeLimit
 from lmrelay.inbound.controls import NOTHING, Controls
+from lmrelay.inbound.holdings import Holding, Holdings
 from lmrelay.mail.envelope import Envelope, Recipient
 from lmrelay.mail.parts import Part, find_part, parts_domain
 from lmrelay.smtp import replies
@@ -69,7 +70,7 @@ def make_terms(project: Project, config: Config) -> Terms:
     )
 
 
-def begin(mail: Mail, terms: Terms) -> Transaction:
+def begin(mail: Mail, terms: Terms, holdings: Holdings) -> Transaction:
     """
     The transaction that MAIL begins.
 
@@ -77,7 +78,7 @@ def begin(mail: Mail, terms: Terms) -> Transaction:
     """
     if mail.size is not None and mail.size > terms.size_limit.octets:
         raise Refused(terms.size_limit.refusal)
-    return Transaction(mail, terms)
+    return Transaction(mail, terms, Holding(holdings, terms.project.slug))
 
 
 @define(eq=False)
@@ -89,6 +90,7 @@ class Transaction:
 
     mail: Mail
     terms: Terms
+    holding: Holding
     recipients: dict[str, Recipient] = field(factory=dict)
     content: Content | None = None
     chunked: bool = False
@@ -108,10 +110,17 @@ class Transaction:
             raise Refused(replies.unknown_part([part.value for part in Part]))
         key = address.key
         if key not in self.recipients:
-            if len(self.recipients) >= terms.recipient_limit:
+            number = len(self.recipients)
+            if number >= terms.recipient_limit or not self.holding.has_room_for_recipient(number):
                 raise Refused(replies.TOO_MANY_RECIPIENTS)
             self.recipients[key] = recipient
         return replies.RECIPIENT_OK
+
+    def release(self) -> None:
+        """
+        It is over: what it holds is no longer the session's.
+        """
+        self.holding.release()
 
     def envelope(self) -> Envelope:
         """

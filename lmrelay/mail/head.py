@@ -17,6 +17,10 @@ from lmrelay.mail.mailboxes import Mailbox, parse_mailboxes
 from lmrelay.smtp import replies
 
 HEAD_LIMIT = 256 * 1024
+MAX_FIELDS = 2000
+"""
+Each is looked at on its own: tens of thousands that say nothing would hold up all other sessions.
+"""
 FOLD_AT = 78
 LINE_LIMIT = 998
 
@@ -50,12 +54,11 @@ class HeadReader:
 
         A line that is no field ends the head too; an empty line is then put before it.
 
-        @raise Refused: the head is over 256 KiB (552 5.3.4)
+        @raise Refused: the head is over 256 KiB, or has over 2,000 fields (552 5.3.4)
         """
         if not self._octets and (end := _end_of_fields(block)) and block.startswith(b"\r\n", end):
             # All of it came at once, as that of most messages does.
-            self._check_size(end)
-            self.head = block[:end]
+            self._end(block[:end])
             return block[end:]
         self._octets += block
         # Without a line ending in it a block ends nothing, and what is there is not searched again.
@@ -73,14 +76,28 @@ class HeadReader:
         @raise Refused: as L{feed}
         """
         self._read_lines()
-        self._check_size(self._read)
-        self.head = bytes(self._octets[: self._read])
+        self._end(bytes(self._octets[: self._read]))
         body = bytes(self._octets[self._read :])
         self._octets.clear()
         return body if not body or body.startswith(b"\r\n") else b"\r\n" + body
 
+    @property
+    def size(self) -> int:
+        """
+        Octets of the head, and as long as it has not ended those of all that was fed.
+        """
+        return len(self._octets) if self.head is None else len(self.head)
+
     def _read_lines(self) -> None:
         self._read = _end_of_fields(self._octets, self._read)
+
+    def _end(self, head: bytes) -> None:
+        self._check_size(len(head))
+        # Every line is a field, but for those that go on with one.
+        fields = head.count(b"\n") - head.count(b"\n ") - head.count(b"\n\t")
+        if fields > MAX_FIELDS:
+            raise Refused(replies.TOO_MANY_FIELDS)
+        self.head = head
 
     def _check_size(self, size: int) -> None:
         if size > HEAD_LIMIT:

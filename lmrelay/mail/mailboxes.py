@@ -31,6 +31,10 @@ _ENCODED_WORD = re.compile(r"=\?[^?]+\?[BbQq]\?[^?]*\?=")
 _COMMENT_PART = re.compile(r"[^()\\]+|\\.")
 
 
+MAX_TOKENS = 4096
+"""
+Words and signs of a value: what has more was not written by anybody, and to read it would hold up all other sessions.
+"""
 SHORT = 200
 """
 Characters of a value that is remembered.
@@ -77,6 +81,8 @@ def _tokenize(value: str) -> _Tokens:
         if match is None or match.lastgroup is None:
             raise SyntaxRefused(f"{value[at]!a} where none may be")
         if match.lastgroup != "space":
+            if len(tokens) == MAX_TOKENS:
+                raise SyntaxRefused(f"it is made of more than {MAX_TOKENS} words and signs")
             tokens.append((match.lastgroup, match[0]))
         at = match.end()
     return tokens

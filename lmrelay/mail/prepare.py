@@ -11,7 +11,7 @@ from attrs import frozen
 
 from lmrelay.errors import Refused, SyntaxRefused
 from lmrelay.mail.address import Address
-from lmrelay.mail.encoded_words import decode_words
+from lmrelay.mail.encoded_words import decode_words, make_printable
 from lmrelay.mail.head import Head, make_field
 from lmrelay.mail.mailboxes import SHORT, Mailbox, parse_mailboxes
 from lmrelay.mail.received import format_date
@@ -79,7 +79,7 @@ def prepare(
     return Prepared(
         head,
         senders,
-        message_id=message_id[:TEXT_LIMIT],
+        message_id=make_printable(message_id[:TEXT_LIMIT]),
         subject=_text(values, "subject"),
         sender=_text(values, "from"),
         to=_text(values, "to"),

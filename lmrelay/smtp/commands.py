@@ -215,7 +215,7 @@ def _split_path(argument: str, keyword: str, syntax: Reply) -> tuple[str, _Given
     if not words.startswith(" "):
         raise Refused(syntax)
     given: _Given = {}
-    for word in words.split():
+    for word in filter(None, words.split(" ")):
         parameter = _PARAMETER.fullmatch(word)
         if parameter is None:
             raise Refused(syntax)
@@ -269,10 +269,17 @@ def _check_mail_auth(given: _Given) -> None:
 def _choose(given: _Given, name: str, values: Mapping[str, _T]) -> _T | None:
     if name not in given:
         return None
-    value = (given[name] or "").upper()
+    value = _upper(given[name])
     if value not in values:
         raise Refused(replies.bad_parameter(name))
     return values[value]
+
+
+def _upper(value: str | None) -> str:
+    """
+    As keywords are compared: in capitals, but nothing that is no ASCII letter becomes one.
+    """
+    return value.upper() if value and value.isascii() else ""
 
 
 def _read_size(given: _Given) -> int | None:
@@ -299,7 +306,7 @@ def _read_envid(given: _Given) -> str | None:
 def _read_notify(given: _Given) -> frozenset[Notify] | None:
     if "NOTIFY" not in given:
         return None
-    words = (given["NOTIFY"] or "").upper().split(",")
+    words = _upper(given["NOTIFY"]).split(",")
     try:
         notify = frozenset(map(Notify, words))
     except ValueError as error:

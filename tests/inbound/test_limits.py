@@ -161,14 +161,28 @@ class TestPatience:
         self.patience.greet()
         self.now = 60.0
         self.patience.note_line()
-        assert self.patience.judge(Timeouts()) == 110.0
         assert self.patience.judge(Timeouts(command=20.0)) == 10.0
         self.patience.begin_work()
         self.now = 90.0
         self.patience.end_work()
-        assert self.patience.judge(Timeouts()) == 110.0
+        self.now = 190.0
+        assert self.patience.judge(Timeouts()) == 10.0
         self.now = 200.0
         assert self.patience.judge(Timeouts()) == replies.TIMEOUT
+
+    def test_login_in_a_crowd(self) -> None:
+        """
+        While there are hardly any connections left, a client has fifteen seconds; who has logged in has all the time.
+        """
+        self.patience.known = False
+        self.now = 10.0
+        assert self.patience.judge(Timeouts(), crowded=True) == 5.0
+        assert self.patience.judge(Timeouts(command=12.0), crowded=True) == 2.0
+        self.now = 15.0
+        assert self.patience.judge(Timeouts(), crowded=True) == replies.TIMEOUT
+        assert self.patience.judge(Timeouts()) == 15.0
+        self.patience.known = True
+        assert self.patience.judge(Timeouts(), crowded=True) == 285.0
 
     def test_session(self) -> None:
         """

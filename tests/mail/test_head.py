@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from lmrelay.errors import Refused, SyntaxRefused
 from lmrelay.mail import encoded_words
 from lmrelay.mail.encoded_words import decode_words
-from lmrelay.mail.head import Head, HeadReader, make_field
+from lmrelay.mail.head import MAX_FIELDS, Head, HeadReader, make_field
 from lmrelay.mail.mailboxes import parse_mailboxes
 from lmrelay.mail.prepare import Prepared, prepare
 
@@ -66,6 +66,18 @@ def test_head_is_bounded(field: bytes) -> None:
     with pytest.raises(Refused) as refused:
         part([field] * (300 * 1024 // len(field)))
     assert str(refused.value.reply) == "552 5.3.4 Header too large"
+
+
+def test_fields_are_bounded() -> None:
+    """
+    A head of more fields than anybody writes is refused, however it comes; lines that go on with a field do not count.
+    """
+    folded = b"A: b\r\n c\r\n\td\r\n"
+    assert part([folded * MAX_FIELDS, b"\r\n"]) == (folded * MAX_FIELDS, b"\r\n")
+    for blocks in ([b"A:\r\n" * (MAX_FIELDS + 1) + b"\r\n"], [b"A:\r\n"] * (MAX_FIELDS + 1)):
+        with pytest.raises(Refused) as refused:
+            part(blocks)
+        assert "552 5.3.4 Too many header fields" == str(refused.value.reply)
 
 
 lines = st.lists(
@@ -254,6 +266,17 @@ def test_doubtful_mailboxes(value: str) -> None:
     """
     with pytest.raises(SyntaxRefused):
         parse_mailboxes(value)
+
+
+def test_mailboxes_are_bounded() -> None:
+    """
+    What nobody would write is not read to its end; a hundred addresses with their names are.
+    """
+    long = ", ".join(f'"Doe, {n}" <j.doe.{n}@mail.acme.example>' for n in range(200))
+    assert 200 == len(parse_mailboxes(long))
+    for value in ("," * 5000 + "a@b.c", "a " * 5000 + "<a@b.c>", "a." * 5000 + "@b.c"):
+        with pytest.raises(SyntaxRefused, match="more than 4096 words and signs"):
+            parse_mailboxes(value)
 
 
 def prepared(octets: bytes, *, require_to: bool = False) -> Prepared:
