@@ -47,22 +47,26 @@ class _Store:
     deliveries: dict[Key, dict[str, Any]]
     attempts: dict[tuple[Key, str], list[Any]]
     disabled: dict[Key, float]
+    strays: int
 
 
 def _read(connection: Connection) -> _Store:
     events = {row.sequence: row for row in connection.execute(select(event).order_by(event.c.sequence))}
     deliveries: dict[Key, dict[str, Any]] = defaultdict(dict)
+    strays = 0
     for row in connection.execute(select(webhook_delivery)):
-        deliveries[row.project, row.endpoint][events[row.event].id] = row
+        if row.event in events:
+            deliveries[row.project, row.endpoint][events[row.event].id] = row
+        else:
+            strays += 1
     attempts: dict[tuple[Key, str], list[Any]] = defaultdict(list)
     for row in connection.execute(select(webhook_attempt).order_by(webhook_attempt.c.number)):
-        about = events[row.event]
-        attempts[(about.project, row.endpoint), about.id].append(row)
+        if (about := events.get(row.event)) is not None:
+            attempts[(about.project, row.endpoint), about.id].append(row)
     off = select(webhook_endpoint).where(webhook_endpoint.c.disabled_at.is_not(None))
     disabled = {(row.project, row.endpoint): row.disabled_at for row in connection.execute(off)}
-    return _Store(
-        {row.id: row for row in events.values()}, _find_written(events.values()), deliveries, attempts, disabled
-    )
+    named = {row.id: row for row in events.values()}
+    return _Store(named, _find_written(events.values()), deliveries, attempts, disabled, strays)
 
 
 def _find_written(events: Iterable[Any]) -> dict[str, float]:
@@ -118,6 +122,8 @@ class Tellings:
             for key, rows in store.deliveries.items()
             if key not in known and rows
         )
+        if store.strays:
+            yield f"{store.strays} deliveries are of no event"
         yield from (f"the relay connected to {who}" for who in self.trap.caught)
         for endpoint in self.endpoints:
             name = f"{endpoint.project}/{endpoint.webhook.name} ({endpoint.temper.value})"

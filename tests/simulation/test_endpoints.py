@@ -146,6 +146,10 @@ def leave(connection: Connection) -> None:
     connection.execute(update(webhook_delivery).where(webhook_delivery.c.endpoint == "WELL").values(state=WAITING))
 
 
+def lose_events(connection: Connection) -> None:
+    connection.execute(delete(event).where(event.c.type == "message.sent"))
+
+
 def move(connection: Connection) -> None:
     connection.execute(update(event).values(project="beta"))
 
@@ -159,6 +163,7 @@ def move(connection: Connection) -> None:
         (dream, "is recorded as delivered, and was not taken"),
         (despair, "was given up after 1 attempts"),
         (leave, "still waits after 1 attempts"),
+        (lose_events, "deliveries are of no event"),
         (move, "is to be told, and was never wanted"),
         (move, "was told as"),
     ],
