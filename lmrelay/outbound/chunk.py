@@ -7,9 +7,6 @@ and over a long way that is most of a delivery.
 
 from __future__ import annotations
 
-from attrs import define
-from twisted.internet.defer import Deferred, succeed
-
 from lmrelay.interfaces import IContent, Leased
 from lmrelay.smtp.extensions import Extensions
 
@@ -19,30 +16,18 @@ Octets. More would often be sent in vain, to servers that turn out to refuse the
 """
 
 
-@define(eq=False)
-class Whole:
-    """
-    A content in one block, to be read as any.
-    """
-
-    octets: bytes
-
-    def read(self) -> Deferred[bytes]:
-        """
-        All of it, and then the end.
-        """
-        octets, self.octets = self.octets, b""
-        return succeed(octets)
+NEEDED = frozenset({"CHUNKING", "PIPELINING", "ENHANCEDSTATUSCODES"})
 
 
 def takes_chunk(leased: Leased, extensions: Extensions) -> bool:
     """
-    Is the message small, and does the server take it without waiting in between?
+    Is the message small, and does the server take it without waiting in between? It also has to say by enhanced codes
+    what it answers (RFC 2034): no 354 shows then that its replies are in step with our commands.
 
     What was tried before goes by DATA: a server, or what stands before it, that offers BDAT and stumbles over it would
     never get the message else.
     """
-    if leased.size > MAX_CHUNK or "CHUNKING" not in extensions or "PIPELINING" not in extensions:
+    if leased.size > MAX_CHUNK or not extensions.keys() >= NEEDED:
         return False
     return not [recipient for recipient in leased.recipients if recipient.attempts]
 

@@ -8,9 +8,8 @@ a reply means is decided elsewhere; whatever is out of order ends the connection
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Union
+from typing import Union
 
-from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IHandshakeListener, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
@@ -23,7 +22,7 @@ from lmrelay.config.words import TlsPolicy
 from lmrelay.errors import SyntaxRefused
 from lmrelay.interfaces import IContent, Leased
 from lmrelay.mail.outcome import Tls
-from lmrelay.outbound.chunk import Whole, read_whole, takes_chunk
+from lmrelay.outbound.chunk import read_whole, takes_chunk
 from lmrelay.outbound.exchange import Exchange, IClientTransport
 from lmrelay.outbound.flow import Flow
 from lmrelay.outbound.handshake import Handshake, tell_loss
@@ -63,7 +62,8 @@ class Connection(Protocol):
     address, C{source} the one of ours that was chosen (empty: the system chose). C{shown} is what it showed in the
     handshake, C{tls} what that is to the mail that it carries now, whose C{demand} it meets; both None in clear.
     C{tls_failure} says why TLS that was offered is not used. C{transactions} counts those begun.
-    C{words} are the receiver's own that ask for less at a time. C{opening} are the steps to here, for the trace of the
+    C{words} are the receiver's own that ask for less at a time; to C{chunkless} its host is added if it does not know
+    the CHUNKING that it offers. C{opening} are the steps to here, for the trace of the
     first message; C{heard} is what was said of the last one, which C{began} then.
     """
 
@@ -79,6 +79,7 @@ class Connection(Protocol):
         self.demand: Demand = configured(TlsPolicy.NONE)
         self.tls_failure = ""
         self.words: tuple[str, ...] = ()
+        self.chunkless: set[str] = set()
         self.extensions: Extensions = {}
         self.transactions = 0
         self.opening: list[str] = []
@@ -126,13 +127,9 @@ class Connection(Protocol):
             if takes_chunk(leased, self.extensions) and (chunk := content.read_now()) is None:
                 chunk = await read_whole(content)
             transaction = await self._transact(leased, content.read, reused, chunk)
-            if chunk is None or not transaction.refused_chunk:
-                return transaction.verdicts
-            # It does not know what it offered: by DATA, then, and so from now on.
-            self.extensions = {word: how for word, how in self.extensions.items() if word != "CHUNKING"}
-            left: Any = [one for one in leased.recipients if one.number not in transaction.verdicts]
-            again = await self._transact(evolve(leased, recipients=left), Whole(chunk).read, False, None)
-            return transaction.verdicts | again.verdicts
+            if transaction.refused_chunk:
+                self.chunkless.add(self.host)
+            return transaction.verdicts
         except CancelledError:
             trouble = Trouble(Cause.OURS, "the delivery was cancelled")
         except Exception:  # noqa: BLE001 - whatever it is, the message must not leave cut short
@@ -267,6 +264,9 @@ class Connection(Protocol):
             for reply in self._reader.feed(data):
                 dialogue.answer(reply, now)
                 answered = True
+                if dialogue.is_broken:
+                    # The rest answers nothing, however much of it there is.
+                    break
         except SyntaxRefused as error:
             dialogue.end(Trouble(Cause.NONSENSE, f"the server's reply cannot be understood ({error})"), now)
             self._drop(Trouble(Cause.NONSENSE, str(error)))

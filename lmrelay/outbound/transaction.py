@@ -14,10 +14,9 @@ from attrs import evolve
 from lmrelay.errors import SyntaxRefused
 from lmrelay.interfaces import Leased, LeasedRecipient
 from lmrelay.mail.address import Address
-from lmrelay.mail.outcome import Delivered
 from lmrelay.outbound.steps import GOOD, Step
 from lmrelay.outbound.trace import Heard
-from lmrelay.outbound.verdicts import Cause, Trouble, Verdict, judge, judge_trouble, lacks
+from lmrelay.outbound.verdicts import Cause, Trouble, Verdict, belies, judge, judge_trouble, lacks
 from lmrelay.smtp.client_commands import build_bdat, build_mail, build_rcpt
 from lmrelay.smtp.extensions import Extensions, size_limit
 from lmrelay.smtp.reply import Reply
@@ -50,7 +49,8 @@ class Transaction:
     that ask for less at a time. C{heard} is what was said, for the trace.
 
     With a C{chunk}, the whole content, it goes out right behind the recipients, in one BDAT (RFC 3030): that spares the
-    wait for 354. C{refused_chunk}: the server does not know what it offered, and nobody has got the message.
+    wait for 354. C{refused_chunk}: the server does not know what it offered, and nobody has got the message. As no 354
+    shows that replies and commands are in step, the reply to it has to show it by its enhanced code.
     """
 
     def __init__(
@@ -79,8 +79,10 @@ class Transaction:
         self._relayed = "DSN" not in extensions or bool(leased.return_path)
         self._accepted: list[int] = []
         self._sent = self._answered = 0
+        self._proven = False
         self._numbers = [leased_recipient.number for leased_recipient in leased.recipients]
         self._commands = self._plan(leased, extensions, reset, chunk)
+        self._unfit = dict(self.verdicts)
         if not self._commands:
             self.is_over = True
 
@@ -152,8 +154,9 @@ class Transaction:
         The next reply came, at that second of a clock.
         """
         if self.is_over:
-            self.is_broken = True
-            self._doubt(reply, at)
+            if not self.is_broken:
+                self.is_broken = True
+                self._doubt(reply, at)
             return
         if self.wants_content:
             self.heard.append((Step.CONTENT, -1, at, reply))
@@ -178,14 +181,24 @@ class Transaction:
 
     def _doubt(self, reply: Reply, at: float) -> None:
         """
-        A reply too many: where no 354 stood between, what passed for the answer to the content may have been an earlier
-        one, and this refusal be that. Not 421, which may come at any time.
+        A reply too many: unless a 354 or an enhanced code showed that the answers were in step, each may have been an
+        earlier one's. After content in one stroke a refusal may be that of the content all the same. Not 421, which may
+        come at any time.
         """
-        if self._has_sent_chunk() and 400 <= reply.code < 600 and reply.code != 421:
-            self.heard.append((Step.CHUNK, -1, at, reply))
-            verdict = judge_trouble(Step.CHUNK, Trouble(Cause.NONSENSE, f"the server said {reply} too"))
-            taken = [number for number, each in self.verdicts.items() if isinstance(each.outcome, Delivered)]
-            self.verdicts.update(dict.fromkeys(taken, verdict))
+        chunked = self._has_sent_chunk()
+        refuses = chunked and 400 <= reply.code < 600
+        if reply.code != 421 and (refuses or not self._proven):
+            step = Step.CHUNK if chunked else self.step
+            self.heard.append((step, -1, at, reply))
+            self._distrust(judge_trouble(step, Trouble(Cause.NONSENSE, f"the server said {reply} too")))
+
+    def _distrust(self, verdict: Verdict) -> None:
+        """
+        Replies and commands are out of step: none of the answers is known to be for the recipient it was taken for.
+        """
+        self.verdicts.clear()
+        self.verdicts.update(self._unfit)
+        self._decide(verdict)
 
     def content_sent(self, at: float = 0.0) -> None:
         """
@@ -206,6 +219,8 @@ class Transaction:
             # What went out in one stroke may have been taken, whichever answer is the one that did not come.
             has_sent_chunk = self._has_sent_chunk()
             verdict = judge_trouble(Step.CHUNK if has_sent_chunk else self.step, trouble)
+            if trouble.cause is Cause.NONSENSE:
+                self._distrust(verdict)
             is_stale = self._is_stale(trouble.cause is Cause.LOST) and not has_sent_chunk
             self._break(lambda: evolve(verdict, stale=is_stale))
 
@@ -260,7 +275,8 @@ class Transaction:
             self.verdicts[whose] = self._judge(Step.RCPT, reply, tls_failure=self._tls_failure)
 
     def _answer_data(self, whose: int, reply: Reply) -> None:
-        if reply.code != 354:
+        self._proven = reply.code == 354
+        if not self._proven:
             self._finish(self._judge(Step.DATA, reply))
         elif self._accepted:
             self.wants_content = True
@@ -275,8 +291,17 @@ class Transaction:
     def _answer_chunk(self, whose: int, reply: Reply) -> None:
         self.needs_reset = reply.code >= 400
         if reply.code in UNKNOWN and self._accepted:
-            self.refused_chunk = self.is_over = True
+            # Did it pass over the content, or take it for commands, whose answers are still to come? Nobody knows.
+            self.refused_chunk = True
+            self._break(lambda: belies(reply))
+        elif _is_of_address(reply) if self._accepted else reply.code < 400:
+            # The answer to a RCPT, or it was taken for nobody: there was one too many before it. A refusal that was
+            # meant so is said again to DATA, by which it is tried next.
+            verdict = judge_trouble(Step.CHUNK, Trouble(Cause.NONSENSE, f"the server said {reply} out of step"))
+            self._distrust(verdict)
+            self._break(lambda: verdict)
         else:
+            self._proven = reply.enhanced is not None
             self._finish(self._judge(Step.CHUNK, reply, relayed=self._relayed))
 
     def _answer_early(self, reply: Reply) -> None:
@@ -325,6 +350,13 @@ def unfit_message(leased: Leased, extensions: Extensions) -> Verdict | None:
         if leased.reverse_path is not None and not leased.reverse_path.local.isascii():
             return lacks("5.6.7", "the sender's address needs SMTPUTF8, which the server does not offer")
     return None
+
+
+def _is_of_address(reply: Reply) -> bool:
+    """
+    Does it speak of an address (X.1.X, RFC 3463 §3.2)?
+    """
+    return reply.enhanced is not None and reply.enhanced[1:4] == ".1."
 
 
 def _uses_utf8(leased: Leased) -> bool:

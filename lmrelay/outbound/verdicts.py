@@ -72,6 +72,12 @@ class Trouble:
     text: str
 
 
+MAX_WORDS = 1000
+"""
+Characters of what a receiver said that are kept: they are written down several times for each recipient and attempt,
+and it could say so much that it filled memory and disk.
+"""
+
 _TROUBLES = {
     Cause.LOST: ("4.4.2", Fault.NETWORK),
     Cause.SILENT: ("4.4.2", Fault.NETWORK),
@@ -124,6 +130,7 @@ def judge(
     @param tls_failure: why the TLS that the server offered is not used
     @param words: the receiver's own that ask for less at a time
     """
+    reply = _shorten(reply)
     if step in ENDS and reply.code in GOOD[step]:
         return Verdict(Delivered(reply, relayed))
     if not 400 <= reply.code < 600:
@@ -148,7 +155,7 @@ def judge_trouble(step: Step, trouble: Trouble) -> Verdict:
     stop: before it nothing was tried that counts, after it the attempt was made.
     """
     status, fault = _TROUBLES[trouble.cause]
-    delayed = Delayed(status, f"{trouble.text} while {step.doing}", fault)
+    delayed = Delayed(status, f"{trouble.text[:MAX_WORDS]} while {step.doing}", fault)
     final = step in ENDS or trouble.cause is Cause.OURS
     return Verdict(delayed, Reach.RECIPIENT if final else Reach.HOST)
 
@@ -158,6 +165,15 @@ def lacks(status: str, text: str) -> Verdict:
     The host cannot take the message for want of an extension; another of the site may.
     """
     return Verdict(Failed(status, text, Fault.RECEIVER), Reach.MESSAGE)
+
+
+def belies(reply: Reply) -> Verdict:
+    """
+    The host refuses what it offers; another of the site may know what it says.
+    """
+    said = _shorten(reply)
+    text = f"the server said {said} to what it offers (CHUNKING)"
+    return Verdict(Delayed("4.5.0", text, Fault.RECEIVER, said), Reach.HOST)
 
 
 def asks_to_slow_down(step: Step, reply: Reply, words: Sequence[str] = ()) -> bool:
@@ -197,6 +213,12 @@ def status_of(reply: Reply, kind: int) -> str:
     if reply.enhanced is None or reply.enhanced[0] != str(reply.code)[0]:
         return f"{kind}.0.0"
     return f"{kind}{reply.enhanced[1:]}"
+
+
+def _shorten(reply: Reply) -> Reply:
+    if len(reply.text) <= MAX_WORDS:
+        return reply
+    return Reply(reply.code, reply.enhanced, (f"{reply.text[: MAX_WORDS - 1]}…",))
 
 
 def _is_too_many_recipients(step: Step, reply: Reply) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault
 from lmrelay.mail.suppression import REFUSING, Why, why_of_outcome
 from lmrelay.outbound.steps import ENDS, Step
-from lmrelay.outbound.verdicts import Cause, Reach, Trouble, judge, judge_trouble
+from lmrelay.outbound.verdicts import MAX_WORDS, Cause, Reach, Trouble, judge, judge_trouble
 from lmrelay.smtp.reply import reply
 
 IN_SESSION = [Step.GREETING, Step.EHLO, Step.HELO, Step.STARTTLS, Step.RSET]
@@ -208,3 +208,20 @@ def test_end_of_data_warns() -> None:
     outcome = judge_trouble(Step.END_OF_DATA, Trouble(Cause.LOST, "gone")).outcome
     assert isinstance(outcome, Delayed)
     assert "may be sent more than once" in outcome.text
+
+
+@pytest.mark.parametrize("step", [*IN_SESSION, *IN_MESSAGE, Step.CHUNK])
+@pytest.mark.parametrize("code", [250, 451, 550, 299, 399])
+def test_words_are_bounded(step: Step, code: int) -> None:
+    """
+    What is kept of a receiver's words is bounded, whatever they answer: it is written down for each recipient.
+    """
+    endless = reply(code, None, *["x" * 4000] * 4)
+    outcomes = [
+        judge(step, endless),
+        judge_trouble(step, Trouble(Cause.NONSENSE, f"the server said {endless} unasked")),
+    ]
+    for outcome in (verdict.outcome for verdict in outcomes):
+        told = "" if isinstance(outcome, Delivered) else outcome.text
+        assert len(told) < MAX_WORDS + 200
+        assert outcome.reply is None or len(str(outcome.reply)) < MAX_WORDS + 20

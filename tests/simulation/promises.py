@@ -100,13 +100,15 @@ def _read(connection: Connection) -> _Store:
 @define(eq=False)
 class Promises:
     """
-    The promises of one world. L{note_death} is to be told of each death of the process.
+    The promises of one world. L{note_death} is to be told of each death of the process. C{removed} are projects that
+    were gone for a while: nobody knew then which of their routes want no notifications.
     """
 
     world: World
     applications: list[Application] = field(factory=list)
     cut: Counter[Key] = field(factory=Counter)
     broken: list[str] = field(factory=list)
+    removed: set[str] = field(factory=set)
 
     def note_death(self) -> None:
         """
@@ -251,7 +253,8 @@ class Promises:
             for letter in application.accepted:
                 for to, row in zip(_once(letter.recipients), store.recipients[letter.id], strict=False):
                     expected = int(row.state == FAILED and _is_due(letter, to))
-                    if told[letter.name, row.address] != expected:
+                    is_unknown = letter.route == "quiet" and row.project in self.removed
+                    if told[letter.name, row.address] != expected and not is_unknown:
                         yield (
                             f"{letter.name} to {row.address} ({row.state}, {to.notify}): "
                             f"told {told[letter.name, row.address]} times, due {expected}"

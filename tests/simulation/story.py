@@ -134,7 +134,9 @@ class Story:
             self.tell()
             ending = self.judge()
             self.world.end()
-        except Exception as error:  # noqa: BLE001 - the others are to be played all the same
+        except Exception as error:  # the others are to be played all the same
+            if self.is_told:
+                raise
             return Ending(self.seed, self.profile, (f"the story breaks off: {error!r}",))
         return ending
 

@@ -215,10 +215,17 @@ class World:
         if change is not None:
             self._changes[what] = change
         self.config = reduce(lambda config, made: made(config), self._changes.values(), self._unchanged)
-        relay, config = self.relay, self.config
+        config = self.config
+        return self.reload(lambda: deferLater(self.machine, READING, lambda: config))
+
+    def reload(self, read: Callable[[], Deferred[Config]]) -> Deferred[bool]:
+        """
+        SIGHUP, where that configuration is read. Fires when it is in force, or refused; False: or nobody was told.
+        """
+        relay = self.relay
         if relay is None or relay.courier.draining or not relay.running:
             return succeed(False)
-        relay._reload.read = lambda: deferLater(self.machine, READING, lambda: config)  # type: ignore[arg-type]
+        relay._reload.read = read
         return relay.reload()
 
     def crash(self) -> None:

@@ -6,9 +6,9 @@ wrong and never take force.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from attrs import define, evolve, field
+from twisted.internet.defer import fail
 
 from lmrelay.config.project import Project
 from lmrelay.config.values import Config
@@ -74,17 +74,27 @@ BANNING: dict[str, tuple[Callable[[Project], Project], int | None]] = {
 Changes of a project, and how many messages it may hand over while they hold; None: any.
 """
 
-
-def _change_project(config: Config, slug: str, change: Callable[[Project], Project]) -> Config:
-    return evolve(config, projects={**config.projects, slug: change(config.projects[slug])})
-
-
-def _remove_project(config: Config, slug: str) -> Config:
-    return evolve(config, projects={key: one for key, one in config.projects.items() if key != slug})
+REMOVED, NARROW, WRONG = "removed", "narrow", "wrong"
+"""
+Other changes: the project is gone, delivery has few connections, and the configuration is none.
+"""
 
 
-def _narrow(config: Config) -> Config:
-    return evolve(config, delivery=evolve(config.delivery, connections_per_site=1, messages_per_connection=1))
+def make_change(what: str, slug: str) -> Callable[[Config], Config]:
+    """
+    What that does to a configuration, for that project.
+    """
+
+    def change(config: Config) -> Config:
+        if what == NARROW:
+            return evolve(config, delivery=evolve(config.delivery, connections_per_site=1, messages_per_connection=1))
+        projects = dict(config.projects)
+        project = projects.pop(slug)
+        if what != REMOVED:
+            projects[slug] = BANNING[what][0](project)
+        return evolve(config, projects=projects)
+
+    return change
 
 
 @define(eq=False)
@@ -104,39 +114,28 @@ class Reloads(Trouble):
 
     def _change(self) -> None:
         slug = self.chance.choice(("acme", "beta"))
-        what = self.chance.choice((*BANNING, "removed", "narrow", "wrong"))
-        name = f"{what} {slug}"
-        if name in self._active or any(key.endswith(slug) for key in self._active):
-            return
-        ban: Ban | None = None
-        if what in BANNING:
-            change, most = BANNING[what]
-            ban = None if most is None else Ban(what, slug, most)
-            made: Any = lambda config: _change_project(config, slug, change)  # noqa: E731
-        elif what == "removed":
-            ban = Ban(what, slug, 0)
-            made = lambda config: _remove_project(config, slug)  # noqa: E731
-        elif what == "narrow":
-            made = _narrow
-        else:
-            self.story.note("operator", "reloads a wrong configuration")
+        what = self.chance.choice((*BANNING, REMOVED, NARROW, WRONG))
+        if what == WRONG:
             self._reload_wrong()
-            return
+        elif not any(name.endswith(slug) for name in self._active):
+            self._make(what, slug)
+
+    def _make(self, what: str, slug: str) -> None:
+        name = f"{what} {slug}"
         self.story.note("operator", f"reloads: {name}")
-        self._active[name] = ban
+        most = BANNING[what][1] if what in BANNING else 0 if what == REMOVED else None
+        ban = None if most is None else Ban(what, slug, most)
         if ban is not None:
             self._bans.append(ban)
-        self.story.world.change(name, made).addCallback(self._in_force, ban)
+        if what == REMOVED:
+            self.story.promises.removed.add(slug)
+        self._active[name] = ban
+        self.story.world.change(name, make_change(what, slug)).addCallback(self._in_force, ban)
         self.story.at(self.chance.uniform(2, 50), self._take_back, name)
 
     def _reload_wrong(self) -> None:
-        def fail() -> Any:
-            raise ConfigError(Problem("lmrelay.toml", "server", "is wrong"))
-
-        relay = self.story.world.relay
-        if relay is not None:
-            relay._reload.read = fail
-            relay.reload()
+        self.story.note("operator", "reloads a wrong configuration")
+        self.story.world.reload(lambda: fail(ConfigError(Problem("lmrelay.toml", "server", "is wrong"))))
 
     def _in_force(self, taken: bool, ban: Ban | None) -> None:
         if taken and ban is not None and ban.begun_at is None:
