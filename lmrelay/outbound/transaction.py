@@ -14,6 +14,7 @@ from attrs import evolve
 from lmrelay.errors import SyntaxRefused
 from lmrelay.interfaces import Leased, LeasedRecipient
 from lmrelay.mail.address import Address
+from lmrelay.outbound.chunk import MAX_STROKE
 from lmrelay.outbound.steps import GOOD, Step
 from lmrelay.outbound.trace import Heard
 from lmrelay.outbound.verdicts import Cause, Trouble, Verdict, belies, judge, judge_trouble, lacks
@@ -49,8 +50,9 @@ class Transaction:
     that ask for less at a time. C{heard} is what was said, for the trace.
 
     With a C{chunk}, the whole content, it goes out right behind the recipients, in one BDAT (RFC 3030): that spares the
-    wait for 354. C{refused_chunk}: the server does not know what it offered, and nobody has got the message. As no 354
-    shows that replies and commands are in step, the reply to it has to show it by its enhanced code.
+    wait for 354. A large one waits until a recipient was taken. C{refused_chunk}: the server does not know what it
+    offered, and nobody has got the message. As no 354 shows that replies and commands are in step, the reply to it has
+    to show it by its enhanced code.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Transaction:
         self._tls_failure = tls_failure
         self._words = words
         self._pipelining = "PIPELINING" in extensions
+        self._chunk = chunk or b""
         # Where the sender is signed, what later servers tell comes to the relay: the client hears no more of it.
         self._relayed = "DSN" not in extensions or bool(leased.return_path)
         self._accepted: list[int] = []
@@ -108,7 +111,7 @@ class Transaction:
         recipients = [command for one in leased.recipients if (command := self._rcpt(one, extensions, smtputf8))]
         if not recipients:
             return []
-        last = _DATA if chunk is None else (Step.CHUNK, build_bdat(len(chunk), last=True) + chunk, -1)
+        last = _DATA if chunk is None else (Step.CHUNK, build_bdat(len(chunk), last=True), -1)
         commands = [(Step.MAIL, mail, -1), *recipients, last]
         return [_RSET, *commands] if reset else commands
 
@@ -141,13 +144,20 @@ class Transaction:
         if self.is_over or self._sent == len(self._commands):
             return b""
         if self._pipelining or self._commands[self._sent][0] is Step.END_OF_DATA:
-            commands = self._commands[self._sent :]
+            commands = self._commands[self._sent : -1 if self._waits_for_recipients() else None]
         elif self._sent == self._answered:
             commands = self._commands[self._sent : self._sent + 1]
         else:
             return b""
         self._sent += len(commands)
-        return b"".join([octets for _, octets, _ in commands])
+        blocks = [octets for _, octets, _ in commands]
+        if self._has_sent_chunk():
+            # Joined here and nowhere else: each time that costs as much as to receive it.
+            blocks.append(self._chunk)
+        return b"".join(blocks)
+
+    def _waits_for_recipients(self) -> bool:
+        return len(self._chunk) > MAX_STROKE and self._answered < len(self._commands) - 1
 
     def answer(self, reply: Reply, at: float = 0.0) -> None:
         """
@@ -315,7 +325,7 @@ class Transaction:
 
     def _skip_pointless(self) -> None:
         """
-        Without pipelining: what is not yet sent and can no longer help is not sent.
+        Without pipelining, or before a large chunk: what is not yet sent and can no longer help is not sent.
         """
         if len(self.verdicts) == len(self._numbers):
             if self._sent < len(self._commands) and self._commands[self._sent][0] is Step.END_OF_DATA:

@@ -67,7 +67,7 @@ from lmrelay.tasks import Tasks
 
 POLL = 1.0
 TOUCH = 15.0
-CHECKPOINT = 1.0
+CHECKPOINT = 0.25
 UPKEEP = 60.0
 TOKEN_USE = 10.0
 TLS_COUNTS = 10.0

@@ -8,7 +8,7 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 
 from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault
-from lmrelay.outbound.chunk import MAX_CHUNK
+from lmrelay.outbound.chunk import MAX_CHUNK, MAX_STROKE
 from lmrelay.outbound.connect import MAX_CHUNKLESS
 from lmrelay.outbound.verdicts import Reach
 from lmrelay.testing.answers import DROP, SILENCE, say
@@ -18,6 +18,7 @@ from tests.outbound.test_client import TWO, ClientTests
 
 CHUNKING = (*EXTENSIONS, "CHUNKING")
 DOTS = b"Subject: x\r\n\r\n.\r\n..\r\n.x\r\nno line ending"
+LARGE = b"Subject: x\r\n\r\n" + b".\r\n" * (MAX_STROKE // 3)
 
 
 class ChunkTests(ClientTests):
@@ -54,6 +55,57 @@ class ChunkTests(ClientTests):
             mx, relay, connection = self.start(extensions=extensions)
             self.assertEqual([Delivered], self.kinds(relay.deliver(connection, leased(size=size))))
             self.assertIn("DATA", mx.commands)
+
+    def test_large_waits_for_recipients(self) -> None:
+        """
+        A large content leaves when a recipient was taken, and not before; then as it is, in one piece.
+        """
+        mx, relay, connection = self.start(
+            extensions=CHUNKING, answers={"RCPT": say("250 OK", delay=5)}, recipients={"b@b.example": say("550 No")}
+        )
+        for _ in range(2):
+            deferred = relay.begin(connection.deliver(leased(*TWO, size=len(LARGE)), Blocks([LARGE[:99], LARGE[99:]])))
+            self.assertEqual("RCPT", mx.commands[-1].split()[0])
+            self.assertNotIn("BDAT", bytes(mx.sessions[0]._buffer).decode())
+            relay.network.pass_time(11)
+            self.assertEqual([Failed, Delivered], self.kinds(self.successResultOf(deferred)))
+        self.assertEqual([LARGE, LARGE], [message.content for message in mx.messages])
+        self.assertEqual(f"BDAT {len(LARGE)} LAST", mx.commands[-1])
+        self.assertNotIn("RSET", mx.commands)
+
+    def test_large_and_nobody_takes_it(self) -> None:
+        """
+        No octet of a large content leaves where nobody gets it, and the connection serves again.
+        """
+        for verb in ("MAIL", "RCPT"):
+            mx, relay, connection = self.start(extensions=CHUNKING, answers={verb: say("550 5.1.1 No")})
+            verdicts = relay.deliver(connection, leased(*TWO, size=len(LARGE)), LARGE)
+            self.assertEqual([Failed, Failed], self.kinds(verdicts))
+            self.assertNotIn("BDAT", [line.split()[0] for line in mx.commands])
+            mx.answers.clear()
+            self.assertEqual([Delivered], self.kinds(relay.deliver(connection, leased(size=len(LARGE)), LARGE)))
+            self.assertEqual([LARGE], [message.content for message in mx.messages])
+
+    def test_large_lost_before_it_left(self) -> None:
+        """
+        Until the content is on its way nobody can have it: another host may be asked at once.
+        """
+        for verb, doubtful in (("MAIL", False), ("RCPT", False), ("BDAT", True), ("CONTENT", True)):
+            _, relay, connection = self.start(extensions=CHUNKING, answers={verb: DROP})
+            (verdict,) = relay.deliver(connection, leased(size=len(LARGE)), LARGE).values()
+            self.assertEqual(Delayed, type(verdict.outcome))
+            self.assertEqual(doubtful, "may be sent more than once" in verdict.outcome.text, verb)
+            self.assertEqual(Reach.RECIPIENT if doubtful else Reach.HOST, verdict.reach, verb)
+
+    def test_large_and_not_known(self) -> None:
+        """
+        A server that does not know what it offered gets a large message by DATA, too.
+        """
+        mx, relay, connection = self.start(extensions=CHUNKING, answers={"BDAT": say("502 5.5.1 No")})
+        large = leased(*TWO, size=len(LARGE))
+        self.assertEqual([Delayed, Delayed], self.kinds(relay.deliver(connection, large, LARGE)))
+        self.assertEqual([Delivered, Delivered], self.kinds(relay.deliver(relay.connect(), large, LARGE)))
+        self.assertEqual([LARGE], [message.content for message in mx.messages])
 
     def test_what_was_tried_before(self) -> None:
         """
