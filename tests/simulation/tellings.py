@@ -28,8 +28,6 @@ SLACK = 5.0
 Seconds from when something happens until it is written.
 """
 
-NO_SUCH_ENDPOINT = "there is no such endpoint any more"
-
 Key = tuple[str, str]
 """
 An endpoint's project and name.
@@ -174,7 +172,8 @@ class Tellings:
                 yield f"{what} is recorded as delivered, and was not taken"
             is_old = row.ended_at is not None and row.ended_at - row.begun_at >= lifetime(retry) - self._slack
             is_spent = row.attempts - row.earlier > len(retry)
-            is_gone = self.was_away(key[0]) and row.last == NO_SUCH_ENDPOINT
+            # What was under way when its endpoint went is given up with what that attempt came to.
+            is_gone = self.was_away(key[0])
             if row.state == DEAD and not (is_spent or is_old or is_gone or key in store.disabled):
                 yield f"{what} was given up after {row.attempts} attempts: {row.last}"
             if row.state == WAITING:
