@@ -259,7 +259,10 @@ class Machine:
         served = [wire.server for wire in self.network.wires if wire.server.host.host == self.address]
         for end in (*self._ends, *served):
             end.unregister_raw()
+            self._buried.append(end.protocol)
             end.protocol = _Grave()
+            # What of the dead still writes finds no TLS to write through.
+            end.TLS = False
             end.abortConnection()
 
 

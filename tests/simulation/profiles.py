@@ -10,11 +10,13 @@ from random import Random
 from tests.simulation.troubles.clocks import Clocks
 from tests.simulation.troubles.crashes import Crashes, Stops
 from tests.simulation.troubles.disks import Disks
+from tests.simulation.troubles.hooks import Hooks
 from tests.simulation.troubles.moods import Moods
 from tests.simulation.troubles.names import Names
 from tests.simulation.troubles.operators import Lists
 from tests.simulation.troubles.orders import Orders
 from tests.simulation.troubles.reloads import Reloads
+from tests.simulation.troubles.security import Security
 from tests.simulation.troubles.trouble import Trouble
 from tests.simulation.troubles.wires import Wires
 
@@ -31,10 +33,14 @@ PROFILES: Mapping[str, Profile] = {
     "clock": {Moods: 0.5, Clocks: 1, Crashes: 0.3},
     "operator": {Moods: 0.5, Lists: 1, Orders: 1, Reloads: 1, Crashes: 0.2, Stops: 0.5},
     "dns": {Moods: 0.5, Names: 1},
+    "tls": {Moods: 0.2, Security: 1, Crashes: 0.3},
+    "webhooks": {Moods: 0.5, Hooks: 1, Crashes: 0.5, Stops: 0.5},
     "everything": {
         Moods: 1,
         Wires: 1,
         Names: 1,
+        Security: 0.5,
+        Hooks: 0.7,
         Disks: 0.5,
         Clocks: 0.3,
         Lists: 0.5,

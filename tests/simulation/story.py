@@ -4,6 +4,7 @@ A story, drawn from a seed: tenants' mail for some minutes, and all that can go 
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 from collections.abc import Callable
@@ -144,11 +145,15 @@ class Story:
         """
         Until all has come to its end, or it is clear that it will not.
         """
+        # What Python closes of processes that are gone complains, so not while this story listens.
+        gc.collect()
+        gc.disable()
         globalLogPublisher.addObserver(self._hear)
         try:
             self._tell()
         finally:
             globalLogPublisher.removeObserver(self._hear)
+            gc.enable()
 
     def _tell(self) -> None:
         network = self.world.network

@@ -15,6 +15,9 @@ from lmrelay.queue.store import FILE
 from tests.simulation.applications import Letter, To
 from tests.simulation.profiles import PROFILES
 from tests.simulation.story import Story, play
+from tests.simulation.troubles.hooks import Hooks
+from tests.simulation.troubles.names import Names
+from tests.simulation.troubles.security import Security
 from tests.simulation.world import World
 
 LETTERS, STORM = 20, 100.0
@@ -48,6 +51,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Story:
     A story that ended well.
     """
     story = Story(1, tmp_path_factory.mktemp("told") / "relay", 30, 150.0, "everything")
+    # What they do to mail leaves too little of what is harmed here.
+    story.troubles = tuple(one for one in story.troubles if not isinstance(one, (Hooks, Names, Security)))
     story.tell()
     # With the process gone nobody has the database open, so that it is one file.
     story.world.halt()

@@ -157,6 +157,12 @@ class Reloads(Trouble):
         for name in list(self._active):
             self._take_back(name)
 
+    def was_removed(self, project: str) -> bool:
+        """
+        Was the project not there for a while?
+        """
+        return any(ban.what == "removed" and ban.project == project for ban in self._bans)
+
     def find_broken(self) -> Iterator[str]:
         for ban in self._bans:
             letters = [
