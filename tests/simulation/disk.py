@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import define, field
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import URL, Connection, Engine, event
 from twisted.internet.defer import Deferred, succeed
 
 from lmrelay.config.values import MIB
@@ -216,6 +216,21 @@ class Writer:
         self._engine.dispose()
 
 
+_compiled: list[Engine] = []
+
+
+def share_compiled(engine: Engine) -> None:
+    """
+    Let it use the statements that others have compiled: each life has engines of its own, which would begin anew.
+    """
+    if not _compiled:
+        # What is known of the database is asked at the first connection.
+        engine.connect().close()
+        _compiled.append(engine)
+    engine.dialect = engine.pool._dialect = _compiled[0].dialect
+    engine._compiled_cache = _compiled[0]._compiled_cache
+
+
 @define(eq=False)
 class Queue(QueueService):
     """
@@ -223,6 +238,11 @@ class Queue(QueueService):
     """
 
     disk: Disk = field(kw_only=True)
+
+    def _assemble(self, url: URL, state_dir: Path) -> None:
+        super()._assemble(url, state_dir)
+        for part in (self._writer, self._reader, self._checkpoints):
+            share_compiled(part._engine)  # type: ignore[attr-defined]
 
     def _loop(self, interval: float, work: Callable[[], Deferred[None]]) -> None:
         seen = -1
