@@ -20,6 +20,7 @@ from twisted.logger import Logger
 
 from lmrelay.errors import StoreError
 from lmrelay.interfaces import IDispatch, Lane, Leased, LeasedRecipient, RecipientKey
+from lmrelay.queue.ahead import Ahead
 from lmrelay.queue.rows import read_kind, read_leased, read_recipient
 from lmrelay.queue.schema import HELD, message, recipient
 from lmrelay.queue.suppressions import Suppressions
@@ -184,6 +185,7 @@ class Taker:
     _tasks: Tasks
     _lives: Callable[[], bool]
     _suppressions: Suppressions
+    _ahead: Ahead
     _round: Round = field(factory=Round, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
     _running: bool = field(default=False, init=False)
@@ -290,6 +292,7 @@ class Taker:
         for lane, number in reserved:
             if number > numbers.get(lane, 0):
                 self._dispatch.cancel(lane, number - numbers.get(lane, 0))
+        await self._ahead.read(taken)
         for leased in by_message.values():
             self._dispatch.take(leased)
 
