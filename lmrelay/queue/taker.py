@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from attrs import define, evolve, field, frozen
-from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, select, update
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
@@ -23,6 +23,7 @@ from lmrelay.interfaces import IDispatch, Lane, Leased, LeasedRecipient, Recipie
 from lmrelay.queue.ahead import Ahead
 from lmrelay.queue.rows import read_kind, read_leased, read_recipient
 from lmrelay.queue.schema import HELD, message, recipient
+from lmrelay.queue.statements import update_rows
 from lmrelay.queue.suppressions import Suppressions
 from lmrelay.queue.withholding import withhold
 from lmrelay.queue.writer import IWriter
@@ -44,6 +45,11 @@ INTERVAL = 5.0
 SOON = 0.05
 
 log = Logger()
+
+_LEASED = tuple(column for column in message.c if column is not message.c.head)
+"""
+A message without its head, which may be long and is for those who send it.
+"""
 
 _lane = (recipient.c.project, recipient.c.kind, recipient.c.domain)
 _party = tuple[str, str]
@@ -332,7 +338,7 @@ def _read(connection: Connection, lane: Lane, rows: Sequence[Row[Any]]) -> tuple
         if one is not None:
             members.setdefault(row.message, []).append(one)
     found = []
-    for row in connection.execute(select(message).where(message.c.id.in_(list(members)))):
+    for row in connection.execute(select(*_LEASED).where(message.c.id.in_(list(members)))):
         leased = _unless_unreadable(partial(read_leased, row, lane, members[row.id]))
         if leased is not None:
             found.append(leased)
@@ -353,10 +359,8 @@ def _unless_unreadable(read: Callable[[], T]) -> T | None:
 
 
 def _set_each(connection: Connection, keys: Sequence[RecipientKey], owner: str | None, **more: Any) -> None:
-    if keys:
-        connection.execute(
-            update(recipient)
-            .where(recipient.c.message == bindparam("of"), recipient.c.number == bindparam("which"))
-            .values(owner=owner, due=None, **more),
-            [{"of": id_, "which": number} for id_, number in keys],
-        )
+    update_rows(
+        connection,
+        recipient,
+        [{"message": id_, "number": number, "owner": owner, "due": None, **more} for id_, number in keys],
+    )
