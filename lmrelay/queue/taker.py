@@ -271,6 +271,9 @@ class Taker:
         reserved = [(lane, number) for lane, number in seen.lanes if not self._stopped and self._reserve(lane, number)]
         if reserved:
             await self._take(reserved)
+        if reserved and len(reserved) == len(seen.lanes) and any(number == SHARE for _, number in reserved):
+            # There is more, and room so far: what is taken is sent sooner than a pause is over.
+            return 0.0
         if not is_over or any(number == SHARE for _, number in reserved) or (reserved and not before.is_fresh):
             return SOON
         if seen.soonest is None or seen.soonest <= now:
