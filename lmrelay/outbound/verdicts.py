@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
+from functools import lru_cache
 
 from attrs import frozen
 
@@ -114,6 +115,13 @@ _TLS_WORDS = ("tls", "encrypt", "ssl", "secure connection")
 _SESSION = frozenset({Step.GREETING, Step.EHLO, Step.HELO, Step.STARTTLS, Step.RSET})
 
 
+KNOWN_REFUSALS, KNOWN_LENGTH = 256, 1000
+"""
+Refusals whose meaning is remembered, of no more characters than that: a site that takes nothing for now says so of each
+message, in the same words.
+"""
+
+
 def judge(
     step: Step, reply: Reply, *, relayed: bool = False, tls_failure: str = "", words: Sequence[str] = ()
 ) -> Verdict:
@@ -128,6 +136,11 @@ def judge(
         return Verdict(Delivered(reply, relayed))
     if not 400 <= reply.code < 600:
         return judge_trouble(step, Trouble(Cause.NONSENSE, f"it answered {reply.code}"))
+    find = judge_known_refusal if sum(map(len, reply.lines)) <= KNOWN_LENGTH else _judge_refusal
+    return find(step, reply, tls_failure, tuple(words))
+
+
+def _judge_refusal(step: Step, reply: Reply, tls_failure: str, words: tuple[str, ...]) -> Verdict:
     slow_down = asks_to_slow_down(step, reply, words)
     text = f"the server said {reply} {step.replied}"
     if tls_failure and step in (Step.MAIL, Step.RCPT) and asks_for_tls(reply):
@@ -138,6 +151,12 @@ def judge(
         return Verdict(Failed(status_of(reply, 5), text, _fault(step, reply), reply))
     delayed = Delayed(status_of(reply, 4), text, _fault(step, reply), reply)
     return Verdict(delayed, _reach(step, reply, slow_down), slow_down, too_many=_is_of_transaction(step, reply))
+
+
+judge_known_refusal = lru_cache(KNOWN_REFUSALS)(_judge_refusal)
+"""
+The same, remembered.
+"""
 
 
 def judge_trouble(step: Step, trouble: Trouble) -> Verdict:
