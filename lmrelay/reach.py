@@ -32,6 +32,11 @@ _EMBEDDING = (IPv6Network("::/96"), IPv6Network("::ffff:0:0:0/96"))
 IPv4-compatible (RFC 4291 §2.5.5.1) and IPv4-translated addresses (RFC 7915).
 """
 
+_OF_THE_HOST = frozenset({IPv4Address("168.63.129.16")})
+"""
+Public by its number alone: there Azure's host talks to the machines that it runs, and to nobody else.
+"""
+
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _DOCUMENTATION = IPv6Network("3fff::/20")
 """
@@ -64,7 +69,7 @@ def is_allowed(address: str, networks: Sequence[Network] = ()) -> bool:
 def _is_reserved(address: IPAddress) -> bool:
     if isinstance(address, IPv6Address):
         return address not in _GLOBAL_UNICAST or address in _DOCUMENTATION
-    return address.is_unspecified or address.is_reserved
+    return address.is_unspecified or address.is_reserved or address in _OF_THE_HOST
 
 
 def _forms(address: IPAddress) -> list[IPAddress]:

@@ -15,13 +15,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random, SystemRandom
+from ssl import SSLContext
 from typing import TYPE_CHECKING, Any, cast
 
 from attrs import evolve
-from OpenSSL.SSL import Error as SSLError
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, succeed
-from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger, LogPublisher
@@ -104,7 +103,7 @@ class Relay(Service):
         self.reactor, self._adopted, self._fit, self._wall = reactor, adopted, fit, wall
         random = random or SystemRandom()
         self._descriptors, self._room = descriptors, divide(descriptors)
-        self._context: CertificateOptions | None = None
+        self._context: SSLContext | None = None
         self._state = State.STARTING
         resolver = resolver or Resolver(reactor, settings, entropy)
         https = Https(reactor, reactor, settings, Router(resolver, random))
@@ -262,7 +261,7 @@ class Relay(Service):
         if not problems:
             try:
                 self._context = make_context(config.tls)
-            except (OSError, ValueError, SSLError) as error:
+            except OSError as error:
                 problems = [Problem(str(config.path), "tls", f"certificate and key cannot be used: {error}")]
         return problems
 

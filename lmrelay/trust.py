@@ -20,6 +20,28 @@ from zope.interface import implementer
 from lmrelay.config.values import Config
 from lmrelay.interfaces import ISettings
 
+CIPHERS = b"DEFAULT:!kDHE:!PSK"
+"""
+No finite-field Diffie-Hellman in TLS 1.2: the server chooses its numbers, and with the largest a handshake holds up
+everybody's mail for most of a second. Every server that is known to have it can do without.
+"""
+
+MAX_DEPTH = 8
+"""
+Certificates between a server's and the one that is believed. A server can show so many, and with such keys, that to
+check them all takes as long.
+"""
+
+MAX_CERTIFICATE = 32 * 1024
+"""
+Octets of a server's certificate, ten times those of one with a hundred names: to compare thousands takes long, too.
+"""
+
+MAX_NAMES = 200
+"""
+Characters of what a certificate says: a server writes it, and it is kept with each delivery.
+"""
+
 _WORDS = {
     9: "the certificate is not valid yet",
     10: "the certificate has expired",
@@ -27,6 +49,7 @@ _WORDS = {
     19: "a self-signed certificate is in the chain",
     20: "the certificate's issuer is not known",
     21: "the certificate's issuer is not known",
+    22: "the chain of certificates is too long",
     23: "the certificate was revoked",
     26: "the certificate is not meant for a server",
     62: "the certificate is for another host",
@@ -46,6 +69,8 @@ def make_context(ca_file: Path | None, *, strict: bool) -> SSL.Context:
     @raise SSL.Error: the file cannot be used
     """
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_cipher_list(CIPHERS)
+    context.set_verify_depth(MAX_DEPTH)
     if strict:
         context.set_min_proto_version(SSL.TLS1_2_VERSION)
     if ca_file is None:
@@ -121,14 +146,16 @@ def names_other(certificate: crypto.X509, host: str) -> str:
     """
     For whom the certificate is, if it is not for C{host} (RFC 6125 §6); empty: it is.
     """
+    if len(crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)) > MAX_CERTIFICATE:
+        return "the certificate is for no host (it is too large)"
     try:
         patterns = extract_patterns(certificate)
         verify_service_identity(patterns, [IPAddress_ID(host) if is_address(host) else DNS_ID(host)], [])
     except service_identity.VerificationError:
         names = ", ".join(sorted(str(pattern.pattern, "ascii") for pattern in _names(certificate))[:5])
-        return f"the certificate is for {names or 'no host'}, not for {host}"
+        return f"the certificate is for {names[:MAX_NAMES] or 'no host'}, not for {host}"
     except Exception as error:  # noqa: BLE001 - a server can show what is malformed in any way
-        return f"the certificate is for no host ({error})"
+        return f"the certificate is for no host ({str(error)[:MAX_NAMES]})"
     return ""
 
 

@@ -27,6 +27,7 @@ class GatheredWrites:
 
     reactor: Any
     _written: dict[Any, None] = field(factory=dict, init=False)
+    _asking: set[Any] = field(factory=set, init=False)
     _flush: IDelayedCall | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -65,7 +66,7 @@ class GatheredWrites:
         It has something to send: it may at the end of the turn. One that is still connecting waits for the kernel.
         """
         if not isinstance(writer, tcp.Connection) or not writer.connected:
-            self.reactor.addWriter(writer)
+            self._ask(writer)
             return
         self._written[writer] = None
         if self._flush is None:
@@ -76,7 +77,14 @@ class GatheredWrites:
         It has nothing more to send.
         """
         self._written.pop(writer, None)
-        self.reactor.removeWriter(writer)
+        # Few ever asked the kernel, and each would be looked for there for every reply.
+        if writer in self._asking:
+            self._asking.discard(writer)
+            self.reactor.removeWriter(writer)
+
+    def _ask(self, writer: Any) -> None:
+        self._asking.add(writer)
+        self.reactor.addWriter(writer)
 
     def _send(self) -> None:
         """
@@ -95,4 +103,4 @@ class GatheredWrites:
                 continue
             if broken or writer in self._written:
                 self._written.pop(writer, None)
-                self.reactor.addWriter(writer)
+                self._ask(writer)

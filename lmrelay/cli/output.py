@@ -57,11 +57,7 @@ class Output:
         Print C{value} as the JSON document of this command; without C{--json} nothing.
         """
         if self.json:
-            text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
-            # JSON escapes ASCII's control characters alone; a terminal obeys U+009B as well, and people misread U+202E.
-            click.echo(
-                _UNUSUAL.sub(lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], text)
-            )
+            click.echo(_dump(value))
 
     def stream(self, values: Iterable[object]) -> None:
         """
@@ -71,8 +67,7 @@ class Output:
             return
         before = "[\n"
         for value in values:
-            text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
-            click.echo(before + indent(text, "  "), nl=False)
+            click.echo(before + indent(_dump(value), "  "), nl=False)
             before = ",\n"
         click.echo("[]" if before == "[\n" else "\n]")
 
@@ -125,6 +120,12 @@ class Output:
 
     def _is_terminal(self) -> bool:
         return sys.stdout.isatty() if self.terminal is None else self.terminal
+
+
+def _dump(value: object) -> str:
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    # JSON escapes ASCII's control characters alone; a terminal obeys U+009B as well, and people misread U+202E.
+    return _UNUSUAL.sub(lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], text)
 
 
 def _print_fitted(titles: Sequence[str], rows: Sequence[Sequence[str]], width: int | None) -> None:
@@ -198,7 +199,9 @@ def iso_time(seconds: float | None) -> str | None:
         return None
     # Rounded before it is cut: else 0.3 s reads as .299.
     whole, thousandths = divmod(round(seconds * 1000), 1000)
-    return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{thousandths:03d}Z"
+    # Not by strftime, which writes no zeros before a year.
+    when = datetime.fromtimestamp(whole, UTC).replace(tzinfo=None)
+    return f"{when.isoformat(timespec='seconds')}.{thousandths:03d}Z"
 
 
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))

@@ -54,6 +54,11 @@ _REASONS = {
 }
 _WHYS = {name: why for why, names in _REASONS.items() for name in names}
 
+_FORMULA = ("=", "+", "-", "@")
+"""
+What a spreadsheet would calculate instead of showing, and send where a stranger wants it: it gets a C{'} before it.
+"""
+
 _NO_LETTER = re.compile(r"[^a-z]")
 
 
@@ -128,7 +133,7 @@ def _read_line(
             why=_read_why(said["reason"]) if "reason" in said else otherwise.why,
             added_at=_read_time(said["added"]) if "added" in said else otherwise.added_at,
             expires_at=_read_time(said["expires"]) if "expires" in said else otherwise.expires_at,
-            text=said.get("text", otherwise.text)[:MAX_TEXT],
+            text=_read_text(said.get("text", otherwise.text))[:MAX_TEXT],
             redact=otherwise.redact or said.get("redact", "").lower() == YES,
         )
     except SyntaxRefused as error:
@@ -146,6 +151,10 @@ def _read_address(text: str) -> str:
     return key_of(parse_address(text))
 
 
+def _read_text(text: str) -> str:
+    return text[1:] if text.startswith("'") and text.lstrip("'").startswith(_FORMULA) else text
+
+
 def _read_why(text: str) -> Why:
     why = _WHYS.get(_NO_LETTER.sub("", text.lower()))
     if why is None:
@@ -157,7 +166,10 @@ def _read_time(text: str) -> float:
     try:
         moment = datetime.fromisoformat(text)
         # What names no zone is taken for UTC, as those who leave it out mean it.
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        at = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        # Near the ends of the calendar it may be of no year in UTC, and no list with it in could be shown.
+        iso_time(at)
+        return at
     except (ValueError, OverflowError):
         raise ValueError(f"{text!r} is no time; write 2027-01-01 or 2027-01-01T12:00:00Z") from None
 
@@ -177,6 +189,8 @@ def write(one: Suppression) -> str:
     # Strangers chose the words, and a terminal obeys what it is sent.
     text = printable(" ".join(one.text.split()))
     redact = YES if one.redact else ""
+    if text.lstrip("'").startswith(_FORMULA):
+        text = f"'{text}"
     place = one.project, one.route, one.address
     return _write((*place, one.why.value, added or "", expires or "", one.message or "", text, redact))
 

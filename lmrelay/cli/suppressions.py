@@ -88,6 +88,10 @@ def _ends_at(end: float | datetime | None, now: float) -> float | None:
     at = end.timestamp() if isinstance(end, datetime) else now + end
     if at <= now:
         raise click.UsageError("--expires is over already")
+    try:
+        iso_time(at)
+    except (ValueError, OverflowError, OSError):
+        raise click.UsageError("--expires is beyond the year 9999: leave it out for ever") from None
     return at
 
 

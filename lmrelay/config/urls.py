@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from lmrelay.mail.unsubscribe import MAX_TEMPLATE, PLACEHOLDER
 
 _LINK = re.compile(r"[!-;=?-~]+", re.ASCII)
 _LINK_FORM = 'a URL such as "https://example.com/unsubscribe/{token}"'
 _HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?", re.ASCII)
+_PLACE = re.compile(r"(?:\[[^\[\]]+\]|[^\[\]:]+)(?::[0-9]*)?", re.ASCII)
+"""
+A host and its port: of what stands beside brackets urlsplit takes no notice, and others take it for the host.
+"""
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*", re.ASCII)
 """
 As the last label of a name: of none there is, but some read an IPv4 address in it.
@@ -31,7 +35,7 @@ def check_url(text: str) -> str:
     try:
         parts = urlsplit(text)
         host = parts.hostname or ""
-        usable = parts.scheme in ("http", "https") and _is_host(host) and "%" not in host and parts.port != 0
+        usable = parts.scheme in ("http", "https") and _has_place(parts) and "%" not in host
     except ValueError as error:
         raise ValueError(form) from error
     if not usable or parts.netloc.endswith(":") or parts.netloc.count("@") > 1 or "\\" in parts.netloc:
@@ -56,7 +60,7 @@ def check_unsubscribe_url(text: str) -> str:
         raise ValueError(f"expected no braces but those of one {PLACEHOLDER}, where the recipient's token goes")
     try:
         parts = urlsplit(text)
-        usable = parts.scheme == "https" and _is_host(parts.hostname or "") and parts.port != 0
+        usable = parts.scheme == "https" and _has_place(parts)
     except ValueError as error:
         raise ValueError(f"expected {_LINK_FORM}") from error
     if not usable:
@@ -68,6 +72,11 @@ def check_unsubscribe_url(text: str) -> str:
     if PLACEHOLDER not in text and "token" in dict(parse_qsl(parts.query, keep_blank_values=True)):
         raise ValueError(f"has a parameter token already: expected {PLACEHOLDER} where the recipient's token goes")
     return text
+
+
+def _has_place(parts: SplitResult) -> bool:
+    place = parts.netloc.rpartition("@")[2]
+    return _PLACE.fullmatch(place) is not None and _is_host(parts.hostname or "") and parts.port != 0
 
 
 def _is_host(text: str) -> bool:

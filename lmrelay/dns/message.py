@@ -116,6 +116,8 @@ def read_response(octets: bytes, question: Question, id: int) -> Response | None
         return None
     if message.rCode not in (OK, NAME_ERROR) or message.trunc:
         return Response(message.rCode, bool(message.trunc), Answer())
+    if _is_cut(message, octets):
+        return None
     return _read_answer(message, question)
 
 
@@ -125,6 +127,15 @@ def _asks(message: dns.Message, question: Question) -> bool:
         return not message.queries and message.rCode == FORMAT_ERROR
     [asked] = message.queries
     return (_text(asked.name), asked.type, asked.cls) == (question.name, question.type, dns.IN)
+
+
+def _is_cut(message: dns.Message, octets: bytes) -> bool:
+    """
+    Has it fewer answers, or less that says why there are none, than its header tells of? The codec leaves out what it
+    finds no octets for, and what is left out would be not there, for good.
+    """
+    _, answers, authority = struct.unpack("!HHH", octets[4:10])
+    return (len(message.answers), len(message.authority)) != (answers, authority)
 
 
 def _read_answer(message: dns.Message, question: Question) -> Response:

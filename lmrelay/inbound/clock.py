@@ -32,6 +32,16 @@ CROWDED_LOGIN_TIME = 15.0
 The same while connections are about to run out: who only holds one must not keep those out who would log in.
 """
 
+LINGER = 10.0
+"""
+Seconds that a client has to close after the last reply.
+"""
+
+SHORT_LINGER = 1.0
+"""
+The same when the relay stops, which is not to wait for clients that leave TLS open.
+"""
+
 
 @define(eq=False)
 class Patience:

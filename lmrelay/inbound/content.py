@@ -42,15 +42,15 @@ class SizeLimit:
 @define(eq=False)
 class Content:
     """
-    C{prepare} checks and completes a head, or raises Refused; C{is_signed} tells of a prepared one whether the body's
-    hash is wanted. C{size} counts content octets. C{refusal} is the first thing that was wrong. C{body_eight_bit}: the
-    body has octets beyond ASCII.
+    C{prepare} checks and completes a head, or raises Refused, and is gone once it has. C{is_signed} tells of a prepared
+    one whether the body's hash is wanted. C{size} counts content octets. C{refusal} is the first thing that was wrong.
+    C{body_eight_bit}: the body has octets beyond ASCII.
     """
 
     reader: DataReader | ChunkReader
     limit: SizeLimit
     bare_newlines: BareNewlines
-    prepare: Callable[[Head], Prepared]
+    prepare: Callable[[Head], Prepared] | None
     open_body: Callable[[], IBody]
     is_signed: Callable[[Prepared], bool] = lambda prepared: False
     has_room: Callable[[int], bool] = lambda size: True
@@ -123,7 +123,7 @@ class Content:
         Keep nothing.
         """
         body, self.body = self.body, None
-        self._head = HeadReader()
+        self._head, self.prepare = HeadReader(), None
         if body is not None:
             body.discard()
 
@@ -141,10 +141,14 @@ class Content:
     def _read_head(self, read: Callable[..., bytes], *octets: bytes) -> Deferred[None] | None:
         try:
             rest = read(*octets)
-            if self._head.head is None:
+            # It holds the transaction, and that holds this: kept, each message with its body would stay in memory
+            # until the collector comes for a few hundred of them.
+            prepare = self.prepare
+            if self._head.head is None or prepare is None:
                 return None
+            self.prepare = None
             # What the reader parted from the body is fields, from the first octet to the last.
-            self.prepared = self.prepare(Head(self._head.head))
+            self.prepared = prepare(Head(self._head.head))
         except Refused as error:
             self.refuse(error.reply)
             return None

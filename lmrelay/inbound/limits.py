@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from attrs import define, field
@@ -29,6 +30,7 @@ Logins of one client that wait at a time.
 """
 
 
+@lru_cache(maxsize=4096)
 def unmap(address: str) -> str:
     """
     The address as limits and logs know it: C{::ffff:192.0.2.1} is C{192.0.2.1}, and a zone is no part of it.

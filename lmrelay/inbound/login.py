@@ -22,6 +22,7 @@ from lmrelay.smtp.commands import Auth
 from lmrelay.smtp.framing import AUTH_LIMIT, Flaw, InputBuffer, Line
 from lmrelay.smtp.reply import Reply
 
+ALWAYS = ("PLAIN", "LOGIN")
 AUTH_LINE_LIMIT = AUTH_LIMIT + 64
 """
 Room for the longest response behind C{AUTH MECHANISM}.
@@ -55,7 +56,7 @@ class Login:
         """
         What is offered now.
         """
-        return ["PLAIN", "LOGIN", *(["CRAM-MD5"] if self.services.offer_cram() else [])]
+        return [*ALWAYS, *(["CRAM-MD5"] if self.services.offer_cram() else [])]
 
     def begin(self, command: Auth) -> Step:
         """
@@ -63,7 +64,8 @@ class Login:
 
         @raise Refused: it is not valid (501, 504)
         """
-        if command.mechanism not in self.mechanisms():
+        # Of the two that are always there, it need not be known whether the third is.
+        if command.mechanism not in ALWAYS and command.mechanism not in self.mechanisms():
             return replies.AUTH_UNKNOWN_MECHANISM
         initial = sasl.decode_initial(command.initial)
         exchange = self._open(command.mechanism)

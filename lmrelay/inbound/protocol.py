@@ -1,7 +1,7 @@
 """
 The protocol of a submission port: moves bytes, owns the timers, and holds input while a reply is pending.
 
-It keeps the frame of C{twisted.mail.smtp.ESMTP} (factory, portal, C{extensions}, C{timeoutConnection}) and
+It keeps the frame of C{twisted.mail.smtp.ESMTP} (factory, portal, C{timeoutConnection}) and
 replaces its door: framing, commands, AUTH, STARTTLS and content are the L{Session}'s.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.interfaces import IDelayedCall, IHandshakeListener, IPushProducer
+from twisted.internet.interfaces import IDelayedCall, IPushProducer
 
 # Importing it asks the system for this host's full name, which may wait for the DNS; Twisted knows no way around. It is
 # done once, before a port is open, and the name is not used: ours is [server] hostname.
@@ -22,12 +22,12 @@ from lmrelay.busy import BusyLogger
 from lmrelay.config.values import Listener
 from lmrelay.config.words import Security
 from lmrelay.inbound.auto import PATIENCE, is_tls, waits_for_client
-from lmrelay.inbound.clock import Patience
+from lmrelay.inbound.clock import LINGER, SHORT_LINGER, Patience
 from lmrelay.inbound.limits import unmap
 from lmrelay.inbound.services import Client, Services
 from lmrelay.inbound.session import Session
 from lmrelay.inbound.table import NO_TLS, TLS_FIRST, TOO_EARLY
-from lmrelay.inbound.transaction import size_limit
+from lmrelay.inbound.tls import Tls
 from lmrelay.inbound.turns import Next
 from lmrelay.smtp import replies
 from lmrelay.smtp.reply import Reply
@@ -38,17 +38,9 @@ EARLY_WATER = 16 * 1024
 """
 Octets that a client may send ahead of its login; the longest response fits.
 """
-LINGER = 10.0
-"""
-Seconds that a client has to close after the last reply.
-"""
-SHORT_LINGER = 1.0
-"""
-The same when the relay stops, which is not to wait for clients that leave TLS open.
-"""
 
 
-@implementer(IHandshakeListener, IPushProducer)
+@implementer(IPushProducer)
 class SubmissionProtocol(ESMTP):
     """
     One connection.
@@ -63,6 +55,7 @@ class SubmissionProtocol(ESMTP):
         self._out: list[bytes] = []
         self._counted = self._refused = self._greeted = self._handshaking = self._lost = False
         self._advancing = self._waiting = self._full = self._paused = self._closing = False
+        self._tls: Tls | None = None
         self._opening: IDelayedCall | None = None
         self._timer: IDelayedCall | None = None
 
@@ -75,7 +68,7 @@ class SubmissionProtocol(ESMTP):
         services, security = self._services, self._listener.security
         address = unmap(self.transport.getPeer().host)
         client = Client(address, self._name, security, self._listener.takes_bounces)
-        self.session = Session(services, client, self.log, self._offer)
+        self.session = Session(services, client, self.log)
         self._patience = Patience(services.reactor.seconds)
         self._counted = services.connections.enter(address)
         if not self._counted:
@@ -140,29 +133,6 @@ class SubmissionProtocol(ESMTP):
         if not (self._closing or self.session.is_committing):
             self._break_off(replies.SHUTTING_DOWN)
 
-    def extensions(self) -> dict[bytes, list[bytes] | None]:
-        """
-        What EHLO offers now, in C{ESMTP}'s shape.
-        """
-        session, config = self.session, self._services.config
-        project = config.projects.get(session.submitter.slug) if session.submitter is not None else None
-        offered: dict[bytes, list[bytes] | None] = {
-            b"PIPELINING": None,
-            b"SIZE": [b"%d" % size_limit(config.limits, project).octets],
-            **dict.fromkeys((b"8BITMIME", b"SMTPUTF8", b"ENHANCEDSTATUSCODES", b"CHUNKING", b"DSN")),
-        }
-        if session.client.is_secure:
-            offered[b"AUTH"] = [mechanism.encode("ascii") for mechanism in session.login.mechanisms()]
-        if session.client.tls_version:
-            offered[b"REQUIRETLS"] = None
-        if session.offers_tls:
-            offered[b"STARTTLS"] = None
-        return offered
-
-    def _offer(self) -> list[str]:
-        offered: bytes = self.listExtensions()  # type: ignore[no-untyped-call]
-        return offered.decode("ascii").split("\n")
-
     def _greet(self) -> None:
         self._opening = None
         self._greeted = True
@@ -179,22 +149,42 @@ class SubmissionProtocol(ESMTP):
             self._end(None)
             return
         self._handshaking = True
-        self.transport.startTLS(context)
+        self._tls = Tls(context)
 
-    def handshakeCompleted(self) -> None:
+    def _unseal(self, tls: Tls, block: bytes) -> None:
         """
-        TLS is up.
+        TLS records arrived.
         """
-        if not self._handshaking:
+        if tls.is_over:
             return
+        said = tls.feed(block)
+        if due := tls.take():
+            self.transport.write(due)
+        if self._handshaking and tls.is_up:
+            self._secure(tls)
+        if said:
+            self._hear(said)
+        if tls.is_over:
+            self._leave_tls(tls)
+
+    def _secure(self, tls: Tls) -> None:
         self._handshaking = False
-        handle: Any = self.transport.getHandle()
-        self.session.secured(handle.get_protocol_version_name(), handle.get_cipher_name())
+        self.session.secured(tls.version, tls.cipher)
         self._patience.greet()
         if not self._greeted:
             self._greet()
         elif self.session.draining:
             self._advance()
+
+    def _leave_tls(self, tls: Tls) -> None:
+        """
+        The client says no more, or nothing that could be understood.
+        """
+        self._closing = True
+        self.transport.write(tls.end())
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+        self._schedule(SHORT_LINGER if self.session.draining else LINGER)
 
     def _open_with(self, block: bytes) -> bool:
         """
@@ -210,8 +200,8 @@ class SubmissionProtocol(ESMTP):
             self._opening = None
             self._start_tls()
             # The record that was read belongs to TLS, which now lies between the transport and this.
-            if self._handshaking:
-                self.transport.protocol.dataReceived(block)
+            if self._tls is not None:
+                self._unseal(self._tls, block)
         else:
             self.log.info("TLS on a port that begins in clear", peer=self.session.client.address)
             self._end(NO_TLS if self._listener.security is Security.PLAIN else TLS_FIRST)
@@ -223,10 +213,17 @@ class SubmissionProtocol(ESMTP):
         """
         Carry out what arrived, or hold it while a reply is pending.
         """
+        if self._tls is None:
+            self._hear(data)
+        else:
+            # Also when it closes: the client's goodbye ends it.
+            self._unseal(self._tls, data)
+
+    def _hear(self, data: bytes) -> None:
         if self._closing:
             return
         patience, session = self._patience, self.session
-        if not patience.heard and not session.client.tls_version and not self._handshaking:
+        if not patience.heard and self._tls is None:
             patience.heard = True
             if self._open_with(data):
                 return
@@ -320,7 +317,7 @@ class SubmissionProtocol(ESMTP):
         if self._out:
             block = b"".join(self._out)
             self._out.clear()
-            self.transport.write(block)
+            self.transport.write(block if self._tls is None else self._tls.seal(block))
 
     def _end(self, last: Reply | None) -> None:
         if self._closing:
@@ -329,13 +326,15 @@ class SubmissionProtocol(ESMTP):
             self._out.append(last.to_wire())
         self._flush()
         self._closing = True
-        # Under TLS a registered producer would hold the goodbye back.
         self.transport.unregisterProducer()
-        if self.session.next is Next.LINGER:
-            # Closed on what is still on its way, the connection would be reset, and the reply lost with it.
-            self.transport.resumeProducing()
-        else:
+        if self._handshaking:
+            self.transport.abortConnection()
+        elif self._tls is None and self.session.next is not Next.LINGER:
             self.transport.loseConnection()
+        else:
+            # Closed on what is still on its way, the connection would be reset, and the reply lost with it.
+            self.transport.write(self._tls.end() if self._tls is not None else b"")
+            self.transport.resumeProducing()
         self._schedule(SHORT_LINGER if self.session.draining else LINGER)
 
     def pauseProducing(self) -> None:

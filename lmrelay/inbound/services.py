@@ -7,7 +7,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
-from typing import Any, Union
+from ssl import SSLContext
+from typing import Union
 
 from attrs import field, frozen
 from twisted.cred.portal import Portal
@@ -35,7 +36,7 @@ class Services:
     """
     What all sessions share, whatever port they came by.
 
-    C{context} gives the TLS context factory in force, or None where there is no
+    C{context} gives the TLS context in force, or None where there is no
     certificate; C{offer_cram} says whether CRAM-MD5 is offered now; C{returns} gives what remembers what comes back,
     which is there once the relay has started. C{wall} is seconds since the
     epoch, C{entropy(n)} n random octets. C{most_connections} is what the process can bear.
@@ -47,7 +48,7 @@ class Services:
     acceptance: IAcceptance
     wall: Callable[[], float]
     entropy: Callable[[int], bytes]
-    context: Callable[[], Any]
+    context: Callable[[], SSLContext | None]
     offer_cram: Callable[[], bool]
     returns: Callable[[], IReturns]
     most_connections: int = sys.maxsize
@@ -103,6 +104,20 @@ class Client:
     esmtp: bool = False
     tls_version: str = ""
     tls_cipher: str = ""
+
+    def named(self, helo: str, *, esmtp: bool) -> Client:
+        """
+        The same once it said its name, by EHLO or by HELO.
+        """
+        known = (self.address, self.listener, self.security, self.takes_bounces)
+        return Client(*known, helo, esmtp, self.tls_version, self.tls_cipher)
+
+    def in_tls(self, version: str, cipher: str) -> Client:
+        """
+        The same within TLS, where it has not said its name yet.
+        """
+        known = (self.address, self.listener, self.security, self.takes_bounces)
+        return Client(*known, tls_version=version, tls_cipher=cipher)
 
     @property
     def is_secure(self) -> bool:

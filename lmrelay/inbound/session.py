@@ -7,9 +7,9 @@ nothing more is read, so that replies leave in order. RSET, EHLO and STARTTLS dr
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
-from attrs import define, evolve, field
+from attrs import define, field
 from twisted.logger import Logger
 
 from lmrelay.config.words import Security
@@ -18,6 +18,7 @@ from lmrelay.inbound import table
 from lmrelay.inbound.content import EXCESS
 from lmrelay.inbound.intake import Intake, Taker, Unwanted, blame
 from lmrelay.inbound.login import AUTH_LINE_LIMIT, Login
+from lmrelay.inbound.offer import answer_ehlo
 from lmrelay.inbound.returns import Return, Visit
 from lmrelay.inbound.services import Client, Services, Step
 from lmrelay.inbound.submission import submit
@@ -36,13 +37,11 @@ from lmrelay.smtp.reply import Reply
 class Session:
     """
     C{next} is what the protocol has to do once the last reply is out; C{turn} what it reads.
-    C{offer()} is what EHLO offers now, keyword and parameters each.
     """
 
     services: Services
     client: Client
     log: Logger
-    offer: Callable[[], Sequence[str]]
     buffer: InputBuffer = field(factory=InputBuffer)
     next: Next = Next.GO_ON
     turn: Turn = Turn.COMMAND
@@ -113,7 +112,7 @@ class Session:
         self._drop()
         self.buffer.clear()
         self.next = Next.GO_ON
-        self.client = evolve(self.client, helo="", esmtp=False, tls_version=version, tls_cipher=cipher)
+        self.client = self.client.in_tls(version, cipher)
 
     def drain(self) -> None:
         """
@@ -218,13 +217,13 @@ class Session:
 
     def _helo(self, name: str) -> Step:
         self._drop()
-        self.client = evolve(self.client, helo=name, esmtp=False)
+        self.client = self.client.named(name, esmtp=False)
         return replies.helo(self.services.config.server.hostname)
 
     def _ehlo(self, name: str) -> Step:
         self._drop()
-        self.client = evolve(self.client, helo=name, esmtp=True)
-        return replies.ehlo(self.services.config.server.hostname, self.offer())
+        self.client = self.client.named(name, esmtp=True)
+        return answer_ehlo(self.services, self.client, self.login, starttls=self.offers_tls)
 
     def _rset(self, _: None) -> Step:
         self._drop()

@@ -141,11 +141,15 @@ def relax(text: bytes) -> bytes:
     """
     Runs of spaces and tabs as one space, and none before a line ending.
     """
-    # Not by a regular expression: it would stop at every single space, of which a text has one in six octets.
     text = text.replace(b"\t", b" ")
-    while b"  " in text:
+    # Of base64 that is all: no space is found many octets at a time.
+    if b" " not in text:
+        return text
+    # Not by a regular expression: it would stop at every single space, of which a text has one in six octets. And
+    # looked for from behind, which goes twice as fast where there is nothing to be found.
+    while text.rfind(b"  ") >= 0:
         text = text.replace(b"  ", b" ")
-    return text.replace(b" \r\n", b"\r\n")
+    return text.replace(b" \r\n", b"\r\n") if text.rfind(b" \r\n") >= 0 else text
 
 
 @frozen

@@ -8,9 +8,8 @@ a reply means is decided elsewhere; whatever is out of order ends the connection
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Union
+from typing import Union
 
-from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IHandshakeListener, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
@@ -23,7 +22,7 @@ from lmrelay.config.words import TlsPolicy
 from lmrelay.errors import SyntaxRefused
 from lmrelay.interfaces import IContent, Leased
 from lmrelay.mail.outcome import Tls
-from lmrelay.outbound.chunk import Whole, read_whole, takes_chunk
+from lmrelay.outbound.chunk import read_whole, takes_chunk
 from lmrelay.outbound.exchange import Exchange, IClientTransport
 from lmrelay.outbound.flow import Flow
 from lmrelay.outbound.handshake import Handshake, tell_loss
@@ -63,7 +62,8 @@ class Connection(Protocol):
     address, C{source} the one of ours that was chosen (empty: the system chose). C{shown} is what it showed in the
     handshake, C{tls} what that is to the mail that it carries now, whose C{demand} it meets; both None in clear.
     C{tls_failure} says why TLS that was offered is not used. C{transactions} counts those begun.
-    C{words} are the receiver's own that ask for less at a time. C{opening} are the steps to here, for the trace of the
+    C{words} are the receiver's own that ask for less at a time; to C{chunkless} its host is added if it does not know
+    the CHUNKING that it offers. C{opening} are the steps to here, for the trace of the
     first message; C{heard} is what was said of the last one, which C{began} then.
     """
 
@@ -79,11 +79,12 @@ class Connection(Protocol):
         self.demand: Demand = configured(TlsPolicy.NONE)
         self.tls_failure = ""
         self.words: tuple[str, ...] = ()
+        self.chunkless: set[str] = set()
         self.extensions: Extensions = {}
         self.transactions = 0
         self.opening: list[str] = []
         self.heard: list[Heard] = []
-        self.began = 0.0
+        self.began = self._rests_since = 0.0
         self._clock = clock
         self._timeouts = timeouts
         self._reader = ReplyReader()
@@ -119,20 +120,16 @@ class Connection(Protocol):
         The answer has a verdict for every recipient, by number. The connection is usable
         afterwards only if C{is_usable}; what is not usable has closed itself.
         """
-        reused = self.transactions > 0
+        rested = self._clock.seconds() - self._rests_since if self.transactions else None
         self.heard = []
         try:
             chunk = None
             if takes_chunk(leased, self.extensions) and (chunk := content.read_now()) is None:
                 chunk = await read_whole(content)
-            transaction = await self._transact(leased, content.read, reused, chunk)
-            if chunk is None or not transaction.refused_chunk:
-                return transaction.verdicts
-            # It does not know what it offered: by DATA, then, and so from now on.
-            self.extensions = {word: how for word, how in self.extensions.items() if word != "CHUNKING"}
-            left: Any = [one for one in leased.recipients if one.number not in transaction.verdicts]
-            again = await self._transact(evolve(leased, recipients=left), Whole(chunk).read, False, None)
-            return transaction.verdicts | again.verdicts
+            transaction = await self._transact(leased, content.read, rested, chunk)
+            if transaction.refused_chunk:
+                self.chunkless.add(self.host)
+            return transaction.verdicts
         except CancelledError:
             trouble = Trouble(Cause.OURS, "the delivery was cancelled")
         except Exception:  # noqa: BLE001 - whatever it is, the message must not leave cut short
@@ -142,7 +139,7 @@ class Connection(Protocol):
         untried.end(trouble)
         return untried.verdicts
 
-    async def _transact(self, leased: Leased, read: Read, reused: bool, chunk: bytes | None) -> Transaction:
+    async def _transact(self, leased: Leased, read: Read, rested: float | None, chunk: bytes | None) -> Transaction:
         """
         One transaction, from beginning to end. Never raises.
         """
@@ -150,7 +147,7 @@ class Connection(Protocol):
             leased,
             self.extensions,
             reset=self._needs_reset,
-            reused=reused,
+            rested=rested,
             tls_failure=self.tls_failure,
             words=self.words,
             chunk=chunk,
@@ -177,6 +174,7 @@ class Connection(Protocol):
             self.abort(Trouble(Cause.OURS, "the delivery was cancelled"))
         self.heard += transaction.heard
         self._needs_reset = transaction.needs_reset
+        self._rests_since = self._clock.seconds()
         return transaction
 
     def notify_lost(self, lost: Callable[[Connection], None]) -> None:
@@ -267,6 +265,9 @@ class Connection(Protocol):
             for reply in self._reader.feed(data):
                 dialogue.answer(reply, now)
                 answered = True
+                if dialogue.is_broken:
+                    # The rest answers nothing, however much of it there is.
+                    break
         except SyntaxRefused as error:
             dialogue.end(Trouble(Cause.NONSENSE, f"the server's reply cannot be understood ({error})"), now)
             self._drop(Trouble(Cause.NONSENSE, str(error)))

@@ -36,6 +36,11 @@ from lmrelay.outbound.tls import Demand, Level, configured
 from lmrelay.outbound.trace import step
 from lmrelay.trust import Contexts
 
+MAX_CHUNKLESS = 1000
+"""
+Hosts that are remembered to offer CHUNKING in vain.
+"""
+
 log = Logger()
 
 
@@ -89,6 +94,7 @@ class Connector:
     settings: ISettings
     _contexts: Contexts = field(init=False)
     _missing: set[str] = field(factory=set, init=False)
+    _chunkless: set[str] = field(factory=set, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._contexts = Contexts(self.settings)
@@ -124,6 +130,7 @@ class Connector:
         connection.opening, connection.source = steps, target.source
         connection.tls_failure = tls_failure
         connection.words = find_words(config, target.host)
+        connection.chunkless = self._chunkless
         try:
             await self._endpoint(target).connect(_Once(connection))
             self._missing.discard(target.source)
@@ -138,11 +145,21 @@ class Connector:
         opening = Opening(connection, demand, target.name or config.server.hostname, self._contexts.get)
         result = await opening.run()
         if result is None:
+            self._mind_chunkless(connection)
             return connection
         connection.close()
         if isinstance(result, TlsFailed):
             return result
         return HostFailure(target, result.outcome, True, result.slow_down, connection.tls_failure)
+
+    def _mind_chunkless(self, connection: Connection) -> None:
+        """
+        Do not use CHUNKING with a host that did not know what it offered, until so many others were like that.
+        """
+        if len(self._chunkless) > MAX_CHUNKLESS:
+            self._chunkless.clear()
+        if connection.host in self._chunkless:
+            connection.extensions = {word: how for word, how in connection.extensions.items() if word != "CHUNKING"}
 
     def _short(self, target: Target, error: Exception, tls_failure: str) -> HostFailure:
         """

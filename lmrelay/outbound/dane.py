@@ -43,7 +43,7 @@ _DIGESTS: dict[int, Callable[[bytes], bytes]] = {
 _LENGTHS = {1: 32, 2: 64}
 
 MAX_RECORDS = 50
-MAX_CHAIN = 20
+MAX_CHAIN = 10
 """
 Records and certificates that are looked at: nobody's need be that many, and each costs time.
 """

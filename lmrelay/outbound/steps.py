@@ -68,10 +68,16 @@ ENDS = frozenset({Step.CHUNK, Step.END_OF_DATA})
 What is answered once the whole message was sent; without that answer it may have arrived or not.
 """
 
-GOOD = {each: range(200, 300) for each in Step} | {
-    Step.GREETING: range(220, 221),
-    Step.STARTTLS: range(220, 221),
-    Step.DATA: range(354, 355),
+OF_CONNECTION = frozenset({220, 221})
+"""
+What speaks of the connection and answers no command of a transaction: a server that says it there is out of step, or
+leaves.
+"""
+
+GOOD = {each: frozenset(range(200, 300)) - OF_CONNECTION for each in Step} | {
+    Step.GREETING: frozenset({220}),
+    Step.STARTTLS: frozenset({220}),
+    Step.DATA: frozenset({354}),
 }
 """
 The codes that let the dialogue go on.

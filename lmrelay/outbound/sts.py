@@ -32,7 +32,7 @@ many domains are in memory, and held against each host.
 """
 
 _VERSION = b"v=STSv1"
-_DELIMITER = re.compile(rb"[ \t]*;[ \t]*")
+_BLANKS = b" \t"
 _FIELD = re.compile(rb"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}=[\x21-\x3a\x3c\x3e-\x7e]+")
 _ID = re.compile(rb"id=([A-Za-z0-9]{1,32})")
 
@@ -109,10 +109,10 @@ def parse_record(records: Iterable[object]) -> str | None:
     looked for (RFC 8461 §3.1).
     """
     texts = [text for record in records if isinstance(record, bytes) and (text := join_strings(record)) is not None]
-    texts = [text for text in texts if _DELIMITER.split(text)[0] == _VERSION and text != _VERSION]
-    if len(texts) != 1:
+    published = [fields for text in texts if len(fields := _split(text)) > 1 and fields[0] == _VERSION]
+    if len(published) != 1:
         return None
-    fields = _DELIMITER.split(texts[0])[1:]
+    fields = published[0][1:]
     if fields[-1] == b"":
         fields.pop()
     if not all(_FIELD.fullmatch(one) for one in fields):
@@ -123,17 +123,27 @@ def parse_record(records: Iterable[object]) -> str | None:
     return found[1].decode("ascii") if found else None
 
 
+def _split(text: bytes) -> list[bytes]:
+    """
+    What stands between the semicolons, without the blanks around these.
+    """
+    # Not by a regular expression: a domain that publishes nothing but blanks would hold up all others for seconds.
+    first, *others = text.split(b";")
+    if not others:
+        return [first]
+    return [first.rstrip(_BLANKS), *(one.strip(_BLANKS) for one in others[:-1]), others[-1].lstrip(_BLANKS)]
+
+
 def join_strings(rdata: bytes) -> bytes | None:
     """
     The character strings of a TXT record as one; None where they are cut short.
     """
-    text = b""
-    while rdata:
-        length = rdata[0]
-        if len(rdata) <= length:
-            return None
-        text, rdata = text + rdata[1 : 1 + length], rdata[1 + length :]
-    return text
+    strings, at = [], 0
+    while at < len(rdata):
+        end = at + 1 + rdata[at]
+        strings.append(rdata[at + 1 : end])
+        at = end
+    return b"".join(strings) if at == len(rdata) else None
 
 
 def parse_policy(octets: bytes) -> Published:

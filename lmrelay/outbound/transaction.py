@@ -14,10 +14,10 @@ from attrs import evolve
 from lmrelay.errors import SyntaxRefused
 from lmrelay.interfaces import Leased, LeasedRecipient
 from lmrelay.mail.address import Address
-from lmrelay.mail.outcome import Delivered
+from lmrelay.outbound.chunk import MAX_STROKE, STALE
 from lmrelay.outbound.steps import GOOD, Step
 from lmrelay.outbound.trace import Heard
-from lmrelay.outbound.verdicts import Cause, Trouble, Verdict, judge, judge_trouble, lacks
+from lmrelay.outbound.verdicts import Cause, Trouble, Verdict, belies, judge, judge_trouble, lacks
 from lmrelay.smtp.client_commands import build_bdat, build_mail, build_rcpt
 from lmrelay.smtp.extensions import Extensions, size_limit
 from lmrelay.smtp.reply import Reply
@@ -50,7 +50,9 @@ class Transaction:
     that ask for less at a time. C{heard} is what was said, for the trace.
 
     With a C{chunk}, the whole content, it goes out right behind the recipients, in one BDAT (RFC 3030): that spares the
-    wait for 354. C{refused_chunk}: the server does not know what it offered, and nobody has got the message.
+    wait for 354. A large one waits until a recipient was taken, and so does any on a connection that C{rested} for too
+    many seconds (None: it is new). C{refused_chunk}: the server does not know what it offered, and nobody has got the
+    message. As no 354 shows that replies and commands are in step, the reply to it has to show it by its enhanced code.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class Transaction:
         extensions: Extensions,
         *,
         reset: bool = False,
-        reused: bool = False,
+        rested: float | None = None,
         tls_failure: str = "",
         words: tuple[str, ...] = (),
         chunk: bytes | None = None,
@@ -71,16 +73,20 @@ class Transaction:
         self.wants_content = False
         self.needs_reset = reset
         self.refused_chunk = False
-        self._reused = reused
+        self._reused = rested is not None
         self._tls_failure = tls_failure
         self._words = words
         self._pipelining = "PIPELINING" in extensions
+        self._chunk = chunk or b""
+        self._is_careful = len(self._chunk) > MAX_STROKE or (rested or 0.0) >= STALE
         # Where the sender is signed, what later servers tell comes to the relay: the client hears no more of it.
         self._relayed = "DSN" not in extensions or bool(leased.return_path)
         self._accepted: list[int] = []
         self._sent = self._answered = 0
+        self._proven = False
         self._numbers = [leased_recipient.number for leased_recipient in leased.recipients]
         self._commands = self._plan(leased, extensions, reset, chunk)
+        self._unfit = dict(self.verdicts)
         if not self._commands:
             self.is_over = True
 
@@ -106,7 +112,7 @@ class Transaction:
         recipients = [command for one in leased.recipients if (command := self._rcpt(one, extensions, smtputf8))]
         if not recipients:
             return []
-        last = _DATA if chunk is None else (Step.CHUNK, build_bdat(len(chunk), last=True) + chunk, -1)
+        last = _DATA if chunk is None else (Step.CHUNK, build_bdat(len(chunk), last=True), -1)
         commands = [(Step.MAIL, mail, -1), *recipients, last]
         return [_RSET, *commands] if reset else commands
 
@@ -139,21 +145,29 @@ class Transaction:
         if self.is_over or self._sent == len(self._commands):
             return b""
         if self._pipelining or self._commands[self._sent][0] is Step.END_OF_DATA:
-            commands = self._commands[self._sent :]
+            commands = self._commands[self._sent : -1 if self._waits_for_recipients() else None]
         elif self._sent == self._answered:
             commands = self._commands[self._sent : self._sent + 1]
         else:
             return b""
         self._sent += len(commands)
-        return b"".join([octets for _, octets, _ in commands])
+        blocks = [octets for _, octets, _ in commands]
+        if self._has_sent_chunk():
+            # Joined here and nowhere else: each time that costs as much as to receive it.
+            blocks.append(self._chunk)
+        return b"".join(blocks)
+
+    def _waits_for_recipients(self) -> bool:
+        return self._is_careful and self._answered < len(self._commands) - 1
 
     def answer(self, reply: Reply, at: float = 0.0) -> None:
         """
         The next reply came, at that second of a clock.
         """
         if self.is_over:
-            self.is_broken = True
-            self._doubt(reply, at)
+            if not self.is_broken:
+                self.is_broken = True
+                self._doubt(reply, at)
             return
         if self.wants_content:
             self.heard.append((Step.CONTENT, -1, at, reply))
@@ -178,14 +192,24 @@ class Transaction:
 
     def _doubt(self, reply: Reply, at: float) -> None:
         """
-        A reply too many: where no 354 stood between, what passed for the answer to the content may have been an earlier
-        one, and this refusal be that. Not 421, which may come at any time.
+        A reply too many: unless a 354 or an enhanced code showed that the answers were in step, each may have been an
+        earlier one's. After content in one stroke a refusal may be that of the content all the same. Not 421, which may
+        come at any time.
         """
-        if self._has_sent_chunk() and 400 <= reply.code < 600 and reply.code != 421:
-            self.heard.append((Step.CHUNK, -1, at, reply))
-            verdict = judge_trouble(Step.CHUNK, Trouble(Cause.NONSENSE, f"the server said {reply} too"))
-            taken = [number for number, each in self.verdicts.items() if isinstance(each.outcome, Delivered)]
-            self.verdicts.update(dict.fromkeys(taken, verdict))
+        chunked = self._has_sent_chunk()
+        refuses = chunked and 400 <= reply.code < 600
+        if reply.code != 421 and (refuses or not self._proven):
+            step = Step.CHUNK if chunked else self.step
+            self.heard.append((step, -1, at, reply))
+            self._distrust(judge_trouble(step, Trouble(Cause.NONSENSE, f"the server said {reply} too")))
+
+    def _distrust(self, verdict: Verdict) -> None:
+        """
+        Replies and commands are out of step: none of the answers is known to be for the recipient it was taken for.
+        """
+        self.verdicts.clear()
+        self.verdicts.update(self._unfit)
+        self._decide(verdict)
 
     def content_sent(self, at: float = 0.0) -> None:
         """
@@ -204,9 +228,12 @@ class Transaction:
             if self._sent:
                 self.heard.append((self.step, -1, at, trouble))
             # What went out in one stroke may have been taken, whichever answer is the one that did not come.
-            step = Step.CHUNK if self._has_sent_chunk() else self.step
-            verdict = judge_trouble(step, trouble)
-            self._break(lambda: evolve(verdict, stale=self._is_stale(trouble.cause is Cause.LOST)))
+            has_sent_chunk = self._has_sent_chunk()
+            verdict = judge_trouble(Step.CHUNK if has_sent_chunk else self.step, trouble)
+            if trouble.cause is Cause.NONSENSE:
+                self._distrust(verdict)
+            is_stale = self._is_stale(trouble.cause is Cause.LOST) and not has_sent_chunk
+            self._break(lambda: evolve(verdict, stale=is_stale))
 
     def _has_sent_chunk(self) -> bool:
         return bool(self._sent) and self._commands[self._sent - 1][0] is Step.CHUNK
@@ -259,7 +286,8 @@ class Transaction:
             self.verdicts[whose] = self._judge(Step.RCPT, reply, tls_failure=self._tls_failure)
 
     def _answer_data(self, whose: int, reply: Reply) -> None:
-        if reply.code != 354:
+        self._proven = reply.code == 354
+        if not self._proven:
             self._finish(self._judge(Step.DATA, reply))
         elif self._accepted:
             self.wants_content = True
@@ -274,8 +302,17 @@ class Transaction:
     def _answer_chunk(self, whose: int, reply: Reply) -> None:
         self.needs_reset = reply.code >= 400
         if reply.code in UNKNOWN and self._accepted:
-            self.refused_chunk = self.is_over = True
+            # Did it pass over the content, or take it for commands, whose answers are still to come? Nobody knows.
+            self.refused_chunk = True
+            self._break(lambda: belies(reply))
+        elif _is_of_address(reply) if self._accepted else reply.code < 400:
+            # The answer to a RCPT, or it was taken for nobody: there was one too many before it. A refusal that was
+            # meant so is said again to DATA, by which it is tried next.
+            verdict = judge_trouble(Step.CHUNK, Trouble(Cause.NONSENSE, f"the server said {reply} out of step"))
+            self._distrust(verdict)
+            self._break(lambda: verdict)
         else:
+            self._proven = reply.enhanced is not None
             self._finish(self._judge(Step.CHUNK, reply, relayed=self._relayed))
 
     def _answer_early(self, reply: Reply) -> None:
@@ -289,7 +326,7 @@ class Transaction:
 
     def _skip_pointless(self) -> None:
         """
-        Without pipelining: what is not yet sent and can no longer help is not sent.
+        Without pipelining, or before a chunk that waits: what is not yet sent and can no longer help is not sent.
         """
         if len(self.verdicts) == len(self._numbers):
             if self._sent < len(self._commands) and self._commands[self._sent][0] is Step.END_OF_DATA:
@@ -324,6 +361,13 @@ def unfit_message(leased: Leased, extensions: Extensions) -> Verdict | None:
         if leased.reverse_path is not None and not leased.reverse_path.local.isascii():
             return lacks("5.6.7", "the sender's address needs SMTPUTF8, which the server does not offer")
     return None
+
+
+def _is_of_address(reply: Reply) -> bool:
+    """
+    Does it speak of an address (X.1.X, RFC 3463 §3.2)?
+    """
+    return reply.enhanced is not None and reply.enhanced[1:4] == ".1."
 
 
 def _uses_utf8(leased: Leased) -> bool:

@@ -73,6 +73,12 @@ class Trouble:
     text: str
 
 
+MAX_WORDS = 1000
+"""
+Characters of what a receiver said that are kept: they are written down several times for each recipient and attempt,
+and it could say so much that it filled memory and disk.
+"""
+
 _TROUBLES = {
     Cause.LOST: ("4.4.2", Fault.NETWORK),
     Cause.SILENT: ("4.4.2", Fault.NETWORK),
@@ -115,10 +121,9 @@ _TLS_WORDS = ("tls", "encrypt", "ssl", "secure connection")
 _SESSION = frozenset({Step.GREETING, Step.EHLO, Step.HELO, Step.STARTTLS, Step.RSET})
 
 
-KNOWN_REFUSALS, KNOWN_LENGTH = 256, 1000
+KNOWN_REFUSALS = 256
 """
-Refusals whose meaning is remembered, of no more characters than that: a site that takes nothing for now says so of each
-message, in the same words.
+Refusals whose meaning is remembered: a site that takes nothing for now says so of each message, in the same words.
 """
 
 
@@ -132,15 +137,19 @@ def judge(
     @param tls_failure: why the TLS that the server offered is not used
     @param words: the receiver's own that ask for less at a time
     """
+    reply = _shorten(reply)
     if step in ENDS and reply.code in GOOD[step]:
         return Verdict(Delivered(reply, relayed))
     if not 400 <= reply.code < 600:
         return judge_trouble(step, Trouble(Cause.NONSENSE, f"it answered {reply.code}"))
-    find = judge_known_refusal if sum(map(len, reply.lines)) <= KNOWN_LENGTH else _judge_refusal
-    return find(step, reply, tls_failure, tuple(words))
+    return judge_refusal(step, reply, tls_failure, tuple(words))
 
 
-def _judge_refusal(step: Step, reply: Reply, tls_failure: str, words: tuple[str, ...]) -> Verdict:
+@lru_cache(KNOWN_REFUSALS)
+def judge_refusal(step: Step, reply: Reply, tls_failure: str, words: tuple[str, ...]) -> Verdict:
+    """
+    The same of a 4xx or 5xx. What is given is as bounded as what is kept of it.
+    """
     slow_down = asks_to_slow_down(step, reply, words)
     text = f"the server said {reply} {step.replied}"
     if tls_failure and step in (Step.MAIL, Step.RCPT) and asks_for_tls(reply):
@@ -153,12 +162,6 @@ def _judge_refusal(step: Step, reply: Reply, tls_failure: str, words: tuple[str,
     return Verdict(delayed, _reach(step, reply, slow_down), slow_down, too_many=_is_of_transaction(step, reply))
 
 
-judge_known_refusal = lru_cache(KNOWN_REFUSALS)(_judge_refusal)
-"""
-The same, remembered.
-"""
-
-
 def judge_trouble(step: Step, trouble: Trouble) -> Verdict:
     """
     What it means that the dialogue broke off at C{step}.
@@ -167,7 +170,7 @@ def judge_trouble(step: Step, trouble: Trouble) -> Verdict:
     stop: before it nothing was tried that counts, after it the attempt was made.
     """
     status, fault = _TROUBLES[trouble.cause]
-    delayed = Delayed(status, f"{trouble.text} while {step.doing}", fault)
+    delayed = Delayed(status, f"{trouble.text[:MAX_WORDS]} while {step.doing}", fault)
     final = step in ENDS or trouble.cause is Cause.OURS
     return Verdict(delayed, Reach.RECIPIENT if final else Reach.HOST)
 
@@ -177,6 +180,15 @@ def lacks(status: str, text: str) -> Verdict:
     The host cannot take the message for want of an extension; another of the site may.
     """
     return Verdict(Failed(status, text, Fault.RECEIVER), Reach.MESSAGE)
+
+
+def belies(reply: Reply) -> Verdict:
+    """
+    The host refuses what it offers; another of the site may know what it says.
+    """
+    said = _shorten(reply)
+    text = f"the server said {said} to what it offers (CHUNKING)"
+    return Verdict(Delayed("4.5.0", text, Fault.RECEIVER, said), Reach.HOST)
 
 
 def asks_to_slow_down(step: Step, reply: Reply, words: Sequence[str] = ()) -> bool:
@@ -216,6 +228,12 @@ def status_of(reply: Reply, kind: int) -> str:
     if reply.enhanced is None or reply.enhanced[0] != str(reply.code)[0]:
         return f"{kind}.0.0"
     return f"{kind}{reply.enhanced[1:]}"
+
+
+def _shorten(reply: Reply) -> Reply:
+    if len(reply.text) <= MAX_WORDS:
+        return reply
+    return Reply(reply.code, reply.enhanced, (f"{reply.text[: MAX_WORDS - 1]}…",))
 
 
 def _is_too_many_recipients(step: Step, reply: Reply) -> bool:

@@ -17,7 +17,7 @@ from lmrelay.config.words import TlsPolicy
 from lmrelay.errors import Refused, StoreError, StoreFull
 from lmrelay.ids import make_id
 from lmrelay.interfaces import IAcceptance, IBody, IDispatch, ISettings, Lane, RecipientKey, Submission
-from lmrelay.queue.bodies import Body, Budget
+from lmrelay.queue.bodies import Body, Budget, delete_bodies
 from lmrelay.queue.contents import Cache
 from lmrelay.queue.fresh import Fresh
 from lmrelay.queue.keys import Key, Keys, Use
@@ -231,6 +231,16 @@ class Acceptance:
         return Body(
             self._writer, self._budget, self._worker, lambda: make_id(self._wall(), self._entropy), self._has_room
         )
+
+    async def delete_abandoned(self) -> None:
+        """
+        Delete the uploads that were given up when the store could not do it.
+
+        @raise StoreError: it still cannot
+        """
+        for name in tuple(self._budget.abandoned):
+            await self._writer.submit(delete_bodies, name)
+            self._budget.abandoned.discard(name)
 
     async def accept(self, submission: Submission, body: IBody) -> str:
         """

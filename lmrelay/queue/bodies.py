@@ -33,13 +33,15 @@ class Budget:
     The memory that all bodies share.
 
     When it is tight the bodies that hold most of it for longest give up what they have to
-    the store; so nobody waits for a client that has gone quiet.
+    the store; so nobody waits for a client that has gone quiet. C{abandoned} are uploads that were given up and could
+    not be deleted yet.
     """
 
     limit: int = TOTAL_LIMIT
     used: int = field(default=0, init=False)
     leaving: int = field(default=0, init=False)
     holders: dict[Body, None] = field(factory=dict, init=False)
+    abandoned: set[str] = field(factory=set, init=False)
     _waiting: list[Deferred[None]] = field(factory=list, init=False)
 
     def take(self, octets: int) -> None:
@@ -246,6 +248,8 @@ class Body:
     def _delete(self) -> None:
         if self.name:
             name, self.name = self.name, ""
-            self._writer.submit(delete_bodies, name, urgent=True).addErrback(
-                lambda failure: log.warn("an upload stays until this worker ends", reason=failure.getErrorMessage())
-            )
+            self._writer.submit(delete_bodies, name, urgent=True).addErrback(self._abandon, name)
+
+    def _abandon(self, failure: Failure, name: str) -> None:
+        self._budget.abandoned.add(name)
+        log.warn("an upload that was given up stays for now", reason=failure.getErrorMessage())

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from functools import cache
+from typing import Any, Protocol, TypeVar
 
 from attrs import define, field
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import BindParameter, Connection, Engine, Select, and_, bindparam, select
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
@@ -21,6 +22,7 @@ from lmrelay.config.values import MIB
 from lmrelay.errors import StoreError
 from lmrelay.interfaces import IContent
 from lmrelay.queue.schema import CHUNK, chunk, message
+from lmrelay.queue.statements import find_rows, name_given
 from lmrelay.queue.store import explain
 
 T = TypeVar("T")
@@ -222,21 +224,30 @@ class Content:
         return octets
 
     def _open(self, connection: Connection) -> tuple[bytes, str, int]:
-        row = connection.execute(
-            select(message.c.head, message.c.body, message.c.size).where(message.c.id == self._message)
-        ).first()
-        if row is None:
-            raise StoreError("the message is gone")
-        return row.head, row.body, row.size
+        for head, body, size in find_rows(connection, _select_contents, [(self._message,)]):
+            return head, body, size
+        raise StoreError("the message is gone")
 
     def _read_chunk(self, connection: Connection) -> bytes:
-        found: bytes | None = connection.execute(
-            select(chunk.c.octets).where(chunk.c.body == self._body, chunk.c.number == self._number)
-        ).scalar()
+        found: bytes = next(find_rows(connection, _select_chunks, [(self._body, self._number)]), (b"",))[0]
         # An end that comes early must never look like the end: the receiver would take a part for the whole.
         if not found or len(found) > self._missing:
             raise StoreError("the content is not whole in the store")
         return found
+
+
+# Compiled once: a large content is read in many steps, and to compile each anew costs three times as much as to read.
+@cache
+def _select_contents(size: int) -> Select[Any]:
+    ids: BindParameter[Any] = bindparam("key", [""] * size, expanding=True)
+    return select(message.c.head, message.c.body, message.c.size).where(message.c.id.in_(ids))
+
+
+@cache
+def _select_chunks(size: int) -> Select[Any]:
+    given = name_given(size, chunk.c.body, chunk.c.number)
+    both = given.join(chunk, and_(chunk.c.body == given.c.body, chunk.c.number == given.c.number))
+    return select(chunk.c.octets).select_from(both)
 
 
 def _split(octets: bytes) -> list[bytes]:

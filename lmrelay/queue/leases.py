@@ -194,8 +194,10 @@ class Lease:
         """
         Free what belongs to the dead: it is due when it was.
         """
-        free_dead(connection, self._state_dir, self._wall(), self.worker)
+        # In this order a file outlives its row by a sweep: what this one deletes comes back where its commit fails, and
+        # a row without its file would live for as long as the clock says.
         remove_files(connection, self._state_dir)
+        free_dead(connection, self._state_dir, self._wall(), self.worker)
         return [None] * len(items)
 
     def leave(self, connection: Connection, items: Sequence[None]) -> list[None]:
@@ -208,10 +210,11 @@ class Lease:
 
     def end(self) -> None:
         """
-        Remove the file and let go of it.
+        Remove the file and let go of it; what was let go of stays, as that of a worker that died.
         """
-        self._path.unlink(missing_ok=True)
-        self.drop()
+        if self._descriptor is not None:
+            self._path.unlink(missing_ok=True)
+            self.drop()
 
 
 def read_clock(connection: Connection, now: float) -> float:

@@ -100,7 +100,7 @@ class Outbox:
     """
 
     _settings: ISettings
-    _told: Callable[[set[Endpoint]], object] = lambda _: None
+    _told: Callable[[Collection[Endpoint]], object] = lambda _: None
     _listeners: _Listeners | None = field(default=None, init=False)
 
     def write(self, connection: Connection, rows: Sequence[Row]) -> None:
@@ -118,7 +118,8 @@ class Outbox:
         told = [row for row in rows if row["project"] in projects]
         wanted = _leave_out(wanted, told, _find_disabled(connection, projects))
         write_told(connection, told, wanted)
-        self._told({(row["project"], name) for row in told for name in wanted.get(row["id"], ())})
+        # In their order, not in that of a set, which is another in each process: a simulation must play again.
+        self._told(dict.fromkeys((row["project"], name) for row in told for name in wanted.get(row["id"], ())))
 
     def _find_listeners(self) -> _Listeners:
         config, known = self._settings.config, self._listeners

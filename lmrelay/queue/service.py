@@ -68,7 +68,7 @@ from lmrelay.tasks import Tasks
 
 POLL = 1.0
 TOUCH = 15.0
-CHECKPOINT = 1.0
+CHECKPOINT = 0.25
 UPKEEP = 60.0
 TOKEN_USE = 10.0
 TLS_COUNTS = 10.0
@@ -201,8 +201,7 @@ class QueueService:
             self._writer, self._reader, self.worker, self._wall, threads, self._lives, self._clocks.have_parted
         )
         outbox = Outbox(self._settings, self.hooks.note)
-        suppressions = Suppressions(self._entropy, outbox.write)
-        fresh = Fresh()
+        suppressions, fresh = Suppressions(self._entropy, outbox.write), Fresh()
         timing = self._reactor, self._wall, self._tasks, self._lives
         ahead = Ahead(self._reader, self._cache)
         self._taker = Taker(self._writer, self._dispatch, self.worker, *timing, suppressions, ahead)
@@ -279,6 +278,7 @@ class QueueService:
             await self._writer.submit(self._lease.leave, None)
         except StoreError as error:
             log.warn("leases end with the process", reason=str(error))
+            self._lease.drop()
         await self._close()
 
     async def _close(self) -> None:
@@ -369,6 +369,7 @@ class QueueService:
         now = self._reactor.seconds()
         await self._writer.submit(self._lease.touch, None, urgent=True)
         self._touched_at = now
+        await self._acceptance.delete_abandoned()
         await self._delete_orphans()
 
     def _lives(self) -> bool:

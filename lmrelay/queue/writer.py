@@ -7,7 +7,6 @@ wait together are given to it together, so that a batch is a few statements, not
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from threading import Condition, Thread
@@ -22,6 +21,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from lmrelay.errors import StoreChanged, StoreError, StoreFault
+from lmrelay.queue.backlog import Backlog
+from lmrelay.queue.backlog import Waiting as _Waiting
 from lmrelay.queue.statements import PLAIN
 from lmrelay.queue.store import explain, is_busy
 
@@ -33,24 +34,16 @@ Write = Callable[[Connection, Sequence[T]], Sequence[R]]
 Writes a batch of items; one result an item. It may be run again after a failure, so it changes nothing but rows.
 """
 
-MAX_BATCH = 200
-"""
-Writes in one commit: at most half of them are such that somebody waits for, and half others, so neither holds up the
-other for longer than the commit of half a batch.
-"""
-
-LONG = 0.05
-"""
-Seconds that others may take of a commit, syncs apart, before fewer of them go into the next: an outcome that makes a
-notification takes as long as twenty messages.
-"""
-
-LEAST_OTHERS = 10
-
 SIBLINGS, PATIENCE = 4, 0.003
 """
 Where so many writes shared the last commit, the next waits until there are as many again, but no more than so many
 seconds: whoever heard of the last one is about to send more. A commit costs as much as the writes of several messages.
+"""
+
+TOGETHER = 0.005
+"""
+Seconds that writes nobody waits for wait for one that somebody does, to share its commit, where they are fewer than the
+last commit had: outcomes come in between the messages, and would have every third commit for themselves.
 """
 
 MAX_TRIES = 5
@@ -61,54 +54,6 @@ Characters of a statement that the log shows: what it does, to which table.
 """
 
 log = Logger()
-
-
-@define(eq=False)
-class _Waiting:
-    write: Write[Any, Any]
-    item: Any
-    urgent: bool = False
-    result: Deferred[Any] = field(factory=Deferred)
-    answer: Any = None
-
-
-@define(eq=False)
-class Backlog:
-    """
-    What waits to be written.
-    """
-
-    _urgent: deque[_Waiting] = field(factory=deque, init=False)
-    _others: deque[_Waiting] = field(factory=deque, init=False)
-    _most_others: int = field(default=MAX_BATCH // 2, init=False)
-
-    def __len__(self) -> int:
-        return len(self._urgent) + len(self._others)
-
-    def add(self, one: _Waiting) -> None:
-        """
-        It waits behind what is as urgent.
-        """
-        (self._urgent if one.urgent else self._others).append(one)
-
-    def take(self) -> list[_Waiting]:
-        """
-        What goes into the next commit.
-        """
-        return [
-            waiting.popleft()
-            for waiting, most in ((self._urgent, MAX_BATCH // 2), (self._others, self._most_others))
-            for _ in range(min(len(waiting), most))
-        ]
-
-    def note(self, seconds: float) -> None:
-        """
-        It took so long to write the others of what was taken last.
-        """
-        if seconds > LONG:
-            self._most_others = max(LEAST_OTHERS, self._most_others // 2)
-        else:
-            self._most_others = min(MAX_BATCH // 2, self._most_others * 2)
 
 
 class IWriter(Protocol):
@@ -386,11 +331,16 @@ class ThreadedWriter:
         with self._wake:
             while not self._waiting and self._ended is None:
                 self._wake.wait()
+            if not self._waiting.is_urgent:
+                self._wake.wait_for(self._may_begin, TOGETHER)
             if self._last >= SIBLINGS:
                 self._wake.wait_for(self._is_enough, PATIENCE)
             batch = self._waiting.take()
             self._last = len(batch)
             return batch
+
+    def _may_begin(self) -> bool:
+        return self._waiting.is_urgent or self._is_enough()
 
     def _is_enough(self) -> bool:
         return len(self._waiting) >= self._last or self._ended is not None

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from attrs import define
 
-from lmrelay.smtp.newlines import has_bare_newline, to_crlf
+from lmrelay.smtp.newlines import is_bare, to_crlf
 
+_START = b"\r\n"
 _END = b"\r\n.\r\n"
 _DOTTED = _END[:3]
 _BEGINNINGS = tuple(_END[:length] for length in range(len(_END) - 1, 0, -1))
@@ -32,8 +33,8 @@ class DataReader:
     nul: bool = False
     eight_bit: bool = False
     # The data begins as if after a line ending (RFC 5321 §4.1.1.4), which is no content.
-    _held: bytes = b"\r\n"
-    _before: int = 2
+    _held: bytes = _START
+    _before: int = len(_START)
 
     def read(self, block: bytes) -> bytes:
         """
@@ -44,10 +45,15 @@ class DataReader:
         if self.finished:
             self.rest += block
             return b""
+        if self._before and self._held == _START and block and not block.startswith(b"."):
+            # Only for a dot it matters what is before: without it the block need not be copied.
+            self._held, self._before = b"", 0
         octets = self._held + block
-        # From behind, which is quicker; and of most messages the only line with a dot is the end.
-        last = octets.rfind(_DOTTED)
-        dotted = octets.rfind(_DOTTED, 0, max(last, 0)) >= 0
+        # Only between the first and the last dot, which are found many octets at a time: what is long is mostly base64,
+        # which has none. From behind, which is quicker; and of most messages the only line with a dot is the end.
+        start, stop = max(octets.find(b".") - 2, 0), octets.rfind(b".") + 1
+        last = octets.rfind(_DOTTED, start, stop)
+        dotted = octets.rfind(_DOTTED, start, max(last, 0)) >= 0
         if dotted:
             end = octets.find(_END)
         else:
@@ -67,12 +73,14 @@ class DataReader:
         """
         if not octets:
             return octets
-        self.nul = self.nul or b"\0" in octets
-        self.eight_bit = self.eight_bit or not octets.isascii()
         # Before bare line endings are made whole: a dot after one of those is content, not stuffing.
         if dotted:
             octets = octets.replace(_DOTTED, b"\r\n")
-        if has_bare_newline(octets):
+        latin = octets.decode("latin-1")
+        self.nul = self.nul or "\0" in latin
+        # Text knows this of itself; octets would have to be gone through once more.
+        self.eight_bit = self.eight_bit or not latin.isascii()
+        if is_bare(latin):
             self.bare_newline = True
             octets = to_crlf(octets)
         if self._before:
@@ -102,9 +110,10 @@ class ChunkReader:
             octets = octets[:-1]
         if not octets:
             return octets
-        self.nul = self.nul or b"\0" in octets
-        self.eight_bit = self.eight_bit or not octets.isascii()
-        if has_bare_newline(octets):
+        latin = octets.decode("latin-1")
+        self.nul = self.nul or "\0" in latin
+        self.eight_bit = self.eight_bit or not latin.isascii()
+        if is_bare(latin):
             self.bare_newline = True
             octets = to_crlf(octets)
         self._open = not octets.endswith(b"\r\n")

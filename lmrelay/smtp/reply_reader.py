@@ -18,6 +18,10 @@ from lmrelay.smtp.reply import Reply
 
 LINE_LIMIT = 4096
 LINES_LIMIT = 128
+REPLY_LIMIT = 16 * 1024
+"""
+Octets of a line, lines, and octets of a reply.
+"""
 
 SHORT = 80
 """
@@ -40,6 +44,7 @@ class ReplyReader:
     _octets: bytes = b""
     _code: bytes = b""
     _lines: list[bytes] = field(factory=list)
+    _size: int = 0
 
     def feed(self, block: bytes) -> Iterator[Reply]:
         """
@@ -68,11 +73,14 @@ class ReplyReader:
             raise SyntaxRefused("the code changes within the reply")
         self._code = match[1]
         self._lines.append(match[3] or b"")
+        self._size += len(line)
+        if self._size > REPLY_LIMIT:
+            raise SyntaxRefused("the reply is too long")
         if match[2] == b"-":
             if len(self._lines) >= LINES_LIMIT:
                 raise SyntaxRefused("the reply has too many lines")
             return None
-        lines, self._lines = self._lines, []
+        lines, self._lines, self._size = self._lines, [], 0
         return _make_reply(int(match[1]), list(map(_read_text, lines)))
 
     @property

@@ -99,11 +99,12 @@ def test_strangers_cannot_write_to_the_terminal_by_json(capsys: pytest.CaptureFi
     Nor where it is JSON, which says the same for all that.
     """
     words = "Grüße\x1b[31m\x9b31m\x7f\u202e\U000e0041\n"
-    Output(json=True).document({"body": words})
-    told = capsys.readouterr().out
-    assert "Grüße" in told
-    assert told.replace("\n", "").isprintable()
-    assert {"body": words} == json.loads(told)
+    for tell in (Output.document, Output.stream):
+        tell(Output(json=True), [{"body": words}])
+        told = capsys.readouterr().out
+        assert "Grüße" in told
+        assert told.replace("\n", "").isprintable()
+        assert [{"body": words}] == json.loads(told)
 
 
 @pytest.mark.parametrize(
@@ -144,6 +145,7 @@ def test_times() -> None:
     """
     assert iso_time(1795262400.3) == "2026-11-21T12:00:00.300Z"
     assert iso_time(1795262399.9996) == "2026-11-21T12:00:00.000Z"
+    assert iso_time(-62135596800.0) == "0001-01-01T00:00:00.000Z"
     assert iso_time(None) is None
 
 

@@ -4,6 +4,7 @@ C{lmrelay suppressions} on a real store, with no daemon.
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,7 @@ from tests.queue.filling import NOW, writing
 from tests.queue.hooks import deliveries, hook
 
 NOON = 1795262400.0
+LAST = "9999-12-31T23:59:59-14:00"
 
 Run = Callable[..., Result]
 
@@ -128,6 +130,8 @@ def test_remove_of_one_route(run: Run) -> None:
         (("add", "a@b.example", "--project", "acme", "--reason", "x"), 2, "'x' is not one of"),
         (("add", "a@b.example", "--project", "acme", "--expires", "soon"), 2, "'soon' is no time"),
         (("add", "a@b.example", "--project", "acme", "--expires", "2020-01-01"), 2, "is over already"),
+        (("add", "a@b.example", "--project", "acme", "--expires", LAST), 2, "is beyond the year 9999"),
+        (("add", "a@b.example", "--project", "acme", "--expires", "9999999d"), 2, "is beyond the year 9999"),
         (("import", "nowhere.csv", "--project", "acme"), 2, "No such file"),
     ],
 )
@@ -214,6 +218,17 @@ def test_import_of_bad_lines(run: Run) -> None:
     assert "of which project? Say --project" in run("suppressions", "import", "-", stdin="x@b.example").output
 
 
+@pytest.mark.parametrize("column", ["added", "expires"])
+@pytest.mark.parametrize("time", [LAST, "0001-01-01T00:00:00+14:00"])
+def test_import_of_times_without_a_year(run: Run, column: str, time: str) -> None:
+    """
+    A time that in UTC is of no year that a calendar has could be stored, and the list would never be shown again.
+    """
+    done = run("suppressions", "import", "-", "--project", "acme", stdin=f"email,{column}\na@b.example,{time}\n")
+    assert (1, True) == (done.exit_code, f"line 2: '{time}' is no time" in done.output)
+    assert [] == listed(run)
+
+
 def test_import_of_another_encoding(run: Run) -> None:
     """
     An address in another encoding than UTF-8 would be taken for somebody else's, so its line is left out.
@@ -293,6 +308,18 @@ def test_no_store(tmp_path: Path) -> None:
 
 
 _texts = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp", "Cf", "Co", "Cn")), max_size=30)
+
+
+@pytest.mark.parametrize("text", ['=HYPERLINK("https://evil.example")', "+1", "-1", "@SUM(A1)", "'=1", "''@x"])
+def test_formulas(text: str) -> None:
+    """
+    What receivers say is shown by a spreadsheet, never calculated, and read again as it was.
+    """
+    written = Suppression("acme", "a@b.example", Why.HARD_BOUNCE, 1e9, text=text)
+    lines = [write_head(), write(written)]
+    [row] = csv.DictReader(lines)
+    assert f"'{text}" == row["text"]
+    assert [written] == list(read(lines, Suppression("", "", Why.MANUAL, 0.0), lambda project, route: ""))
 
 
 @given(st.lists(st.tuples(st.sampled_from(["a", "b,", 'q"', ";x"]), st.sampled_from(list(Why)), _texts), max_size=5))

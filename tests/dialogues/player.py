@@ -100,7 +100,7 @@ def read_dialogue(path: Path) -> Dialogue:
         if not line.strip() or line.startswith("#"):
             continue
         mark, _, text = line.partition(" ")
-        if mark.startswith("@") and mark[1:] in ("listener", "whole", "needs"):
+        if mark.startswith("@") and mark[1:] in ("listener", "whole", "needs", "policy"):
             settings[mark[1:]] = text.strip()
         else:
             actions.append(Action(mark.lstrip("@").rstrip(":"), text, number))

@@ -167,6 +167,20 @@ def test_no_answer_to_the_question(wire: bytes) -> None:
     assert read_response(wire, ASKED, 7) is None
 
 
+@pytest.mark.parametrize(
+    "whole",
+    [octets(mx("mx1.b.example"), mx("mx2.b.example")), octets(soa=(60, 60), rCode=dns.ENAME), octets(soa=(60, 60))],
+    ids=["records", "no such name", "none of the type"],
+)
+def test_cut_short(whole: bytes) -> None:
+    """
+    An answer that was cut short on its way says nothing: else what was cut off would be not there, and mail would fail
+    for good.
+    """
+    assert read_response(whole, ASKED, 7) is not None
+    assert [] == [size for size in range(len(whole)) if read_response(whole[:size], ASKED, 7) is not None]
+
+
 def test_records_of_other_names_are_ignored() -> None:
     """
     What an answer says of names nobody asked for does not count.

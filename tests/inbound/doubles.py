@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from ssl import SSLContext
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from attrs import define, evolve, field
@@ -15,7 +17,7 @@ from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from lmrelay.config.project import Project, Route
-from lmrelay.config.values import Config, Limits, Listener, Server
+from lmrelay.config.values import Config, Limits, Listener, Server, ServerTls
 from lmrelay.config.words import Security
 from lmrelay.errors import Refused
 from lmrelay.inbound.factory import SubmissionFactory
@@ -34,6 +36,7 @@ from lmrelay.interfaces import (
 from lmrelay.mail.address import Address
 from lmrelay.mail.reports import Report
 from lmrelay.mail.return_path import make_return_path
+from lmrelay.server_tls import make_context
 from lmrelay.smtp import replies
 from lmrelay.smtp.reply import Reply
 from lmrelay.testing.certificates import Authority
@@ -42,7 +45,17 @@ TOKEN = "lmr_demodemodemo_0123456789012345678901234567890123456789"
 OFF_TOKEN = "lmr_switchedoff0_0123456789012345678901234567890123456789"
 AUTHORITY = Authority.make()
 CERTIFICATE = AUTHORITY.issue("mx.example.org")
-CONTEXT = CERTIFICATE.server_context()
+
+
+def _make_context() -> SSLContext:
+    with TemporaryDirectory() as folder:
+        context = make_context(ServerTls(*CERTIFICATE.write(Path(folder))))
+    if context is None:
+        raise RuntimeError("there is a certificate")
+    return context
+
+
+CONTEXT = _make_context()
 
 
 @implementer(ISettings)

@@ -5,7 +5,9 @@ A port's sessions over a wire: order, time, limits, and what is handed to the qu
 from __future__ import annotations
 
 import base64
+import gc
 import hmac
+from weakref import ref
 
 from attrs import evolve
 from twisted.internet.defer import Deferred, fail
@@ -16,6 +18,8 @@ from lmrelay.config.values import Auth, Limits, SubmissionRules, Timeouts
 from lmrelay.config.words import Security
 from lmrelay.errors import StoreError, StoreFull
 from lmrelay.inbound import limits
+from lmrelay.inbound.content import Content
+from lmrelay.inbound.transaction import Transaction
 from lmrelay.mail.envelope import Notify
 from lmrelay.smtp import replies
 from lmrelay.testing.wire import connect
@@ -65,6 +69,28 @@ class SessionTests(SynchronousTestCase):
         self.assertNotIn(b"Bcc", submission.head)
         self.assertEqual("192.0.2.7", submission.client["address"])
         self.assertEqual(26, len(submission.id))
+
+    def test_nothing_is_left_to_the_collector(self) -> None:
+        """
+        What a message took in memory is free as soon as it is stored, refused or given up by the client.
+        """
+        held: list[ref[Content]] = []
+        gc.disable()
+        self.addCleanup(gc.enable)
+        for end in ([*CONTENT], ["Subject: hi", "", "."], ["Subject: hi"]):
+            peer = self.log_in()
+            peer.say(*ENVELOPE)
+            peer.say("X-Head: begun")
+            [session] = self.relay.factory.sessions
+            transaction = session.session.transaction
+            assert isinstance(transaction, Transaction)
+            assert transaction.content is not None
+            held.append(ref(transaction.content))
+            del transaction, session
+            peer.say(*end)
+            peer.client.transport.abortConnection()
+            peer.wire.flush()
+        self.assertEqual([None, None, None], [one() for one in held])
 
     def test_client_is_hidden(self) -> None:
         """
@@ -529,14 +555,16 @@ class SessionTests(SynchronousTestCase):
         self.assertEqual(1, len(events))
         self.assertNotIn("secret", repr(events))
 
-    def test_extensions_in_the_shape_of_twisted(self) -> None:
+    def test_offer_follows_a_reload(self) -> None:
         """
-        The frame's C{extensions} tells what EHLO offers.
+        What EHLO offers is what the configuration in force allows, also where it was offered before.
         """
-        MemoryPeer(self.relay)
-        offered = next(iter(self.relay.factory.sessions)).extensions()
-        self.assertEqual([b"PLAIN", b"LOGIN", b"CRAM-MD5"], offered[b"AUTH"])
-        self.assertIsNone(offered[b"PIPELINING"])
+        peer = MemoryPeer(self.relay)
+        for size in (52428800, 1048576):
+            with self.subTest(size=size):
+                limits = evolve(self.relay.settings.config.limits, message_size=size)
+                self.relay.settings.config = evolve(self.relay.settings.config, limits=limits)
+                self.assertIn(f"250-SIZE {size}", peer.say("EHLO client.example"))
 
 
 class TlsTests(SynchronousTestCase):
@@ -609,6 +637,44 @@ class TlsTests(SynchronousTestCase):
         peer.wait(1.1)
         gone.wire.flush()
         self.assertIsNone(self.successResultOf(drained))
+
+    def test_goodbye_of_the_client(self) -> None:
+        """
+        A client that ends TLS without QUIT is closed on at once, and its goodbye answered.
+        """
+        relay = Relay(Security.IMPLICIT)
+        peer = MemoryPeer(relay)
+        peer.say("EHLO x")
+        peer.client.transport.loseConnection()
+        peer.wire.flush()
+        self.assertEqual((True, True), (peer.wire.server.disconnected, peer.client.is_lost))
+        self.assertEqual(0, relay.services.connections.total)
+
+    def test_nonsense_behind_a_command(self) -> None:
+        """
+        Nonsense in one segment with a command ends the connection without a fault of ours.
+        """
+        relay = Relay(Security.IMPLICIT)
+        peer = MemoryPeer(relay)
+        peer.say("EHLO x")
+        peer.client.transport.write(b"NOOP\r\n")
+        peer.client.transport.write_raw(b"\x17\x03\x03\x00\x20" + bytes(32))
+        peer.wire.flush()
+        self.assertTrue(peer.client.is_lost)
+        self.assertEqual(0, relay.services.connections.total)
+
+    def test_clear_text_for_a_handshake(self) -> None:
+        """
+        Who begins in clear where TLS is due is closed on at once, and told nothing in clear.
+        """
+        relay = Relay(Security.IMPLICIT)
+        client = Listening()
+        wire = connect(relay.clock, relay.factory, client)
+        client.transport.write(b"EHLO x\r\n")
+        wire.flush()
+        self.assertEqual((b"", True), (bytes(client.received), client.is_lost))
+        self.assertTrue(wire.server.disconnected)
+        self.assertEqual(0, relay.services.connections.total)
 
     def test_silent_handshake(self) -> None:
         """

@@ -19,6 +19,10 @@ from lmrelay.errors import Refused, StoreError, StoreFull
 from lmrelay.inbound.content import SizeLimit
 from lmrelay.inbound.returns import Gathering
 from lmrelay.inbound.visitors import MEMORY, PART, Visitors
+from lmrelay.mail.address import Address
+from lmrelay.mail.dsn import Action, Original, Subject, compose
+from lmrelay.mail.envelope import Recipient, Ret
+from lmrelay.mail.outcome import Failed, Fault
 from lmrelay.mail.reports import Kind
 from lmrelay.smtp.data import DataReader
 from lmrelay.smtp.replies import TOO_LARGE
@@ -331,3 +335,61 @@ class VisitorsTests(SynchronousTestCase):
         self.assertRaises(Refused, visitors.enter, "2001:db8::2")
         visitors.leave("2001:db8::1")
         visitors.enter("2001:db8::2")
+
+
+OTHERS = (
+    (
+        Kind.BOUNCE,
+        "multipart/report; report-type=delivery-status",
+        "message/delivery-status",
+        "Reporting-MTA: dns; mx.b.example\r\n\r\n"
+        "Original-Recipient: rfc822; victim@c.example\r\nFinal-Recipient: rfc822; u1@b.example\r\n"
+        "Action: failed\r\nStatus: 5.1.1\r\nX-Original-Message-ID: <other@acme.example>",
+    ),
+    (
+        Kind.COMPLAINT,
+        "multipart/report; report-type=feedback-report",
+        "message/feedback-report",
+        "Feedback-Type: abuse\r\nOriginal-Rcpt-To: victim@c.example\r\nOriginal-Rcpt-To: u1@b.example\r\n"
+        "Original-Mail-From: bounces+other@bounce.acme.example\r\nUser-Agent: evil/1",
+    ),
+)
+"""
+A bounce and a complaint in which somebody else is named, in every field that there is for it.
+"""
+
+
+class Forging(Returning):
+    def report(self, type_: str, part: str, fields: str) -> str:
+        peer = self.connect()
+        peer.say(*ENVELOPE, "DATA")
+        lines = ["From: x@b.example", "Message-ID: <other@acme.example>", f"Content-Type: {type_}; boundary=b", ""]
+        return peer.say(*lines, "--b", f"Content-Type: {part}", "", *fields.split("\r\n"), "", "--b--", ".")[-1]
+
+    def test_others_are_named(self) -> None:
+        """
+        A report is about whom it was sent to, whoever it names: nobody gets anybody else suppressed.
+        """
+        for kind, *content in OTHERS:
+            self.returns.recorded.clear()
+            self.assertEqual(OK, self.report(*content))
+            [(awaited, report)] = self.returns.recorded
+            self.assertEqual((MESSAGE, 0, "u0@b.example"), (awaited.message_id, awaited.number, str(awaited.address)))
+            self.assertEqual(kind, report.kind)
+
+    def test_sent_by_us(self) -> None:
+        """
+        A notification of the relay's own that comes back, and one about that, are recorded and answered by nothing.
+        """
+        subject = Subject(Recipient(Address("u0", "b.example")), Failed("5.1.1", "No", Fault.RECIPIENT))
+        head, body = b"From: a@acme.example\r\n", b"\r\nHello\r\n"
+        for number in range(3):
+            original = Original(MESSAGE, Address("a", "acme.example"), 0.0, head, body, Ret.FULL)
+            about = {"id": f"0{number}", "hostname": "mx.example.org", "bounce_from": "MAILER-DAEMON@mx.example.org"}
+            head, body = compose(Action.FAILED, original, [subject], now=0.0, **about)
+            peer = self.connect()
+            peer.say(*ENVELOPE, "DATA")
+            peer.send((head + body).replace(b"\r\n.", b"\r\n..") + b".\r\n")
+            self.assertEqual([OK], peer.heard())
+        self.assertEqual([Kind.BOUNCE] * 3, [report.kind for _, report in self.returns.recorded])
+        self.assertEqual([], self.relay.acceptance.accepted)

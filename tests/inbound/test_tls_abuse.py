@@ -5,16 +5,12 @@ TLS and STARTTLS as an attacker would use them: injected commands, old versions,
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmrelay.config.values import ServerTls
 from lmrelay.config.words import Security
-from lmrelay.server_tls import make_context
 from lmrelay.testing.wire import Wire, connect
-from tests.e2e.daemon import make_certificate
 from tests.inbound.doubles import SIGNED, Relay, await_returns
 from tests.inbound.peers import Listening, MemoryPeer
 from tests.inbound.test_protocol import AUTH
@@ -299,15 +295,3 @@ class Handshakes(SynchronousTestCase):
         client.wait(121)
         client.wait(11)
         self.assertTrue(client.heard.is_lost)
-
-    def test_idle_sessions_hold_no_buffers(self) -> None:
-        """
-        The context of the configured certificate lets go of the 34 KiB of buffers of a session that says nothing.
-        """
-        folder = Path(self.mktemp())
-        folder.mkdir()
-        certificate, key = make_certificate(folder)
-        options = make_context(ServerTls(certificate, key))
-        self.assertIsNotNone(options)
-        if options is not None:
-            self.assertTrue(options.getContext().set_mode(0) & SSL.MODE_RELEASE_BUFFERS)

@@ -8,7 +8,8 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 
 from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault
-from lmrelay.outbound.chunk import MAX_CHUNK
+from lmrelay.outbound.chunk import MAX_CHUNK, MAX_STROKE
+from lmrelay.outbound.connect import MAX_CHUNKLESS
 from lmrelay.outbound.verdicts import Reach
 from lmrelay.testing.answers import DROP, SILENCE, say
 from lmrelay.testing.scripted_mx import EXTENSIONS
@@ -17,6 +18,7 @@ from tests.outbound.test_client import TWO, ClientTests
 
 CHUNKING = (*EXTENSIONS, "CHUNKING")
 DOTS = b"Subject: x\r\n\r\n.\r\n..\r\n.x\r\nno line ending"
+LARGE = b"Subject: x\r\n\r\n" + b".\r\n" * (MAX_STROKE // 3)
 
 
 class ChunkTests(ClientTests):
@@ -53,6 +55,57 @@ class ChunkTests(ClientTests):
             mx, relay, connection = self.start(extensions=extensions)
             self.assertEqual([Delivered], self.kinds(relay.deliver(connection, leased(size=size))))
             self.assertIn("DATA", mx.commands)
+
+    def test_large_waits_for_recipients(self) -> None:
+        """
+        A large content leaves when a recipient was taken, and not before; then as it is, in one piece.
+        """
+        mx, relay, connection = self.start(
+            extensions=CHUNKING, answers={"RCPT": say("250 OK", delay=5)}, recipients={"b@b.example": say("550 No")}
+        )
+        for _ in range(2):
+            deferred = relay.begin(connection.deliver(leased(*TWO, size=len(LARGE)), Blocks([LARGE[:99], LARGE[99:]])))
+            self.assertEqual("RCPT", mx.commands[-1].split()[0])
+            self.assertNotIn("BDAT", bytes(mx.sessions[0]._buffer).decode())
+            relay.network.pass_time(11)
+            self.assertEqual([Failed, Delivered], self.kinds(self.successResultOf(deferred)))
+        self.assertEqual([LARGE, LARGE], [message.content for message in mx.messages])
+        self.assertEqual(f"BDAT {len(LARGE)} LAST", mx.commands[-1])
+        self.assertNotIn("RSET", mx.commands)
+
+    def test_large_and_nobody_takes_it(self) -> None:
+        """
+        No octet of a large content leaves where nobody gets it, and the connection serves again.
+        """
+        for verb in ("MAIL", "RCPT"):
+            mx, relay, connection = self.start(extensions=CHUNKING, answers={verb: say("550 5.1.1 No")})
+            verdicts = relay.deliver(connection, leased(*TWO, size=len(LARGE)), LARGE)
+            self.assertEqual([Failed, Failed], self.kinds(verdicts))
+            self.assertNotIn("BDAT", [line.split()[0] for line in mx.commands])
+            mx.answers.clear()
+            self.assertEqual([Delivered], self.kinds(relay.deliver(connection, leased(size=len(LARGE)), LARGE)))
+            self.assertEqual([LARGE], [message.content for message in mx.messages])
+
+    def test_large_lost_before_it_left(self) -> None:
+        """
+        Until the content is on its way nobody can have it: another host may be asked at once.
+        """
+        for verb, doubtful in (("MAIL", False), ("RCPT", False), ("BDAT", True), ("CONTENT", True)):
+            _, relay, connection = self.start(extensions=CHUNKING, answers={verb: DROP})
+            (verdict,) = relay.deliver(connection, leased(size=len(LARGE)), LARGE).values()
+            self.assertEqual(Delayed, type(verdict.outcome))
+            self.assertEqual(doubtful, "may be sent more than once" in verdict.outcome.text, verb)
+            self.assertEqual(Reach.RECIPIENT if doubtful else Reach.HOST, verdict.reach, verb)
+
+    def test_large_and_not_known(self) -> None:
+        """
+        A server that does not know what it offered gets a large message by DATA, too.
+        """
+        mx, relay, connection = self.start(extensions=CHUNKING, answers={"BDAT": say("502 5.5.1 No")})
+        large = leased(*TWO, size=len(LARGE))
+        self.assertEqual([Delayed, Delayed], self.kinds(relay.deliver(connection, large, LARGE)))
+        self.assertEqual([Delivered, Delivered], self.kinds(relay.deliver(relay.connect(), large, LARGE)))
+        self.assertEqual([LARGE], [message.content for message in mx.messages])
 
     def test_what_was_tried_before(self) -> None:
         """
@@ -109,19 +162,29 @@ class ChunkTests(ClientTests):
 
     def test_offered_and_not_known(self) -> None:
         """
-        A server that does not know what it offered gets the message by DATA on the same connection, once, and so all
-        that follow.
+        A server that does not know what it offered may have taken the content for commands: that connection carries
+        nothing more, another host is asked, and from then on its mail goes by DATA.
         """
         for refusal in ("500 5.5.1 What?", "502 5.5.1 No", "503 5.5.1 Bad sequence", "504 5.5.4 No"):
             mx, relay, connection = self.start(
                 extensions=CHUNKING, answers={"BDAT": say(refusal)}, recipients={"b@b.example": say("550 5.1.1 No")}
             )
             verdicts = relay.deliver(connection, leased(*TWO))
-            self.assertEqual([Failed, Delivered], self.kinds(verdicts))
-            self.assertEqual([Delivered], self.kinds(relay.deliver(connection, leased("d@b.example"))))
-            self.assertEqual([("c@b.example",), ("d@b.example",)], [message.addresses for message in mx.messages])
-            self.assertEqual([CONTENT] * 2, [message.content for message in mx.messages])
+            self.assertEqual([Failed, Delayed], self.kinds(verdicts))
+            self.assertEqual((Reach.HOST, False), (verdicts[1].reach, connection.is_usable))
+            self.assertEqual([Delivered], self.kinds(relay.deliver(relay.connect(), leased("d@b.example"))))
+            self.assertEqual([("d@b.example",)], [message.addresses for message in mx.messages])
             self.assertEqual(1, sum(line.startswith("BDAT") for line in mx.commands))
+
+    def test_remembered_in_bounds(self) -> None:
+        """
+        So many hosts that offered it in vain are remembered, and no more.
+        """
+        _, relay, connection = self.start(extensions=CHUNKING, answers={"BDAT": say("500 5.5.1 What?")})
+        relay.deliver(connection)
+        connection.chunkless.update(f"mx{number}.example" for number in range(MAX_CHUNKLESS))
+        self.assertIn("CHUNKING", relay.connect().extensions)
+        self.assertEqual(set(), connection.chunkless)
 
     def test_lost_in_between(self) -> None:
         """
@@ -140,18 +203,61 @@ class ChunkTests(ClientTests):
 
     def test_replies_out_of_step(self) -> None:
         """
-        One reply too many makes another answer that of the content: where a refusal is left over, the message was not
-        taken for all that is known. What is left over otherwise changes nothing.
+        One reply too many makes another answer that of the content. What speaks of an address is not it, and none of
+        the answers is then known to be for whom it was taken: everybody is tried again, nobody is given up.
         """
-        twice = say("250 OK", "250 OK")
-        for content, kind in (
-            (say("554 5.7.1 Spam"), Delayed),
-            (say("250 2.0.0 OK"), Delivered),
-            (say("421 4.3.2 Bye"), Delivered),
+        for first in ("250 OK", "250 2.1.0 OK"):
+            for content in (say("554 5.7.1 Spam"), say("250 2.0.0 OK", delay=9), SILENCE, DROP):
+                _, relay, connection = self.start(
+                    extensions=CHUNKING,
+                    answers={"MAIL": say(first, "250 2.1.0 OK"), "CONTENT": content},
+                    recipients={"b@b.example": say("550 5.1.1 No")},
+                )
+                verdicts = relay.deliver(connection, leased(*TWO))
+                self.assertEqual([Delayed, Delayed], self.kinds(verdicts))
+                self.assertFalse(connection.is_usable)
+                self.assertEqual({Reach.RECIPIENT}, {verdict.reach for verdict in verdicts.values()})
+
+    def test_refusal_out_of_step(self) -> None:
+        """
+        So with a refusal: that of the last recipient must not be everybody's, nor that of the first the second's.
+        """
+        no = "550 5.1.1 No"
+        _, relay, connection = self.start(extensions=CHUNKING, recipients={"b@b.example": say(no, no)})
+        self.assertEqual([Delayed, Delayed], self.kinds(relay.deliver(connection, leased(*TWO))))
+        self.assertFalse(connection.is_usable)
+        _, relay, connection = self.start(
+            extensions=CHUNKING,
+            answers={"MAIL": say("250 OK", "250 OK")},
+            recipients={"c@b.example": say("550 5.1.1 No")},
+        )
+        self.assertEqual([Delayed, Delayed], self.kinds(relay.deliver(connection, leased(*TWO))))
+        self.assertFalse(connection.is_usable)
+
+    def test_one_reply_too_many(self) -> None:
+        """
+        A reply to the content that is its own stands, whatever follows it but a refusal; one without an enhanced code
+        could be another's. To be told to leave is no answer to anything.
+        """
+        for said, kind in (
+            (("250 2.0.0 OK", "250 2.0.0 OK"), Delivered),
+            (("250 2.0.0 OK", "421 4.3.2 Bye"), Delivered),
+            (("250 OK", "421 4.3.2 Bye"), Delivered),
+            (("250 2.0.0 OK", "554 5.7.1 Spam"), Delayed),
+            (("250 OK", "250 2.0.0 OK"), Delayed),
         ):
-            _, relay, connection = self.start(extensions=CHUNKING, answers={"MAIL": twice, "CONTENT": content})
-            self.assertEqual([kind], self.kinds(relay.deliver(connection)))
+            _, relay, connection = self.start(extensions=CHUNKING, answers={"CONTENT": say(*said)})
+            self.assertEqual([kind], self.kinds(relay.deliver(connection)), said)
             self.assertFalse(connection.is_usable)
+
+    def test_needs_enhanced_codes(self) -> None:
+        """
+        A server that does not say by them what it answers gets its mail by DATA, where 354 shows that it is in step.
+        """
+        extensions = tuple(name for name in CHUNKING if name != "ENHANCEDSTATUSCODES")
+        mx, relay, connection = self.start(extensions=extensions, answers={"MAIL": say("250 OK", "250 OK")})
+        self.assertEqual([Delayed], self.kinds(relay.deliver(connection)))
+        self.assertEqual(("DATA", []), (mx.commands[-1], mx.messages))
 
     def test_told_to_leave(self) -> None:
         """
@@ -161,9 +267,10 @@ class ChunkTests(ClientTests):
         (verdict,) = relay.deliver(connection).values()
         self.assertEqual((Delayed, Reach.HOST), (type(verdict.outcome), verdict.reach))
 
-    def test_connection_that_had_ended(self) -> None:
+    def test_kept_connection_that_ends(self) -> None:
         """
-        A kept connection that was closed in the meantime says nothing of the message: a fresh one is tried at once.
+        A kept connection that ends before any answer may have been closed before, or when the message was taken: it is
+        not sent again at once, as if nothing had been said, and the words tell that it may come twice.
         """
         mx, relay, connection = self.start(extensions=CHUNKING)
         relay.deliver(connection)
@@ -171,7 +278,24 @@ class ChunkTests(ClientTests):
         mx.sessions[0].transport.loseConnection()
         relay.network.settle()
         (verdict,) = self.successResultOf(deferred).values()
-        self.assertTrue(verdict.stale)
+        self.assertEqual((Delayed, Reach.RECIPIENT, False), (type(verdict.outcome), verdict.reach, verdict.stale))
+        self.assertIn("may be sent more than once", verdict.outcome.text)
+
+    def test_kept_connection_that_rested(self) -> None:
+        """
+        On a connection that rested for a while the content follows when a recipient was taken: if it ends at the first
+        command, as servers end what idles, nobody can have the message, and it is tried anew at once.
+        """
+        for answers, stale in (([say("250 OK"), DROP], True), ([say("250 OK")] * 2, False)):
+            mx, relay, connection = self.start(extensions=CHUNKING, answers={"MAIL": answers})
+            relay.deliver(connection)
+            relay.network.pass_time(1)
+            deferred = relay.begin(connection.deliver(leased(), Blocks([CONTENT])))
+            relay.network.settle()
+            (verdict,) = self.successResultOf(deferred).values()
+            self.assertEqual(stale, verdict.stale)
+            self.assertEqual([CONTENT] * (2 - stale), [message.content for message in mx.messages])
+            self.assertEqual("MAIL" if stale else "BDAT", mx.commands[-1].split()[0].split(":")[0])
 
     def test_content_that_cannot_be_read(self) -> None:
         """

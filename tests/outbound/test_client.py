@@ -131,6 +131,44 @@ class DeliverTests(ClientTests):
                     relay.network.pass_time(11, 11)
                     self.assertTrue(mx.sessions[0].is_lost)
 
+    def test_out_of_step(self) -> None:
+        """
+        An answer too many makes each that follows another's: nobody is given up by what somebody else got.
+        """
+        for extensions in BOTH:
+            mx, relay, connection = self.start(
+                extensions=extensions,
+                answers={"MAIL": say("250 OK", "250 OK")},
+                recipients={"b@b.example": say("550 5.1.1 No")},
+            )
+            verdicts = relay.deliver(connection, leased(*TWO))
+            self.assertEqual(([Delayed, Delayed], []), (self.kinds(verdicts), mx.messages))
+            self.assertFalse(connection.is_usable)
+
+    def test_left_over(self) -> None:
+        """
+        What is left over behind a refusal of DATA shows it too: the refusal was somebody's, and nobody knows whose.
+        """
+        mx, relay, connection = self.start(
+            answers={"MAIL": say("250 OK", "250 OK")}, recipients={"c@b.example": say("550 5.1.1 No")}
+        )
+        verdicts = relay.deliver(connection, leased(*TWO))
+        self.assertEqual(([Delayed, Delayed], []), (self.kinds(verdicts), mx.messages))
+        self.assertFalse(connection.is_usable)
+
+    def test_codes_of_the_connection(self) -> None:
+        """
+        220 and 221 answer nothing that was asked, though their first digit is that of success.
+        """
+        for extensions in (*BOTH, (*EXTENSIONS, "CHUNKING")):
+            for verb in ("MAIL", "RCPT", "CONTENT"):
+                for code in ("220", "221"):
+                    _, relay, connection = self.start(
+                        extensions=extensions, answers={verb: say(f"{code} 2.0.0 mx.example")}
+                    )
+                    self.assertEqual([Delayed], self.kinds(relay.deliver(connection)), (verb, code))
+                    self.assertFalse(connection.is_usable)
+
     def test_silence(self) -> None:
         """
         Commands are waited for 300 s, the end of data 600 s.

@@ -27,6 +27,7 @@ from tests.outbound.bench import Network, Relay, leased, settings
 AUTHORITY = Authority.make()
 GOOD = AUTHORITY.issue("mx.example")
 WRONG = AUTHORITY.issue("other.example")
+WORDY = AUTHORITY.issue("other.example", "x" * 2000)
 EXPIRED = AUTHORITY.issue("mx.example", not_after=datetime.datetime(2021, 1, 1))
 FOREIGN = Authority.make("somebody else's CA").issue("mx.example")
 TARGET = Target("mx.example", "192.0.2.1")
@@ -165,6 +166,7 @@ class TlsTests(ConnectTests):
             (FOREIGN, "issuer"),
             (self_signed, "self-signed"),
             (AUTHORITY.root, "for no host"),
+            (WORDY, "the certificate is for other.example, xxx"),
         )
         for certificate, words in cases:
             mx, relay = self.start(tls=certificate.server_context())
@@ -172,6 +174,7 @@ class TlsTests(ConnectTests):
             self.assertEqual((1, ""), (mx.connections, connection.tls_failure))
             self.assertFalse(connection.tls.verified)
             self.assertIn(words, connection.tls.reason)
+            self.assertLess(len(connection.tls.reason), 300)
             mx, relay = self.start(tls=certificate.server_context())
             failure = self.refused(relay, TlsPolicy.ENFORCED)
             self.assertEqual((Fault.POLICY, True), (failure.outcome.fault, failure.of_host))

@@ -4,6 +4,7 @@ MTA-STS records, policy files and patterns, as tables after RFC 8461 §3 and §4
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 
 import pytest
@@ -11,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmrelay.errors import SyntaxRefused
-from lmrelay.outbound.sts import MAX_AGE, MAX_OCTETS, Published, StsMode, StsPolicy, parse_policy, parse_record
+from lmrelay.outbound.sts import (
+    MAX_AGE,
+    MAX_OCTETS,
+    Published,
+    StsMode,
+    StsPolicy,
+    join_strings,
+    parse_policy,
+    parse_record,
+)
 from lmrelay.outbound.tls import Level
 
 ENFORCE, TESTING, NONE = StsMode.ENFORCE, StsMode.TESTING, StsMode.NONE
@@ -152,6 +162,25 @@ def test_no_policy(words: str, octets: bytes) -> None:
         parse_policy(octets)
 
 
+def test_megabytes_of_blanks() -> None:
+    """
+    A record takes time that grows with its length alone, whatever is in it. If it grew with the square, a domain would
+    stop the relay for hours with these, and for seconds with a record that fits an answer.
+    """
+    assert join_strings(b"\0" * 2**22) == b""
+    for blank in (b" ", b"\t"):
+        for text in (b"", b"v=STSv1; id=a", b"v=STSv1"):
+            assert parse_record([(b"\xff" + blank * 255) * 2**13 + bytes([len(text)]) + text]) is None
+
+
+@pytest.mark.parametrize("text", [b"v=STSv1 \t;\tid=a ; x=y\t ;\t", b"v=STSv1;id=a;x=y", b"v=STSv1;id=a; "])
+def test_blanks_around_semicolons(text: bytes) -> None:
+    """
+    Blanks may stand on both sides of a semicolon (RFC 8461 §3.1).
+    """
+    assert parse_record([bytes([len(text)]) + text]) == "a"
+
+
 @given(st.binary(max_size=300), st.lists(st.binary(max_size=60), max_size=4))
 def test_any_octets(octets: bytes, records: list[bytes]) -> None:
     """
@@ -197,3 +226,24 @@ def test_rules(mode: StsMode, host: str) -> None:
     expected = [("mta-sts", Level.AUTHENTICATED, barred)] if mode is not NONE else []
     found = [(rule.policy, rule.required, rule.barred is not None) for rule in (*asked, *watched)]
     assert expected == found
+
+
+@pytest.mark.parametrize(
+    "begins", [b"", b"v=STSv1", b"v=STSv1;", b"v=STSv1; id=1", b"v=STSv1; id=1;" + b" " * 30_000 + b"x=y"]
+)
+def test_endless_blanks(begins: bytes) -> None:
+    """
+    A record is read in a moment, however many blanks its owner put there: all mail waits meanwhile.
+    """
+    text = begins + b" " * (60_000 - len(begins)) + b"x"
+    assert parse_record([txt(*(text[at : at + 255] for at in range(0, len(text), 255)))]) is None
+
+
+@given(st.lists(st.sampled_from([b";", b" ", b"\t", b"v=STSv1", b"id=a", b"x=y"]), max_size=12))
+def test_blanks(words: list[bytes]) -> None:
+    """
+    Blanks around semicolons count for nothing, blanks anywhere else for what they are.
+    """
+    text = b"".join(words)
+    dense = re.sub(rb"[ \t]*;[ \t]*", b";", text)
+    assert parse_record([txt(dense)]) == parse_record([txt(text)])

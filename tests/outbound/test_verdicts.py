@@ -10,13 +10,13 @@ from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault
 from lmrelay.mail.suppression import REFUSING, Why, why_of_outcome
 from lmrelay.outbound.steps import ENDS, Step
 from lmrelay.outbound.verdicts import (
-    KNOWN_LENGTH,
     KNOWN_REFUSALS,
+    MAX_WORDS,
     Cause,
     Reach,
     Trouble,
     judge,
-    judge_known_refusal,
+    judge_refusal,
     judge_trouble,
 )
 from lmrelay.smtp.reply import reply
@@ -221,19 +221,31 @@ def test_end_of_data_warns() -> None:
 
 def test_remembers_little() -> None:
     """
-    What the same refusal means is found once, and no receiver fills the memory with refusals: few are remembered, and
-    no long one.
+    What the same refusal means is found once, and no receiver fills the memory with refusals: few are remembered.
     """
-    judge_known_refusal.cache_clear()
+    judge_refusal.cache_clear()
     for _ in range(100):
         verdict = judge(Step.RCPT, reply(451, "4.3.0", "try again later"), words=["tarpit"])
     assert (Delayed, False) == (type(verdict.outcome), verdict.slow_down)
-    assert 1 == judge_known_refusal.cache_info().misses
+    assert 1 == judge_refusal.cache_info().misses
     assert judge(Step.RCPT, reply(451, "4.3.0", "try again later"), words=["again"]).slow_down
     for number in range(2 * KNOWN_REFUSALS):
         judge(Step.RCPT, reply(451, "4.3.0", f"try again later ({number})"))
-    assert KNOWN_REFUSALS == judge_known_refusal.cache_info().currsize
-    known = judge_known_refusal.cache_info()
-    lines = ["slow down", *["x" * 100] * (KNOWN_LENGTH // 100)]
-    assert judge(Step.RCPT, reply(451, "4.3.0", *lines)).slow_down
-    assert known == judge_known_refusal.cache_info()
+    assert KNOWN_REFUSALS == judge_refusal.cache_info().currsize
+
+
+@pytest.mark.parametrize("step", [*IN_SESSION, *IN_MESSAGE, Step.CHUNK])
+@pytest.mark.parametrize("code", [250, 451, 550, 299, 399])
+def test_words_are_bounded(step: Step, code: int) -> None:
+    """
+    What is kept of a receiver's words is bounded, whatever they answer: it is written down for each recipient.
+    """
+    endless = reply(code, None, *["x" * 4000] * 4)
+    outcomes = [
+        judge(step, endless),
+        judge_trouble(step, Trouble(Cause.NONSENSE, f"the server said {endless} unasked")),
+    ]
+    for outcome in (verdict.outcome for verdict in outcomes):
+        told = "" if isinstance(outcome, Delivered) else outcome.text
+        assert len(told) < MAX_WORDS + 200
+        assert outcome.reply is None or len(str(outcome.reply)) < MAX_WORDS + 20

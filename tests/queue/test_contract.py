@@ -6,11 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from random import Random
+from typing import Any
 from uuid import UUID
 
 import pytest
-from attrs import evolve
+from attrs import define, evolve
 from sqlalchemy import delete, func, insert, select, update
+from twisted.internet.defer import fail
 from twisted.python.failure import Failure
 
 from lmrelay.config.project import Project, Route
@@ -21,9 +23,11 @@ from lmrelay.interfaces import IContent
 from lmrelay.mail.envelope import Notify
 from lmrelay.mail.outcome import Delayed, Failed, Fault, Outcome
 from lmrelay.mail.signing import Signers
+from lmrelay.queue.bodies import delete_bodies
 from lmrelay.queue.leases import DOUBTED_AFTER
 from lmrelay.queue.schema import attempt, chunk, event, message, recipient, upload, worker
 from lmrelay.queue.service import TOUCH
+from lmrelay.queue.writer import IWriter
 from lmrelay.smtp.reply import reply
 from tests.mail.test_dkim import private_key, verifies
 from tests.queue.filling import writing
@@ -232,6 +236,33 @@ def test_discarded_upload(world: World) -> None:
         with pytest.raises(StoreError):
             body.write(b"more")
     assert {"chunk": 0, "upload": 0} == {key: world.count()[key] for key in ("chunk", "upload")}
+
+
+@define
+class Deaf:
+    """
+    A writer that cannot delete what was uploaded.
+    """
+
+    writer: IWriter
+
+    def submit(self, write: Any, item: Any, *, urgent: bool = False) -> Any:
+        if write is delete_bodies:
+            return fail(StoreError("the connection was lost"))
+        return self.writer.submit(write, item, urgent=urgent)
+
+
+def test_upload_that_cannot_be_deleted(world: World) -> None:
+    """
+    What is left of an upload because the store could not delete it goes when it can, while the worker lives.
+    """
+    body = world.queue.open_body()
+    body.write(b"\r\n" + b"x" * 600_000)
+    body._writer = Deaf(body._writer)
+    body.discard()
+    assert (2, 1) == (world.count()["chunk"], world.count()["upload"])
+    world.run(TOUCH + 1)
+    assert (0, 0) == (world.count()["chunk"], world.count()["upload"])
 
 
 def test_upload_of_the_dead(world: World) -> None:

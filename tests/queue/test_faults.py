@@ -20,12 +20,13 @@ from lmrelay.errors import Refused, StoreError, StoreFault, StoreFull
 from lmrelay.mail.outcome import Attempt, Failed, Fault, Outcome
 from lmrelay.queue import store
 from lmrelay.queue.acceptance import RESERVE
+from lmrelay.queue.backlog import Backlog, Waiting
 from lmrelay.queue.ballast import SIZE, Ballast
 from lmrelay.queue.bodies import Budget
 from lmrelay.queue.contents import Cache
 from lmrelay.queue.service import UPKEEP
 from lmrelay.queue.store import FILE, find_url, make_engine
-from lmrelay.queue.writer import Backlog, ThreadedWriter, _Waiting, ignore, run_batch
+from lmrelay.queue.writer import ThreadedWriter, ignore, run_batch
 from tests.queue.conftest import make_config
 from tests.queue.filling import writing
 from tests.queue.world import LATER, NEVER, OK, World, failure_of, name, result_of
@@ -175,6 +176,37 @@ def test_disk_full_at_upload(world: World, free: int) -> None:
     result_of(world.accept(1, body=bytes(1_200_000)))
 
 
+def test_disk_full_at_discard(world: World) -> None:
+    """
+    An upload that is given up while nothing can be deleted goes as soon as it can, not with the process: what it takes
+    is what is missing.
+    """
+    body = world.queue.open_body()
+    body.write(bytes(600_000))
+    dialect = world.queue._writer._engine.dialect  # type: ignore[attr-defined]
+    commit = dialect.do_commit
+
+    def fail(_: Any) -> None:
+        raise full()
+
+    dialect.do_commit = fail
+    body.discard()
+    world.run(60)
+    assert (2, 1) == (world.count()["chunk"], world.count()["upload"])
+    dialect.do_commit = commit
+    world.run(16)
+    assert (0, 0) == (world.count()["chunk"], world.count()["upload"])
+
+
+def full() -> sqlite3.OperationalError:
+    """
+    As SQLite says it.
+    """
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorname = "SQLITE_FULL"
+    return error
+
+
 @pytest.mark.parametrize("free", [0, 5, 20, 60])
 def test_disk_full_at_settle(world: World, free: int) -> None:
     """
@@ -261,7 +293,7 @@ def test_bad_write_harms_nobody_else(config: Config) -> None:
             connection.exec_driver_sql("INSERT INTO t VALUES (?)", (item,))
         return [None] * len(items)
 
-    batch = [_Waiting(write, item) for item in (1, 2, 2, "x", 3)]
+    batch = [Waiting(write, item) for item in (1, 2, 2, "x", 3)]
     run_batch(engine, batch, lambda: True)
     bad = [type(getattr(one.answer, "value", None)) for one in batch]
     assert [type(None), type(None), StoreFault, StoreFault, type(None)] == bad
@@ -435,6 +467,7 @@ class Siblings:
 
     writer: ThreadedWriter
     coming: list[int]
+    urgent: bool = False
 
     def __enter__(self) -> None:
         pass
@@ -446,7 +479,7 @@ class Siblings:
         assert not is_enough()
         assert timeout < 0.01
         for _ in range(self.coming.pop(0)):
-            self.writer._waiting.add(_Waiting(ignore, None))
+            self.writer._waiting.add(Waiting(ignore, None, self.urgent))
         return is_enough()
 
 
@@ -459,9 +492,27 @@ def test_as_many_as_last_time(written: tuple[ThreadedWriter, Any, list[list[int]
     gathered = []
     for number in (6, 2, 3, 1):
         for _ in range(number):
-            writer._waiting.add(_Waiting(ignore, None))
+            writer._waiting.add(Waiting(ignore, None, urgent=True))
         gathered.append(len(writer._gather()))
     assert ([6, 6, 3, 1], []) == (gathered, writer._wake.coming)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("coming", "urgent", "expected"), [([1], True, 2), ([0], True, 1), ([2], False, 3), ([1], False, 2)]
+)
+def test_outcomes_wait_for_company(
+    written: tuple[ThreadedWriter, Any, list[list[int]]], coming: list[int], urgent: bool, expected: int
+) -> None:
+    """
+    An outcome that would be alone waits a moment, for a message to share its commit or for as many as there were last;
+    then it waits no longer.
+    """
+    writer, _, _ = written
+    writer._last = 3
+    writer._wake = Siblings(writer, coming, urgent)  # type: ignore[assignment]
+    writer._waiting.add(Waiting(ignore, None))
+    assert expected == len(writer._gather())
+    assert [] == coming
 
 
 def test_outcomes_that_take_long() -> None:
@@ -470,10 +521,10 @@ def test_outcomes_that_take_long() -> None:
     """
     backlog = Backlog()
     for number in range(1000):
-        backlog.add(_Waiting(ignore, number))
+        backlog.add(Waiting(ignore, number))
     taken = []
     for seconds in (0.2, 0.2, 0.2, 0.2, 0.2, 0.01, 0.01, 0.01, 0.01, 0.01):
-        backlog.add(_Waiting(ignore, None, urgent=True))
+        backlog.add(Waiting(ignore, None, urgent=True))
         taken.append(len(backlog.take()) - 1)
         backlog.note(seconds)
     assert [100, 50, 25, 12, 10, 10, 20, 40, 80, 100] == taken
@@ -495,9 +546,9 @@ def test_only_outcomes_count(config: Config) -> None:
 
     engine = make_engine(find_url(config))
     batch = [
-        _Waiting(store, 1, urgent=True),
-        *(_Waiting(settle, number) for number in range(3)),
-        _Waiting(store, 2, True),
+        Waiting(store, 1, urgent=True),
+        *(Waiting(settle, number) for number in range(3)),
+        Waiting(store, 2, True),
     ]
     assert 0.03 == pytest.approx(run_batch(engine, batch, lambda: True, clock.seconds))
     assert [1, 0, 1, 2, 2] == [one.answer for one in batch]

@@ -13,12 +13,13 @@ from sqlalchemy import select, update
 from lmrelay.interfaces import RecipientKey
 from lmrelay.mail.outcome import Attempt
 from lmrelay.queue import settle
+from lmrelay.queue.backlog import Waiting
 from lmrelay.queue.fresh import Fresh
 from lmrelay.queue.schema import FAILED, attempt, recipient
 from lmrelay.queue.settle import Settle, Settled
 from lmrelay.queue.statements import Open, find_open
 from lmrelay.queue.store import find_url, make_engine
-from lmrelay.queue.writer import _Waiting, run_batch
+from lmrelay.queue.writer import run_batch
 from tests.queue.filling import writing
 from tests.queue.world import LATER, OK, World, name, result_of
 
@@ -57,7 +58,7 @@ def settle_together(world: World, *numbers: int) -> list[Settled]:
     """
     made = {0: Attempt(world.wall(), world.wall(), OK, "mx.b.example")}
     write = world.queue._recorder._settler.write
-    batch = [_Waiting(write, Settle(name(number), made)) for number in numbers]
+    batch = [Waiting(write, Settle(name(number), made)) for number in numbers]
     engine = make_engine(find_url(world.config))
     run_batch(engine, batch, lambda: True)
     engine.dispose()

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import insert, select
 
 from lmrelay.config.values import Config
-from lmrelay.errors import StoreError
+from lmrelay.errors import StoreError, StoreFull
 from lmrelay.queue.leases import DEAD_AFTER, ORPHANS, Lease, any_lives, delete_orphans, find_living, folder, read_clock
 from lmrelay.queue.operations import open_desk
 from lmrelay.queue.orders import Selector, Verb
@@ -73,9 +73,26 @@ def test_removed_file(world: World) -> None:
         assert set(before) == find_living(connection, world.config.server.state_dir, world.wall() + 1000)
 
 
+def test_stop_with_a_full_disk(world: World) -> None:
+    """
+    A process that cannot take its row away leaves its file too: whoever comes next sees at once that it is dead.
+    """
+    last = world.queue.worker
+
+    def fail() -> float:
+        raise StoreFull("the disk is full")
+
+    world.queue._lease._wall = fail
+    world.stop()
+    assert [last] == files(world.config)
+    assert not any_lives(world.config.server.state_dir)
+    with writing(world.config) as connection:
+        assert set() == find_living(connection, world.config.server.state_dir, world.wall() - DEAD_AFTER)
+
+
 def test_files_of_the_dead(world: World) -> None:
     """
-    The file of a worker that was killed goes with its successor's start; that of one that is just starting stays.
+    The file of a worker that was killed goes soon after its successor's start; that of one that is just starting stays.
     """
     dead = world.queue.worker
     starting = Lease("starting", world.config.server.state_dir, world.wall)
@@ -83,8 +100,33 @@ def test_files_of_the_dead(world: World) -> None:
     world.crash()
     assert [dead, "starting"] == files(world.config)
     world.start()
+    world.run(16)
     assert sorted([world.queue.worker, "starting"]) == files(world.config)
     starting.end()
+
+
+def test_files_outlive_their_rows(world: World) -> None:
+    """
+    A sweep that cannot be written leaves the files of the dead where they are: without theirs, their rows alone would
+    say how long they live, and by a clock that was set back that is for as long.
+    """
+    dead, config = world.queue.worker, world.config
+    world.crash()
+    heir = Lease("heir", config.server.state_dir, world.wall)
+    heir.hold()
+
+    def enter_in_vain() -> None:
+        with writing(config) as connection:
+            heir.enter(connection, [None])
+            raise StoreError("the disk is full")
+
+    with pytest.raises(StoreError):
+        enter_in_vain()
+    assert sorted([dead, "heir"]) == files(config)
+    with writing(config) as connection:
+        assert {"heir"} == find_living(connection, config.server.state_dir, world.wall() - DEAD_AFTER, "heir")
+    heir.end()
+    world.start()
 
 
 @pytest.mark.parametrize(("age", "lives"), [(DEAD_AFTER - 20, True), (DEAD_AFTER + 20, False)])

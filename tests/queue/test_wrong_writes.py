@@ -15,11 +15,12 @@ from twisted.python.failure import Failure
 from lmrelay.config.values import Config
 from lmrelay.errors import StoreFault
 from lmrelay.lines import format_json, format_text
+from lmrelay.queue.backlog import Waiting
 from lmrelay.queue.rows import event_row
 from lmrelay.queue.schema import event, suppression
 from lmrelay.queue.statements import insert_rows
 from lmrelay.queue.store import find_url, make_engine
-from lmrelay.queue.writer import _Waiting, run_batch
+from lmrelay.queue.writer import run_batch
 
 WHO = "secret.person@b.example"
 ROW = {
@@ -90,7 +91,7 @@ def test_short_and_about_nobody(
     what the caller is told.
     """
     engine = make_engine(find_url(config))
-    one = _Waiting(write, None)
+    one = Waiting(write, None)
     run_batch(engine, [one], lambda: True)
     engine.dispose()
     assert isinstance(one.answer, Failure)

@@ -1,19 +1,26 @@
 """
-C{python -m tests.simulation --seeds N}: play N stories; C{--seed S}: play one again.
+C{python -m tests.simulation --seeds N}: play N stories; C{--seed S}: play one again, and tell what happened in it.
 
-A story in which a promise was broken is a line that names the command to play it again.
+A story in which a promise was broken is a line with the command that plays it again. The last line counts them all.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 from tempfile import TemporaryDirectory
 
 from tests.simulation.fairness import play as play_fairness
-from tests.simulation.story import LETTERS, STORM, play
+from tests.simulation.profiles import PROFILES
+from tests.simulation.story import LETTERS, STORM, Ending, play
+from tests.simulation.trace import play_aloud
 
 
 def main() -> int:
@@ -23,35 +30,67 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seeds", type=int, default=10, help="how many stories (10)")
     parser.add_argument("--first", type=int, default=1, help="the seed of the first (1)")
-    parser.add_argument("--seed", type=int, help="play this one alone, and say all that is broken")
+    parser.add_argument("--seed", type=int, help="play this one alone, and tell how what is broken came about")
+    parser.add_argument(
+        "--profile", default="", choices=PROFILES, help="which troubles (by default drawn from the seed)"
+    )
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="stories at a time (one for each core)")
     parser.add_argument("--letters", type=int, default=LETTERS, help=f"messages handed over in a story ({LETTERS})")
     parser.add_argument("--storm", type=float, default=STORM, help=f"seconds of trouble in a story ({STORM:.0f})")
     parser.add_argument("--fairness", type=int, metavar="MESSAGES", help="measure fairness behind so long a newsletter")
     chosen = parser.parse_args()
     if chosen.fairness is not None:
         return _measure(chosen.fairness)
-    seeds = [chosen.seed] if chosen.seed is not None else range(chosen.first, chosen.first + chosen.seeds)
-    return max([_play(seed, chosen.letters, chosen.storm, aloud=chosen.seed is not None) for seed in seeds], default=0)
-
-
-def _play(seed: int, letters: int, storm: float, *, aloud: bool) -> int:
+    if chosen.seed is not None:
+        return _tell(play_aloud(chosen.seed, chosen.letters, chosen.storm, chosen.profile))
+    seeds = range(chosen.first, chosen.first + chosen.seeds)
+    playing = partial(play, letters=chosen.letters, storm=chosen.storm, profile=chosen.profile)
     began = time.monotonic()
-    ending = play(seed, letters, storm)
-    took = time.monotonic() - began
-    first, *more = ending.broken or ("",)
-    if first:
-        others = f" (and {len(more)} more)" if more else ""
-        again = f"python -m tests.simulation --seed {seed} --letters {letters} --storm {storm:g}"
-        print(f"seed {seed}: {first}{others}; again: {again}", flush=True)
-    if aloud:
-        print(*more, sep="\n")
-    if aloud or not first:
-        print(
-            f"seed {seed}: {ending.accepted} accepted, {ending.arrived} arrived, {ending.deaths} deaths, "
-            f"{ending.seconds:.0f} s in {took:.1f} s, {ending.digest}",
-            flush=True,
-        )
-    return int(bool(first))
+    ended = []
+    with ProcessPoolExecutor(chosen.jobs) as pool:
+        for ending in pool.map(playing, seeds):
+            ended.append(ending)
+            if ending.broken:
+                print(_describe(ending, chosen.letters, chosen.storm), flush=True)
+    return _sum_up(ended, time.monotonic() - began)
+
+
+def _sum_up(ended: Sequence[Ending], seconds: float) -> int:
+    broken = sum(bool(one.broken) for one in ended)
+    print(
+        f"{len(ended)} stories, {broken} broken, {sum(one.deaths for one in ended)} deaths, "
+        f"{sum(one.accepted for one in ended)} accepted, {sum(one.arrived for one in ended)} arrived, "
+        f"{sum(one.seconds for one in ended) / 3600:.1f} hours in {seconds:.0f} s "
+        f"({_measure_effort() / max(1, len(ended)):.2f} s CPU each)",
+        flush=True,
+    )
+    return int(broken > 0)
+
+
+def _measure_effort() -> float:
+    """
+    Seconds of all processors so far.
+    """
+    used = [getrusage(whose) for whose in (RUSAGE_SELF, RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def _describe(ending: Ending, letters: int, storm: float) -> str:
+    first, *more = ending.broken
+    others = f" (and {len(more)} more)" if more else ""
+    sizes = "" if (letters, storm) == (LETTERS, STORM) else f" --letters {letters} --storm {storm:g}"
+    again = f"python -m tests.simulation --seed {ending.seed} --profile {ending.profile}{sizes}"
+    return f"seed {ending.seed}: {first}{others}; again: {again}"
+
+
+def _tell(told: tuple[Ending, Iterator[str]]) -> int:
+    ending, trace = told
+    print(*ending.broken, *trace, sep="\n")
+    print(
+        f"seed {ending.seed} ({ending.profile}): {len(ending.broken)} broken, {ending.accepted} accepted, "
+        f"{ending.arrived} arrived, {ending.deaths} deaths, {ending.seconds:.0f} s, {ending.digest}"
+    )
+    return int(bool(ending.broken))
 
 
 def _measure(messages: int) -> int:

@@ -7,6 +7,7 @@ played once plays again.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -19,7 +20,8 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from lmrelay.testing.wire import SEGMENT, End, TcpAddress, Wire, connect, make_address
+from lmrelay.testing.wire import SEGMENT, End, TcpAddress, connect, make_address
+from tests.simulation.lines import Line
 
 MAX_ROUNDS = 100_000
 """
@@ -35,6 +37,7 @@ The shortest time, in seconds, that is any.
 class Network(Clock):
     """
     C{servers} are factories by address and port. Who connects to one of C{silent} hears nothing until it gives up.
+    C{opened} are told of each new connection, C{said} of each line that is sent over one.
 
     With C{random}, segments are cut anywhere and wires move in any order; without, all is as plain as it can be.
     """
@@ -43,14 +46,17 @@ class Network(Clock):
         super().__init__()
         self.servers: dict[tuple[str, int], Any] = {}
         self.silent: set[str] = set()
-        self.wires: list[Wire] = []
+        self.wires: list[Line] = []
+        self.opened: list[Callable[[Line], object]] = []
+        self.said: Callable[[Line, bool, str], None] | None = None
         self._random = random
+        self._numbers = itertools.count(1)
 
     def callLater(self, delay: float, call: Callable[..., object], *args: Any, **more: Any) -> Any:
         # What is left of a wait can be less than a float of this size can tell: time would stand still.
         return super().callLater(max(delay, TICK) if delay else delay, call, *args, **more)
 
-    def connect(self, port: int, server: str, client: Protocol, host: str) -> Wire | None:
+    def connect(self, port: int, server: str, client: Protocol, host: str) -> Line | None:
         """
         A wire from C{client} at C{host} to the server at that address and port; None where it is refused.
         """
@@ -58,11 +64,14 @@ class Network(Clock):
         if factory is None:
             return None
         try:
-            wire = connect(self, factory, client, client_host=host, server_host=server, server_port=port)
+            made = connect(self, factory, client, client_host=host, server_host=server, server_port=port)
         except ConnectionRefusedError:
             return None
-        self.wires.append(wire)
-        return wire
+        line = Line(self, made.client, made.server, said=self.said, number=next(self._numbers))
+        self.wires.append(line)
+        for watch in self.opened:
+            watch(line)
+        return line
 
     def run(self, seconds: float) -> None:
         """
@@ -103,19 +112,11 @@ class Network(Clock):
         for wire in wires:
             moved = wire.pump(self._segment()) or moved
         if moved:
-            self.wires = [wire for wire in self.wires if not wire.client.disconnected]
+            self.wires = [wire for wire in self.wires if not (wire.client.disconnected and wire.server.disconnected)]
         return moved
 
     def _segment(self) -> int:
         return SEGMENT if self._random is None else self._random.choice((1, 7, 60, 1400, SEGMENT, SEGMENT))
-
-
-def cut(wire: Wire) -> None:
-    """
-    Break the connection: what is on its way is lost, and either side learns of it.
-    """
-    for end in (wire.client, wire.server):
-        end.abortConnection()
 
 
 class _Grave(Protocol):
@@ -258,7 +259,10 @@ class Machine:
         served = [wire.server for wire in self.network.wires if wire.server.host.host == self.address]
         for end in (*self._ends, *served):
             end.unregister_raw()
+            self._buried.append(end.protocol)
             end.protocol = _Grave()
+            # What of the dead still writes finds no TLS to write through.
+            end.TLS = False
             end.abortConnection()
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
+from functools import partial
 from random import Random
 
 from attrs import define, field, frozen
@@ -16,6 +17,23 @@ from tests.simulation.network import Network
 
 PORT = 25
 TAKEN = "250 2.0.0 OK"
+
+
+_WRONG = tuple(
+    f"{line}\r\n".encode()
+    for line in (
+        "354 Go ahead",
+        "220 Hello",
+        "150 Wait",
+        "199 2.0.0 OK",
+        "334 VXNlcm5hbWU6",
+        "600 No",
+        "OK",
+        "",
+        "2500 OK",
+    )
+)
+_ENDLESS = (Answer(b"250-and so on\r\n" * 10_000), Answer(b"250 " + b"on and " * 20_000), Answer(b"\r\n" * 50_000))
 
 
 @frozen
@@ -40,7 +58,9 @@ class Arrival:
 
 class Mood(enum.Enum):
     """
-    How a receiver is doing. C{POLICING} answers 421 to what is over its rate, where others let it wait.
+    How a receiver is doing. C{POLICING} answers 421 to what is over its rate, where others let it wait; C{CURT} says it
+    anywhere. C{CONFUSED} gives answers to other questions, C{ENDLESS} none that ends. C{FORGETFUL} resets when it has
+    said 250 and nobody has read it yet. C{RIGID} knows no RSET, C{OLD} no EHLO.
     """
 
     WELL = "well"
@@ -51,8 +71,16 @@ class Mood(enum.Enum):
     STALLING = "stalling"
     DROPPING = "dropping"
     FORGETFUL = "forgetful"
+    CURT = "curt"
+    CONFUSED = "confused"
+    ENDLESS = "endless"
+    RIGID = "rigid"
+    OLD = "old"
     CLOSED = "closed"
     SILENT = "silent"
+
+
+_STRANGE = frozenset({Mood.CURT, Mood.CONFUSED, Mood.ENDLESS})
 
 
 @define(eq=False)
@@ -82,13 +110,16 @@ class Receiver:
 
     def __attrs_post_init__(self) -> None:
         self.mx = ScriptedMx(self.network, self.host, received=self._keep)
-        said = {
+        hearing = {
             "GREETING": self._greet,
+            "EHLO": self._hear_hello,
             "MAIL": self._hear_mail,
             "RCPT": self._hear_rcpt,
+            "DATA": lambda _: say("354 Go ahead"),
             "CONTENT": self._hear_content,
+            "RSET": lambda _: say("502 5.5.1 What?" if self.mood is Mood.RIGID else "250 2.0.0 OK"),
         }
-        self.mx.answers.update(said)
+        self.mx.answers.update({phase: partial(self._answer, hear) for phase, hear in hearing.items()})
         self.feel(self.mood)
 
     def feel(self, mood: Mood) -> None:
@@ -113,6 +144,24 @@ class Receiver:
 
     def _is_bad(self, *moods: Mood) -> bool:
         return self.mood in moods and self.random.random() < 0.5
+
+    def _answer(self, hear: Callable[[str], Answer], argument: str) -> Answer:
+        """
+        What the phase has to say, unless the receiver is in no mood for it.
+        """
+        if self.random.random() < 0.15 and self.mood in _STRANGE:
+            if self.mood is Mood.CURT:
+                return say(f"421 4.3.2 {self.host} is closing", close=True)
+            if self.mood is Mood.ENDLESS:
+                return self.random.choice(_ENDLESS)
+            return Answer(self.random.choice(_WRONG))
+        return hear(argument)
+
+    def _hear_hello(self, _: str) -> Answer:
+        if self.mood is Mood.OLD:
+            return say("502 5.5.1 What?")
+        lines = (self.host, *self.mx.extensions)
+        return say(*(f"250{'-' if line is not lines[-1] else ' '}{line}" for line in lines))
 
     def _greet(self, _: str) -> Answer:
         self._open.append(self.mx.sessions[-1])

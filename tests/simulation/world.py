@@ -9,44 +9,39 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
+from functools import cache, partial, reduce
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from attrs import define, evolve, field
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import URL, Connection, Engine
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from lmrelay.config.project import Project, Route, Token
-from lmrelay.config.values import MIB, Auth, Config, Delivery, Limits, Listener, Server
+from lmrelay.config.values import Auth, Config, Delivery, Limits, Listener, Server
 from lmrelay.config.words import Form, Kind, Security
+from lmrelay.interfaces import IResolver
 from lmrelay.mail.parts import parts_domain
 from lmrelay.projects.tokens import digest, make_token
-from lmrelay.queue.service import QueueService
 from lmrelay.queue.store import FILE, find_url, make_engine, make_reading_engine, migrate
-from lmrelay.queue.writer import Backlog, Write, _fire, _Waiting, run_batch
 from lmrelay.service import Relay
 from lmrelay.testing.name_server import FakeResolver, Zone
 from tests.simulation.applications import PORT, Application
+from tests.simulation.chronicle import Chronicle
+from tests.simulation.disk import Disk, Fate, Queue, Writer
 from tests.simulation.network import Machine, Network
 from tests.simulation.receivers import Receiver
 
 START = 1_795_000_000.0
 RELAY = "192.0.2.1"
-COMMIT = 0.004
+READING = 0.05
 """
-Seconds that a commit takes to reach the disk.
+Seconds that it takes to read the configuration.
 """
-
-FREE = 71 * MIB
-"""
-Octets of disk: room for mail, and none to keep for a full disk.
-"""
-
-Fate = Callable[[frozenset[str]], "bool | None"]
 
 
 @cache
@@ -57,77 +52,6 @@ def _empty_store() -> bytes:
     with TemporaryDirectory() as folder:
         migrate(find_url(Config(Path(folder), Server("relay.example", Path(folder)))))
         return (Path(folder) / FILE).read_bytes()
-
-
-@define(eq=False)
-class Writer:
-    """
-    The store's writer on the simulated clock: it gathers while a commit is on its way, as the thread does.
-
-    C{fate} is asked at each commit, by the names of what is written, whether the process dies before it (False), after
-    it (True) or not at all (None).
-    """
-
-    _engine: Engine
-    _has_room: Callable[[], bool]
-    _machine: Machine
-    _fate: Fate
-    _die: Callable[[], None]
-    _gathered: Backlog = field(factory=Backlog, init=False)
-    _busy: bool = field(default=False, init=False)
-    _ended: Deferred[None] | None = field(default=None, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        # A process dies here, never the machine: what was written is there.
-        event.listen(self._engine, "connect", lambda made, _: made.execute("PRAGMA synchronous = OFF"))
-
-    def start(self) -> None:
-        """
-        Nothing to begin.
-        """
-
-    def submit(self, write: Write[Any, Any], item: Any, *, urgent: bool = False) -> Deferred[Any]:
-        """
-        Add it to the commit that gathers.
-        """
-        one = _Waiting(write, item, urgent)
-        self._gathered.add(one)
-        self._begin()
-        return one.result
-
-    def _begin(self) -> None:
-        if self._gathered and not self._busy:
-            self._busy = True
-            self._machine.callLater(COMMIT, self._commit)
-
-    def _commit(self) -> None:
-        batch = self._gathered.take()
-        fate = self._fate(frozenset(one.write.__qualname__ for one in batch))
-        if fate is False:
-            self._die()
-            return
-        run_batch(self._engine, batch, self._has_room)
-        if fate is True:
-            self._die()
-            return
-        _fire(batch)
-        self._busy = False
-        self._begin()
-        if self._ended is not None and not self._busy:
-            self._end(self._ended)
-
-    def stop(self) -> Deferred[None]:
-        """
-        Commit what waits, then end.
-        """
-        self._ended = Deferred()
-        if not self._busy:
-            self._end(self._ended)
-        return self._ended
-
-    def _end(self, ended: Deferred[None]) -> None:
-        self._engine.dispose()
-        ended.callback(None)
 
 
 def make_project(slug: str, random: Random, **more: Any) -> tuple[Project, str]:
@@ -150,7 +74,8 @@ class World:
     One relay in C{folder}, on its machine, and everybody that it deals with.
 
     C{fate} is asked at each commit, see L{Writer}; C{died} is called after each death, with the store closed.
-    C{delivery} are changes of C{[delivery]}.
+    C{delivery} are changes of C{[delivery]}. C{make_resolver} makes the DNS of each process.
+    C{jumped}: by so many seconds the clock was set in all, back or forth.
     """
 
     folder: Path
@@ -161,19 +86,29 @@ class World:
     fate: Fate = lambda names: None
     died: Callable[[], None] = lambda: None
     network: Network = field(init=False)
+    chronicle: Chronicle = field(init=False)
+    disk: Disk = field(init=False)
     zone: Zone = field(factory=Zone, init=False)
+    make_resolver: Callable[[Machine], IResolver] = field(init=False)
     config: Config = field(init=False)
     tokens: dict[str, str] = field(factory=dict, init=False)
     relay: Relay | None = field(default=None, init=False)
     machine: Machine = field(init=False)
     lives: int = field(default=0, init=False)
     skew: float = field(default=0.0, init=False)
+    jumped: float = field(default=0.0, init=False)
     receivers: list[Receiver] = field(factory=list, init=False)
     faults: list[Failure] = field(factory=list, init=False)
     _dead: list[object] = field(factory=list, init=False)
+    _changes: dict[str, Callable[[Config], Config]] = field(factory=dict, init=False)
+    _unchanged: Config = field(init=False)
+    _looking: Engine = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.network = Network(self.random("network") if self.chaotic else None)
+        self.chronicle = Chronicle(self.network.seconds)
+        self.disk = Disk(self.folder)
+        self.make_resolver = partial(FakeResolver, self.zone)  # type: ignore[assignment]
         self.folder.mkdir(exist_ok=True)
         (self.folder / FILE).write_bytes(_empty_store())
         made = [make_project(slug, self.random(slug)) for slug in self.projects]
@@ -187,6 +122,10 @@ class World:
             delivery=evolve(Delivery(), **self.delivery),
             projects={project.slug: project for project, _ in made},
         )
+
+    @_looking.default
+    def _make_looking(self) -> Engine:
+        return make_reading_engine(URL.create("sqlite", database=str(self.folder / FILE)))
 
     @property
     def testing(self) -> str:
@@ -206,6 +145,13 @@ class World:
         What the clock on the wall shows, in seconds since the epoch.
         """
         return START + self.skew + self.network.seconds()
+
+    def set_clock(self, seconds: float) -> None:
+        """
+        Somebody sets the clock on the wall forth by so much, or back.
+        """
+        self.skew += seconds
+        self.jumped += abs(seconds)
 
     def receiver(self, *domains: str, **options: Any) -> Receiver:
         """
@@ -231,45 +177,78 @@ class World:
         A new process, over the disk as it is, and time until it is ready.
         """
         ready: list[object] = []
-        self.begin().addCallback(ready.append)
+        self.begin().addCallbacks(ready.append, self.faults.append)
         if not self.network.run_until(lambda: bool(ready or self.faults), 60) or self.faults:
             raise AssertionError(f"the relay does not start: {self.faults}")
 
     def begin(self) -> Deferred[None]:
         """
-        A new process. Fires when it is ready.
+        A new process. Fires when it is ready; fails when it does not start, and is gone.
         """
         self.lives += 1
         self.machine = machine = Machine(self.network, RELAY)
         random = self.random(f"life {self.lives}")
-        writer = partial(Writer, machine=machine, fate=lambda names: self.fate(names), die=self.crash)
+        writer = partial(Writer, machine=machine, disk=self.disk, fate=lambda names: self.fate(names), die=self.crash)
         self.relay = Relay(
             self.config,
             machine,
-            resolver=FakeResolver(self.zone, machine),  # type: ignore[arg-type]
+            resolver=self.make_resolver(machine),
             wall=self.wall,
             entropy=random.randbytes,
             random=random,
-            make_queue=partial(QueueService, inline=True, free=lambda: FREE, make_writer=writer),
+            make_queue=partial(Queue, inline=True, free=lambda: self.disk.free, make_writer=writer, disk=self.disk),
         )
-        return self.relay.startService().addErrback(self.faults.append)
+        return self.relay.startService().addErrback(self._end_in_failure)
+
+    def _end_in_failure(self, error: Failure) -> Failure:
+        self._bury()
+        return error
+
+    def change(self, what: str, change: Callable[[Config], Config] | None) -> Deferred[bool]:
+        """
+        The operator edits the configuration in one respect, or takes that back, and reloads. Fires when it is in force;
+        False: the process could not be told, and the next one goes by it.
+        """
+        if not self._changes:
+            self._unchanged = self.config
+        self._changes.pop(what, None)
+        if change is not None:
+            self._changes[what] = change
+        self.config = reduce(lambda config, made: made(config), self._changes.values(), self._unchanged)
+        config = self.config
+        return self.reload(lambda: deferLater(self.machine, READING, lambda: config))
+
+    def reload(self, read: Callable[[], Deferred[Config]]) -> Deferred[bool]:
+        """
+        SIGHUP, where that configuration is read. Fires when it is in force, or refused; False: or nobody was told.
+        """
+        relay = self.relay
+        if relay is None or relay.courier.draining or not relay.running:
+            return succeed(False)
+        relay._reload.read = read
+        return relay.reload()
 
     def crash(self) -> None:
         """
         kill -9: memory and connections are gone, the lock is free, the disk is as it is.
         """
-        if self.relay is None:
-            return
+        if self.relay is not None:
+            self._bury()
+            self.died()
+
+    def _bury(self) -> None:
         relay, self.relay = self.relay, None
+        if relay is None:
+            return
         self.machine.die()
         queue = relay.queue
         queue._lease.drop()
-        for part in (queue._writer, queue._reader, queue._checkpoints):
+        queue._writer.close()  # type: ignore[attr-defined]
+        for part in (queue._reader, queue._checkpoints):
             part._engine.dispose()  # type: ignore[attr-defined]
         # What Python still closes of it must not do so in the midst of another life, and begin nothing when it does.
         self._dead.append((relay, self.machine))
         relay.courier.draining = True
-        self.died()
 
     def stop(self) -> Deferred[None]:
         """
@@ -301,17 +280,18 @@ class World:
         """
         Look into the store.
         """
-        engine = make_reading_engine(find_url(self.config))
         try:
-            with engine.begin() as connection:
+            with self._looking.begin() as connection:
                 return query(connection)
         finally:
-            engine.dispose()
+            # Else the database would stay open, and its log beside it.
+            self._looking.dispose()
 
     def write(self, change: Callable[[Connection], Any]) -> Any:
         """
         Change the store, past the relay.
         """
+        self.disk.changes += 1
         engine = make_engine(find_url(self.config))
         try:
             with engine.begin() as connection:

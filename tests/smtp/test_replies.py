@@ -57,6 +57,7 @@ def test_reads(wire: bytes, expected: list[Reply]) -> None:
         b"250-a\r\n251 b\r\n",
         b"250-a\r\nb\r\n",
         b"250-a\r\n" * 129,
+        (b"550-" + b"x" * 4000 + b"\r\n") * 5,
         b"250 " + b"x" * 5000,
         b"250 " + b"x" * 5000 + b"\r\n",
         b"\xd9\xa2\xd9\xa5\xd9\xa0 x\r\n",
