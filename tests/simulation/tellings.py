@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 
 from attrs import define, field
@@ -64,19 +65,20 @@ def _read(connection: Connection) -> _Store:
     off = select(webhook_endpoint).where(webhook_endpoint.c.disabled_at.is_not(None))
     disabled = {(row.project, row.endpoint): row.disabled_at for row in connection.execute(off)}
     named = {row.id: row for row in events.values()}
-    return _Store(named, _find_written(events.values()), deliveries, attempts, disabled, strays)
+    return _Store(named, find_written(events.values()), deliveries, attempts, disabled, strays)
 
 
-def _find_written(events: Iterable[Any]) -> dict[str, float]:
+def find_written(events: Iterable[Any]) -> dict[str, float]:
     """
-    When each was written, more or less: that an attempt began is written when it ended, with how it went.
+    When each was written, more or less: that an attempt began is written when it ended, with how it went; and none
+    before those that have lower numbers. A message is of the time at which its content began to come.
     """
-    written, last = {}, {}
-    for row in reversed(list(events)):
+    rows, last, known = list(events), {}, []
+    for row in reversed(rows):
         place = row.message, row.recipient
-        written[row.id] = last.get(place, row.at) if row.type == "message.sent" else row.at
+        known.append(last.get(place, row.at) if row.type == "message.sent" else row.at)
         last[place] = row.at
-    return written
+    return {row.id: at for row, at in zip(rows, accumulate(reversed(known), max), strict=True)}
 
 
 @define(eq=False)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from copy import copy
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from attrs import evolve
@@ -19,7 +20,7 @@ from lmrelay.queue.schema import event, webhook_attempt, webhook_delivery
 from lmrelay.queue.store import FILE
 from tests.simulation.applications import Letter, To
 from tests.simulation.endpoints import ELSEWHERE, PORT, SAYS_YES, Endpoint, Taken, Temper, Trap, set_traps
-from tests.simulation.tellings import Tellings
+from tests.simulation.tellings import Tellings, find_written
 from tests.simulation.world import World
 
 RETRY = (4.0, 8.0, 8.0)
@@ -231,3 +232,19 @@ def test_traps_are_seen(told: Town) -> None:
         assert ["the relay connected to 10.0.0.5"] == list(told.tellings.find_broken())
     finally:
         told.trap.caught.clear()
+
+
+def test_when_events_were_written() -> None:
+    """
+    Not all were when they say that they happened: an attempt is when it has ended, and a message when all of it came.
+    """
+    rows = [
+        ("message.created", "m", None, 1.0),
+        ("message.deferred", "other", 0, 8.0),
+        ("message.created", "slow", None, 3.0),
+        ("message.sent", "m", 0, 2.0),
+        ("message.delivered", "m", 0, 9.0),
+    ]
+    names = ("type", "message", "recipient", "at")
+    events = [SimpleNamespace(id=number, **dict(zip(names, row, strict=True))) for number, row in enumerate(rows)]
+    assert [1.0, 8.0, 8.0, 9.0, 9.0] == list(find_written(events).values())
