@@ -78,7 +78,7 @@ class Transaction:
         self._words = words
         self._pipelining = "PIPELINING" in extensions
         self._chunk = chunk or b""
-        self._is_careful = len(self._chunk) > MAX_STROKE or (rested or 0.0) >= STALE
+        self._is_careful = chunk is not None and (len(chunk) > MAX_STROKE or (rested or 0.0) >= STALE)
         # Where the sender is signed, what later servers tell comes to the relay: the client hears no more of it.
         self._relayed = "DSN" not in extensions or bool(leased.return_path)
         self._accepted: list[int] = []

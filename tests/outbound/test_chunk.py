@@ -186,6 +186,17 @@ class ChunkTests(ClientTests):
         self.assertIn("CHUNKING", relay.connect().extensions)
         self.assertEqual(set(), connection.chunkless)
 
+    def test_rested_and_by_data(self) -> None:
+        """
+        By DATA nobody gets the content before the answers: on a connection that rested the envelope goes in one write.
+        """
+        mx, relay, connection = self.start()
+        relay.deliver(connection)
+        relay.network.pass_time(2)
+        mx.answers = {"MAIL": say("250 OK", delay=5)}
+        relay.begin(connection.deliver(leased(), Blocks([CONTENT])))
+        self.assertIn(b"DATA", bytes(mx.sessions[0]._buffer))
+
     def test_lost_in_between(self) -> None:
         """
         From the first octet of the stroke on the message may have been taken: no other host is asked, whichever answer
