@@ -8,8 +8,7 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 
 from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault
-from lmrelay.outbound.chunk import MAX_CHUNK, MAX_STROKE
-from lmrelay.outbound.connect import MAX_CHUNKLESS
+from lmrelay.outbound.chunk import MAX_CHUNK, MAX_CHUNKLESS, MAX_STROKE, Chunkless
 from lmrelay.outbound.verdicts import Reach
 from lmrelay.testing.answers import DROP, SILENCE, say
 from lmrelay.testing.scripted_mx import EXTENSIONS
@@ -176,15 +175,64 @@ class ChunkTests(ClientTests):
             self.assertEqual([("d@b.example",)], [message.addresses for message in mx.messages])
             self.assertEqual(1, sum(line.startswith("BDAT") for line in mx.commands))
 
+    def test_other_connections(self) -> None:
+        """
+        What one connection learnt of its host, those that were open before know, too.
+        """
+        mx, relay, connection = self.start(extensions=CHUNKING, answers={"BDAT": say("502 5.5.1 No")})
+        before = relay.connect()
+        self.assertEqual([Delayed], self.kinds(relay.deliver(connection)))
+        self.assertEqual([Delivered], self.kinds(relay.deliver(before)))
+        self.assertEqual("DATA", mx.commands[-1])
+
+    def test_answers_that_nobody_can_rely_on(self) -> None:
+        """
+        Where replies to BDAT go out of step, or none comes, each message would be sent twice, or be late by ten
+        minutes: once is enough to know.
+        """
+        for answer in (say("250 2.1.5 Taken"), say("250 OK", "250 OK"), say("250 OK", "what?"), SILENCE):
+            mx, relay, connection = self.start(extensions=CHUNKING, answers={"CONTENT": answer})
+            deferred = relay.begin(connection.deliver(leased(*TWO), Blocks([CONTENT])))
+            relay.network.pass_time(601, 50)
+            self.assertEqual([Delayed, Delayed], self.kinds(self.successResultOf(deferred)))
+            mx.answers.clear()
+            self.assertEqual([Delivered], self.kinds(relay.deliver(relay.connect())))
+            self.assertEqual("DATA", mx.commands[-1])
+
     def test_remembered_in_bounds(self) -> None:
         """
         So many hosts that offered it in vain are remembered, and no more.
         """
-        _, relay, connection = self.start(extensions=CHUNKING, answers={"BDAT": say("500 5.5.1 What?")})
+        chunkless = Chunkless()
+        for number in range(MAX_CHUNKLESS + 1):
+            chunkless.add(f"mx{number}.example")
+        self.assertNotIn("mx0.example", chunkless)
+        self.assertIn("mx1.example", chunkless)
+        self.assertIn(f"mx{MAX_CHUNKLESS}.example", chunkless)
+
+    def test_reset_refused(self) -> None:
+        """
+        A server that refuses RSET may take what came behind it all the same: no other host is asked at once.
+        """
+        mx, relay, connection = self.start(extensions=CHUNKING, answers={"CONTENT": say("451 4.3.0 Later")})
         relay.deliver(connection)
-        connection.chunkless.update(f"mx{number}.example" for number in range(MAX_CHUNKLESS))
-        self.assertIn("CHUNKING", relay.connect().extensions)
-        self.assertEqual(set(), connection.chunkless)
+        mx.answers = {"RSET": say("502 5.5.1 No")}
+        (verdict,) = relay.deliver(connection).values()
+        self.assertEqual((Delayed, Reach.RECIPIENT), (type(verdict.outcome), verdict.reach))
+        self.assertIn("may be sent more than once", verdict.outcome.text)
+        self.assertFalse(connection.is_usable)
+
+    def test_large_out_of_step_before_it_left(self) -> None:
+        """
+        A reply too many before a large content went shows nothing of that: nobody can have it, another host is asked.
+        """
+        for answers in ({"RCPT": say("250 OK", "250 OK")}, {"RCPT": say("550 5.1.1 No", "550 5.1.1 No")}):
+            mx, relay, connection = self.start(extensions=CHUNKING, answers=dict(answers))
+            (verdict,) = relay.deliver(connection, leased(size=len(LARGE)), LARGE).values()
+            self.assertEqual((Delayed, Reach.HOST), (type(verdict.outcome), verdict.reach))
+            self.assertNotIn("more than once", verdict.outcome.text)
+            self.assertNotIn("BDAT", [line.split()[0] for line in mx.commands])
+            self.assertIn("BDAT", relay.deliver(relay.connect()) and mx.commands[-1])
 
     def test_rested_and_by_data(self) -> None:
         """
