@@ -52,8 +52,8 @@ class Transaction:
     With a C{chunk}, the whole content, it goes out right behind the recipients, in one BDAT (RFC 3030): that spares the
     wait for 354. A large one waits until a recipient was taken, and so does any on a connection that C{rested} for too
     many seconds (None: it is new). As no 354 shows that replies and commands are in step, the reply to it has to show
-    it by its enhanced code. C{chunk_failed}: the server does not know what it offered, or its answers are none to rely
-    on: it had better get its mail by DATA.
+    it by its enhanced code. C{chunk_failed}: the server does not know what it offered, or its answer is none to rely
+    on: it had better get its next mail by DATA.
     """
 
     def __init__(
@@ -329,6 +329,7 @@ class Transaction:
             self._break(lambda: verdict)
         else:
             self._proven = reply.enhanced is not None
+            self.chunk_failed = not self._proven
             self._finish(self._judge(Step.CHUNK, reply, relayed=self._relayed))
 
     def _answer_early(self, reply: Reply) -> None:

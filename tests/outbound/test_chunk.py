@@ -199,6 +199,17 @@ class ChunkTests(ClientTests):
             self.assertEqual([Delivered], self.kinds(relay.deliver(relay.connect())))
             self.assertEqual("DATA", mx.commands[-1])
 
+    def test_offers_codes_and_has_none(self) -> None:
+        """
+        What a server says without a code could be the answer to something else. It counts, but the next message goes by
+        DATA, where 354 shows what is answered.
+        """
+        for said, kind in (("250 OK", Delivered), ("554 Spam", Failed)):
+            mx, relay, connection = self.start(extensions=CHUNKING, answers={"CONTENT": say(said)})
+            for last in ("BDAT", "DATA"):
+                self.assertEqual([kind], self.kinds(relay.deliver(connection)))
+                self.assertEqual(last, mx.commands[-1].split()[0])
+
     def test_remembered_in_bounds(self) -> None:
         """
         So many hosts that offered it in vain are remembered, and no more.
