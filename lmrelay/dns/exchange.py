@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -116,7 +117,8 @@ class _Datagram(_Exchange, DatagramProtocol):
         return self.result
 
     def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
-        if addr[:2] != (self.server.host, self.server.port):
+        # An IPv6 address can be written in many ways, and the kernel knows one.
+        if (ip_address(addr[0]), addr[1]) != (ip_address(self.server.host), self.server.port):
             return
         if not self.receive(datagram):
             self.nonsense += 1

@@ -17,6 +17,7 @@ from twisted.internet.testing import StringTransport
 from twisted.names import dns
 from twisted.trial.unittest import SynchronousTestCase
 
+from lmrelay.config.values import NameServer
 from lmrelay.dns.exchange import MAX_NONSENSE, ask_tcp, ask_udp
 from lmrelay.dns.message import MAX_TTL, Question, Response, read_response, write_question
 from lmrelay.errors import DnsError
@@ -122,6 +123,15 @@ class DatagramTests(HostileTests):
         self.assertTrue(self.net.sockets[0].transport.closed)
         self.net.sockets[0].datagramReceived(answer(b"mx.b.example"), (FIRST.host, FIRST.port))
         self.assertEqual([], self.net.getDelayedCalls())
+
+    def test_server_in_many_words(self) -> None:
+        """
+        However the address of a name server is written, its answers are its own.
+        """
+        for host, seen in (("2001:DB8:0:0::1", "2001:db8::1"), ("::FFFF:192.0.2.1", "::ffff:192.0.2.1")):
+            asking = ask_udp(self.net, NameServer(host), write_question(ASKED, ID), read, 5.0)
+            self.net.sockets[-1].datagramReceived(answer(b"mx.b.example"), (seen, 53, 0, 0))
+            self.assertEqual(1, len(self.successResultOf(asking).answer.records))
 
     def test_other_sender(self) -> None:
         """
