@@ -17,7 +17,7 @@ from lmrelay.mail.address import Address
 from lmrelay.outbound.chunk import MAX_STROKE, STALE
 from lmrelay.outbound.steps import GOOD, Step
 from lmrelay.outbound.trace import Heard
-from lmrelay.outbound.verdicts import Cause, Trouble, Verdict, belies, judge, judge_trouble, lacks
+from lmrelay.outbound.verdicts import Cause, Trouble, Verdict, belies, judge, judge_trouble, lacks, shorten
 from lmrelay.smtp.client_commands import build_bdat, build_mail, build_rcpt
 from lmrelay.smtp.extensions import Extensions, size_limit
 from lmrelay.smtp.reply import Reply
@@ -163,8 +163,9 @@ class Transaction:
 
     def answer(self, reply: Reply, at: float = 0.0) -> None:
         """
-        The next reply came, at that second of a clock.
+        The next reply came, at that second of a clock. Of the longest there could be gigabytes under way.
         """
+        reply = shorten(reply)
         if self.is_over:
             if not self.is_broken:
                 self.is_broken = True
