@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.names import dns
@@ -87,6 +88,10 @@ class Socket:
         self.closed = True
 
 
+def no_socket(*args: Any, **kwargs: Any) -> Any:
+    raise CannotListenError("any", 0, OSError("too many files"))
+
+
 class HostileTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.net = Net()
@@ -122,6 +127,14 @@ class DatagramTests(HostileTests):
         self.assertIn("too many", self.failure(asking))
         self.assertTrue(self.net.sockets[0].transport.closed)
         self.net.sockets[0].datagramReceived(answer(b"mx.b.example"), (FIRST.host, FIRST.port))
+        self.assertEqual([], self.net.getDelayedCalls())
+
+    def test_nothing_to_ask_with(self) -> None:
+        """
+        Where there is no socket to be had, that is a failure as any other, and no fault to be logged at each question.
+        """
+        self.net.listenUDP = no_socket  # type: ignore[method-assign]
+        self.assertIn("too many files", self.failure(self.ask(ask_udp)))
         self.assertEqual([], self.net.getDelayedCalls())
 
     def test_server_in_many_words(self) -> None:
