@@ -119,12 +119,11 @@ class Connection(Protocol):
         The answer has a verdict for every recipient, by number. The connection is usable
         afterwards only if C{is_usable}; what is not usable has closed itself.
         """
-        rested = self._clock.seconds() - self._rests_since if self.transactions else None
         self.heard = []
         try:
             takes = self.host not in self.chunkless and takes_chunk(leased, self.extensions)
             chunk = (content.read_now() or await read_whole(content)) if takes else None
-            transaction = await self._transact(leased, content.read, rested, chunk)
+            transaction = await self._transact(leased, content.read, chunk)
             if transaction.chunk_failed:
                 self.chunkless.add(self.host)
             return transaction.verdicts
@@ -137,10 +136,11 @@ class Connection(Protocol):
         untried.end(trouble)
         return untried.verdicts
 
-    async def _transact(self, leased: Leased, read: Read, rested: float | None, chunk: bytes | None) -> Transaction:
+    async def _transact(self, leased: Leased, read: Read, chunk: bytes | None) -> Transaction:
         """
         One transaction, from beginning to end. Never raises.
         """
+        rested = self._clock.seconds() - self._rests_since if self.transactions else None
         transaction = Transaction(
             leased,
             self.extensions,

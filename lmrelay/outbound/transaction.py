@@ -233,8 +233,9 @@ class Transaction:
             if trouble.cause is Cause.NONSENSE:
                 self._distrust(verdict)
             elif trouble.cause is Cause.SILENT:
-                # Something on the way may not know what to do with it: it must not hold up each message for as long.
-                self.chunk_failed = self._has_sent_chunk()
+                # All but the content was answered: what stands on the way may not know BDAT, and must not hold up each
+                # message for as long.
+                self.chunk_failed = self._has_sent_chunk() and self.step is Step.CHUNK
             is_stale = self._is_stale(trouble.cause is Cause.LOST) and not self._has_sent_chunk()
             self._break(lambda: evolve(verdict, stale=is_stale))
 
