@@ -238,9 +238,9 @@ class Acceptance:
 
         @raise StoreError: it still cannot
         """
-        for name in tuple(self._budget.abandoned):
-            await self._writer.submit(delete_bodies, name)
-            self._budget.abandoned.discard(name)
+        for one in tuple(self._budget.abandoned):
+            await self._writer.submit(delete_bodies, one)
+            self._budget.abandoned.discard(one)
 
     async def accept(self, submission: Submission, body: IBody) -> str:
         """
@@ -276,10 +276,10 @@ class Acceptance:
             if isinstance(verdict, Use) and verdict.fingerprint != submission.fingerprint:
                 raise Refused(replies.key_reused(verdict.message))
         except BaseException:
-            self._turn_away(body, reserved)
+            self._turn_away(submission, body, reserved)
             raise
         if isinstance(verdict, Use):
-            self._turn_away(body, reserved)
+            self._turn_away(submission, body, reserved)
             return verdict.message
         withheld = frozenset() if verdict is None else verdict.withheld
         # Committed: the message is the relay's, and the client is to hear so, whatever breaks from here on.
@@ -294,10 +294,10 @@ class Acceptance:
         suppressions = self._suppressions
         return write_messages(connection, items, self._wall(), suppressions.write_events, suppressions)
 
-    def _turn_away(self, body: Body, reserved: Mapping[Lane, int]) -> None:
+    def _turn_away(self, submission: Submission, body: Body, reserved: Mapping[Lane, int]) -> None:
         for lane, number in reserved.items():
             self._dispatch.cancel(lane, number)
-        body.reject()
+        body.reject(submission.id)
 
     def _hand_over(
         self,

@@ -198,6 +198,29 @@ def test_disk_full_at_discard(world: World) -> None:
     assert (0, 0) == (world.count()["chunk"], world.count()["upload"])
 
 
+def test_commit_that_only_seemed_to_fail(world: World) -> None:
+    """
+    A message that is in the store though its commit was said to have failed keeps its body: whoever it goes to gets all
+    of it, and not a broken one for two days and then its sender a notification.
+    """
+    body = b"\r\n" + bytes(700_000)
+    into = world.queue.open_body()
+    into.write(body)
+    dialect = world.queue._writer._engine.dialect  # type: ignore[attr-defined]
+    commit = dialect.do_commit
+
+    def lose_the_answer(connection: Any) -> None:
+        commit(connection)
+        dialect.do_commit = commit
+        raise sqlite3.OperationalError("disk I/O error")
+
+    dialect.do_commit = lose_the_answer
+    assert isinstance(failure_of(world.accept(1, body=b"", into=into)).value, StoreError)
+    world.run(16)
+    assert (1, 0) == (world.count()["message"], world.count()["upload"])
+    assert b"Subject: Hi\r\n" + body == world.read(name(1))
+
+
 def full() -> sqlite3.OperationalError:
     """
     As SQLite says it.
