@@ -96,6 +96,14 @@ def write_messages(
     return verdicts
 
 
+def find_stored(connection: Connection, items: Sequence[str]) -> list[Stored | None]:
+    """
+    Of these messages those that are in the store, by id.
+    """
+    found = set(connection.execute(select(message.c.id).where(message.c.id.in_(items))).scalars())
+    return [Stored(read_withheld(connection, id_)) if id_ in found else None for id_ in items]
+
+
 def _tell(connection: Connection, id_: str, verdict: Verdict, found: Mapping[str, Withheld]) -> Verdict:
     """
     What holds for a message, with who of its recipients is suppressed.
@@ -269,7 +277,7 @@ class Acceptance:
             reserved = self._reserve(submission)
             tls = find_promise(self._settings.config, submission.project, submission.route)
             rows = self._rows(submission, body, rest, reserved, tls)
-            verdict = await self._writer.submit(self._write, rows, urgent=True)
+            verdict = await self._commit(rows)
             if isinstance(verdict, Over):
                 self._known_over.learn(verdict)
                 raise verdict.refusal()
@@ -289,6 +297,22 @@ class Acceptance:
             log.failure("fresh mail could not be handed to delivery", message=submission.id)
             self._release([(submission.id, number) for number in range(len(submission.envelope.recipients))])
         return submission.id
+
+    async def _commit(self, rows: Accept) -> Verdict:
+        """
+        Write it. What is in the store though its commit was said to have failed is stored: told otherwise, the client
+        would send it again.
+        """
+        try:
+            return await self._writer.submit(self._write, rows, urgent=True)
+        except StoreError:
+            try:
+                stored = await self._writer.submit(find_stored, rows.message["id"], urgent=True)
+            except StoreError:
+                stored = None
+            if stored is None:
+                raise
+            return stored
 
     def _write(self, connection: Connection, items: Sequence[Accept]) -> list[Verdict]:
         suppressions = self._suppressions
