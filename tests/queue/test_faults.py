@@ -202,8 +202,8 @@ def test_disk_full_at_discard(world: World) -> None:
 def test_commit_that_only_seemed_to_fail(world: World, lost: int) -> None:
     """
     A message that is in the store though its commit was said to have failed is accepted, once that is found out. Where
-    it is not, the client hears 451, and the message keeps its body all the same: without it nobody could ever be sent it,
-    nor its sender be told.
+    it is not, the client hears 451, and the message keeps its body all the same: without it nobody could ever be sent
+    it, nor its sender be told.
     """
     body = b"\r\n" + bytes(700_000)
     into = world.queue.open_body()
