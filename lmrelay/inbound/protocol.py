@@ -62,7 +62,8 @@ class SubmissionProtocol(ESMTP):
         services, security = self._services, self._listener.security
         address = unmap(self.transport.getPeer().host)
         client = Client(address, self._name, security, self._listener.takes_bounces)
-        self.session = Session(services, client, self.log)
+        # The class's logger: one of its own would hold this, and all that it holds, until the collector comes.
+        self.session = Session(services, client, SubmissionProtocol.log)
         self._patience = Patience(services.reactor.seconds)
         self._counted = services.connections.enter(address)
         if not self._counted:

@@ -276,7 +276,8 @@ class IDispatch(Interface):
 
     def withdraw(keys: Collection[RecipientKey]) -> set[RecipientKey]:
         """
-        Forget these if no attempt is under way; the answer is those forgotten.
+        Forget these if no attempt is under way; the answer is those forgotten. Of the others none waits for another
+        turn where a site wants less at a time: it is released.
         """
 
     def pause() -> None:

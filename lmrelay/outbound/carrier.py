@@ -203,7 +203,10 @@ class Carrier:
         return all(held.throttled < MAX_THROTTLED for held in walk.left.values())
 
     def _wait(self, trip: Trip) -> None:
-        held = [trip.walk.left.pop(number) for number in list(trip.walk.left)]
+        walk = trip.walk
+        held = [walk.left.pop(number) for number, each in list(walk.left.items()) if not each.is_asked_back]
         for each in held:
-            each.throttled += trip.walk.was_throttled
+            each.throttled += walk.was_throttled
         self.office.dispatch.wait_again(trip.queue, held, trip.work)
+        # Its turn may come at once, and then the queue would have asked in vain, however often it does.
+        self.office.abandon(walk)

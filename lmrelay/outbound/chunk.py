@@ -22,6 +22,12 @@ Octets that go out with the commands before them. More would often be sent in va
 the recipients.
 """
 
+STALE = 0.5
+"""
+Seconds of rest after which a server may well be closing the connection: what goes out with the commands then may have
+been taken or not, and cannot be sent again at once.
+"""
+
 
 NEEDED = frozenset({"CHUNKING", "PIPELINING", "ENHANCEDSTATUSCODES"})
 

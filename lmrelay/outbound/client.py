@@ -84,7 +84,7 @@ class Connection(Protocol):
         self.transactions = 0
         self.opening: list[str] = []
         self.heard: list[Heard] = []
-        self.began = 0.0
+        self.began = self._rests_since = 0.0
         self._clock = clock
         self._timeouts = timeouts
         self._reader = ReplyReader()
@@ -120,13 +120,13 @@ class Connection(Protocol):
         The answer has a verdict for every recipient, by number. The connection is usable
         afterwards only if C{is_usable}; what is not usable has closed itself.
         """
-        reused = self.transactions > 0
+        rested = self._clock.seconds() - self._rests_since if self.transactions else None
         self.heard = []
         try:
             chunk = None
             if takes_chunk(leased, self.extensions) and (chunk := content.read_now()) is None:
                 chunk = await read_whole(content)
-            transaction = await self._transact(leased, content.read, reused, chunk)
+            transaction = await self._transact(leased, content.read, rested, chunk)
             if transaction.refused_chunk:
                 self.chunkless.add(self.host)
             return transaction.verdicts
@@ -139,7 +139,7 @@ class Connection(Protocol):
         untried.end(trouble)
         return untried.verdicts
 
-    async def _transact(self, leased: Leased, read: Read, reused: bool, chunk: bytes | None) -> Transaction:
+    async def _transact(self, leased: Leased, read: Read, rested: float | None, chunk: bytes | None) -> Transaction:
         """
         One transaction, from beginning to end. Never raises.
         """
@@ -147,7 +147,7 @@ class Connection(Protocol):
             leased,
             self.extensions,
             reset=self._needs_reset,
-            reused=reused,
+            rested=rested,
             tls_failure=self.tls_failure,
             words=self.words,
             chunk=chunk,
@@ -174,6 +174,7 @@ class Connection(Protocol):
             self.abort(Trouble(Cause.OURS, "the delivery was cancelled"))
         self.heard += transaction.heard
         self._needs_reset = transaction.needs_reset
+        self._rests_since = self._clock.seconds()
         return transaction
 
     def notify_lost(self, lost: Callable[[Connection], None]) -> None:

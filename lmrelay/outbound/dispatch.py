@@ -305,7 +305,7 @@ class Dispatch:
 
     def withdraw(self, keys: Iterable[RecipientKey]) -> set[RecipientKey]:
         """
-        Forget those that only wait, and give their room back.
+        Forget those that only wait, and give their room back; remember that the others are asked back.
         """
         return {key for key in keys if (held := self._held.get(key)) is not None and self._withdraw(held)}
 
@@ -313,6 +313,7 @@ class Dispatch:
         if held.work is not None:
             held.work.queue.remove(held)
         elif not held.is_routing:
+            held.is_asked_back = True
             return False
         held.is_routing = False
         del self._held[held.key]

@@ -56,7 +56,8 @@ class Held:
     """
     A recipient that dispatch has. C{is_routing}: it waits for its route. C{work} is the transaction it waits in, if
     there is one. C{throttled} counts how often the site wanted less at a time when it was its turn, C{asked} the
-    seconds that the DNS took to name the site for it (0: it was known).
+    seconds that the DNS took to name the site for it (0: it was known). C{is_asked_back}: it was under way when
+    the queue wanted it, and waits for no other turn.
     """
 
     leased: Leased
@@ -65,6 +66,7 @@ class Held:
     throttled: int = 0
     asked: float = 0.0
     is_routing: bool = True
+    is_asked_back: bool = False
     key: RecipientKey = field(init=False)
 
     @key.default

@@ -14,7 +14,7 @@ from attrs import evolve
 from lmrelay.errors import SyntaxRefused
 from lmrelay.interfaces import Leased, LeasedRecipient
 from lmrelay.mail.address import Address
-from lmrelay.outbound.chunk import MAX_STROKE
+from lmrelay.outbound.chunk import MAX_STROKE, STALE
 from lmrelay.outbound.steps import GOOD, Step
 from lmrelay.outbound.trace import Heard
 from lmrelay.outbound.verdicts import Cause, Trouble, Verdict, belies, judge, judge_trouble, lacks
@@ -50,9 +50,9 @@ class Transaction:
     that ask for less at a time. C{heard} is what was said, for the trace.
 
     With a C{chunk}, the whole content, it goes out right behind the recipients, in one BDAT (RFC 3030): that spares the
-    wait for 354. A large one waits until a recipient was taken. C{refused_chunk}: the server does not know what it
-    offered, and nobody has got the message. As no 354 shows that replies and commands are in step, the reply to it has
-    to show it by its enhanced code.
+    wait for 354. A large one waits until a recipient was taken, and so does any on a connection that C{rested} for too
+    many seconds (None: it is new). C{refused_chunk}: the server does not know what it offered, and nobody has got the
+    message. As no 354 shows that replies and commands are in step, the reply to it has to show it by its enhanced code.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Transaction:
         extensions: Extensions,
         *,
         reset: bool = False,
-        reused: bool = False,
+        rested: float | None = None,
         tls_failure: str = "",
         words: tuple[str, ...] = (),
         chunk: bytes | None = None,
@@ -73,11 +73,12 @@ class Transaction:
         self.wants_content = False
         self.needs_reset = reset
         self.refused_chunk = False
-        self._reused = reused
+        self._reused = rested is not None
         self._tls_failure = tls_failure
         self._words = words
         self._pipelining = "PIPELINING" in extensions
         self._chunk = chunk or b""
+        self._is_careful = len(self._chunk) > MAX_STROKE or (rested or 0.0) >= STALE
         # Where the sender is signed, what later servers tell comes to the relay: the client hears no more of it.
         self._relayed = "DSN" not in extensions or bool(leased.return_path)
         self._accepted: list[int] = []
@@ -157,7 +158,7 @@ class Transaction:
         return b"".join(blocks)
 
     def _waits_for_recipients(self) -> bool:
-        return len(self._chunk) > MAX_STROKE and self._answered < len(self._commands) - 1
+        return self._is_careful and self._answered < len(self._commands) - 1
 
     def answer(self, reply: Reply, at: float = 0.0) -> None:
         """
@@ -325,7 +326,7 @@ class Transaction:
 
     def _skip_pointless(self) -> None:
         """
-        Without pipelining, or before a large chunk: what is not yet sent and can no longer help is not sent.
+        Without pipelining, or before a chunk that waits: what is not yet sent and can no longer help is not sent.
         """
         if len(self.verdicts) == len(self._numbers):
             if self._sent < len(self._commands) and self._commands[self._sent][0] is Step.END_OF_DATA:

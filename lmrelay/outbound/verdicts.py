@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
+from functools import lru_cache
 
 from attrs import frozen
 
@@ -120,6 +121,12 @@ _TLS_WORDS = ("tls", "encrypt", "ssl", "secure connection")
 _SESSION = frozenset({Step.GREETING, Step.EHLO, Step.HELO, Step.STARTTLS, Step.RSET})
 
 
+KNOWN_REFUSALS = 256
+"""
+Refusals whose meaning is remembered: a site that takes nothing for now says so of each message, in the same words.
+"""
+
+
 def judge(
     step: Step, reply: Reply, *, relayed: bool = False, tls_failure: str = "", words: Sequence[str] = ()
 ) -> Verdict:
@@ -135,6 +142,14 @@ def judge(
         return Verdict(Delivered(reply, relayed))
     if not 400 <= reply.code < 600:
         return judge_trouble(step, Trouble(Cause.NONSENSE, f"it answered {reply.code}"))
+    return judge_refusal(step, reply, tls_failure, tuple(words))
+
+
+@lru_cache(KNOWN_REFUSALS)
+def judge_refusal(step: Step, reply: Reply, tls_failure: str, words: tuple[str, ...]) -> Verdict:
+    """
+    The same of a 4xx or 5xx. What is given is as bounded as what is kept of it.
+    """
     slow_down = asks_to_slow_down(step, reply, words)
     text = f"the server said {reply} {step.replied}"
     if tls_failure and step in (Step.MAIL, Step.RCPT) and asks_for_tls(reply):

@@ -8,11 +8,25 @@ selection keeps nobody waiting, and what a crash cut off goes on where it was, c
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from attrs import asdict, evolve, frozen
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, case, delete, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    case,
+    delete,
+    insert,
+    literal_column,
+    null,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from lmrelay.interfaces import RecipientKey
 from lmrelay.queue.orders import LATE, Change, Selector, SiteVerb, Verb
@@ -20,6 +34,7 @@ from lmrelay.queue.rows import dump
 from lmrelay.queue.schema import DELETED, HELD, OPEN, QUEUED, WAITING, command, recipient, worker
 from lmrelay.queue.selection import find_page
 from lmrelay.queue.settle import drop_bodies
+from lmrelay.queue.statements import find_rows, name_given
 
 SLICE = 500
 """
@@ -39,8 +54,6 @@ The states that a verb can change.
 """
 
 _VERBS: dict[str, AnyVerb] = {verb.value: verb for verb in (*Verb, *SiteVerb)}
-
-_KEY = (recipient.c.message == bindparam("of"), recipient.c.number == bindparam("which"))
 
 
 @frozen
@@ -172,8 +185,8 @@ def _write_slice(connection: Connection, slice_: Slice) -> Order:
     order, rows = slice_.order, slice_.rows
     mine = set(slice_.withdrawn)
     free = [(row.message, row.number) for row in rows if row.owner is None]
-    changed = _change(connection, order.verb, free, recipient.c.owner.is_(None), slice_.now)
-    changed += _change(connection, order.verb, mine, recipient.c.owner == slice_.worker, slice_.now)
+    changed = _change(connection, order.verb, free, None, slice_.now)
+    changed += _change(connection, order.verb, mine, slice_.worker, slice_.now)
     if order.verb is Verb.DELETE:
         drop_bodies(connection, sorted({one for one, _ in (*free, *mine)}))
     late = [row.message for row in rows if row.owner is not None and (row.message, row.number) not in mine]
@@ -192,31 +205,60 @@ def _write_slice(connection: Connection, slice_: Slice) -> Order:
 
 
 def _change(
-    connection: Connection,
-    verb: AnyVerb,
-    keys: Collection[RecipientKey],
-    owned: ColumnElement[bool],
-    now: float,
+    connection: Connection, verb: AnyVerb, keys: Collection[RecipientKey], owner: str | None, now: float
 ) -> int:
     """
-    Change those that are still as they were found; how many that were.
+    Change those that are still as they were found, with that owner; how many that were.
     """
-    if not keys:
-        return 0
-    values: dict[AnyVerb, dict[str, Any]] = {
-        Verb.RETRY: {"next_attempt": now, "due": now},
-        Verb.HOLD: {"state": HELD, "due": None, "held_at": now},
-        Verb.RELEASE: {"state": QUEUED, "next_attempt": now, "due": now, "held_at": None, "extended": _extend(now)},
-        Verb.DELETE: {"state": DELETED, "next_attempt": None, "due": None, "ended_at": now},
-    }
-    # Not IN: a list cannot be given to many executions of one statement.
-    changeable = or_(*(recipient.c.state == state for state in APPLIES_TO[verb]))
-    change = update(recipient).where(*_KEY, owned, changeable)
-    named = [{"of": one, "which": number} for one, number in keys]
-    return connection.execute(change.values(owner=None, **values[verb]), named).rowcount
+    # Many in one run: between two of them a reactor that is busy has its turn, and that is long.
+    return len(list(find_rows(connection, _make_change(verb), [(*key, owner, now) for key in sorted(keys)])))
 
 
-def _extend(now: float) -> ColumnElement[float]:
+@cache
+def _make_change(verb: AnyVerb) -> Callable[[int], ReturningUpdate[Any]]:
+    """
+    What gives the change of so many recipients.
+    """
+
+    @cache
+    def make(size: int) -> ReturningUpdate[Any]:
+        given = name_given(size, recipient.c.message, recipient.c.number, recipient.c.owner, recipient.c.due)
+        now, none = given.c.due, null()
+        values: dict[AnyVerb, dict[str, Any]] = {
+            Verb.RETRY: {"next_attempt": now, "due": now},
+            Verb.HOLD: {"state": _quote(HELD), "due": none, "held_at": now},
+            Verb.RELEASE: {
+                "state": _quote(QUEUED),
+                "next_attempt": now,
+                "due": now,
+                "held_at": none,
+                "extended": _extend(now),
+            },
+            Verb.DELETE: {"state": _quote(DELETED), "next_attempt": none, "due": none, "ended_at": now},
+        }
+        return (
+            update(recipient)
+            .where(
+                recipient.c.message == given.c.message,
+                recipient.c.number == given.c.number,
+                recipient.c.owner.is_not_distinct_from(given.c.owner),
+                recipient.c.state.in_([_quote(state) for state in APPLIES_TO[verb]]),
+            )
+            .values(owner=none, **values[verb])
+            .returning(recipient.c.number)
+        )
+
+    return make
+
+
+def _quote(state: str) -> ColumnElement[str]:
+    """
+    A state as a literal: all parameters of the statement are those of the recipients.
+    """
+    return literal_column(f"'{state}'")
+
+
+def _extend(now: ColumnElement[Any]) -> ColumnElement[float]:
     """
     The time for which a recipient was held, added to that it has: while held it does not expire.
     """

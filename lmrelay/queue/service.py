@@ -35,6 +35,7 @@ from lmrelay.interfaces import (
 )
 from lmrelay.mail.outcome import Attempt
 from lmrelay.queue.acceptance import RESERVE, Acceptance
+from lmrelay.queue.ahead import Ahead
 from lmrelay.queue.ballast import FILE as BALLAST
 from lmrelay.queue.ballast import SIZE, Ballast
 from lmrelay.queue.bounces import Bounces
@@ -200,10 +201,10 @@ class QueueService:
             self._writer, self._reader, self.worker, self._wall, threads, self._lives, self._clocks.have_parted
         )
         outbox = Outbox(self._settings, self.hooks.note)
-        suppressions = Suppressions(self._entropy, outbox.write)
-        fresh = Fresh()
+        suppressions, fresh = Suppressions(self._entropy, outbox.write), Fresh()
         timing = self._reactor, self._wall, self._tasks, self._lives
-        self._taker = Taker(self._writer, self._dispatch, self.worker, *timing, suppressions)
+        ahead = Ahead(self._reader, self._cache)
+        self._taker = Taker(self._writer, self._dispatch, self.worker, *timing, suppressions, ahead)
         settler = Settler(self.worker, self._settings, self._wall, self._entropy, self._random, outbox.write, fresh)
         self._recorder = Recorder(
             self._writer, settler, self._dispatch, self._reactor, self._tasks, self._recorded, self._ballast.drop

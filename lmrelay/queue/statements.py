@@ -351,7 +351,7 @@ def _select_over(size: int) -> Select[Any]:
 
 
 @cache
-def _compile_read(dialect: str, make: Callable[[int], Select[Any]], size: int) -> str:
+def _compile_read(dialect: str, make: Callable[[int], ClauseElement], size: int) -> str:
     return _grow(lambda count: _compile(dialect, make(count)).text, size)
 
 
@@ -363,10 +363,10 @@ def find_open(connection: Connection, keys: Sequence[RecipientKey]) -> dict[Reci
 
 
 def find_rows(
-    connection: Connection, make: Callable[[int], Select[Any]], keys: Sequence[tuple[Any, ...]]
+    connection: Connection, make: Callable[[int], ClauseElement], keys: Sequence[tuple[Any, ...]]
 ) -> Iterator[Any]:
     """
-    What is found for these keys; C{make} gives the select, always the same one, for so many of them at a time.
+    What is found for these keys, or changed; C{make} gives the statement, always the same one, for so many at a time.
     """
     for part in _parts(keys):
         text = _compile_read(connection.dialect.name, make, len(part))

@@ -3,7 +3,7 @@ The daemon's side of suppressions: mail that delivery has in memory is asked bac
 
 Whoever suppresses an address leaves news of it to each worker in the same commit, which are looked for every second.
 What is asked back goes to the queue, due at once, where to take it is to find it suppressed. An attempt under way is
-never torn off; what waits for another one afterwards is asked for again.
+never torn off; where it would be followed by another turn the recipient comes back instead.
 """
 
 from __future__ import annotations

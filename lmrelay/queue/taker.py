@@ -14,14 +14,16 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from attrs import define, evolve, field, frozen
-from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, select, update
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from lmrelay.errors import StoreError
 from lmrelay.interfaces import IDispatch, Lane, Leased, LeasedRecipient, RecipientKey
+from lmrelay.queue.ahead import Ahead
 from lmrelay.queue.rows import read_kind, read_leased, read_recipient
 from lmrelay.queue.schema import HELD, message, recipient
+from lmrelay.queue.statements import update_rows
 from lmrelay.queue.suppressions import Suppressions
 from lmrelay.queue.withholding import withhold
 from lmrelay.queue.writer import IWriter
@@ -43,6 +45,11 @@ INTERVAL = 5.0
 SOON = 0.05
 
 log = Logger()
+
+_LEASED = tuple(column for column in message.c if column is not message.c.head)
+"""
+A message without its head, which may be long and is for those who send it.
+"""
 
 _lane = (recipient.c.project, recipient.c.kind, recipient.c.domain)
 _party = tuple[str, str]
@@ -184,6 +191,7 @@ class Taker:
     _tasks: Tasks
     _lives: Callable[[], bool]
     _suppressions: Suppressions
+    _ahead: Ahead
     _round: Round = field(factory=Round, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
     _running: bool = field(default=False, init=False)
@@ -263,6 +271,9 @@ class Taker:
         reserved = [(lane, number) for lane, number in seen.lanes if not self._stopped and self._reserve(lane, number)]
         if reserved:
             await self._take(reserved)
+        if reserved and len(reserved) == len(seen.lanes) and any(number == SHARE for _, number in reserved):
+            # There is more, and room so far: what is taken is sent sooner than a pause is over.
+            return 0.0
         if not is_over or any(number == SHARE for _, number in reserved) or (reserved and not before.is_fresh):
             return SOON
         if seen.soonest is None or seen.soonest <= now:
@@ -290,6 +301,7 @@ class Taker:
         for lane, number in reserved:
             if number > numbers.get(lane, 0):
                 self._dispatch.cancel(lane, number - numbers.get(lane, 0))
+        await self._ahead.read(taken)
         for leased in by_message.values():
             self._dispatch.take(leased)
 
@@ -329,7 +341,7 @@ def _read(connection: Connection, lane: Lane, rows: Sequence[Row[Any]]) -> tuple
         if one is not None:
             members.setdefault(row.message, []).append(one)
     found = []
-    for row in connection.execute(select(message).where(message.c.id.in_(list(members)))):
+    for row in connection.execute(select(*_LEASED).where(message.c.id.in_(list(members)))):
         leased = _unless_unreadable(partial(read_leased, row, lane, members[row.id]))
         if leased is not None:
             found.append(leased)
@@ -350,10 +362,8 @@ def _unless_unreadable(read: Callable[[], T]) -> T | None:
 
 
 def _set_each(connection: Connection, keys: Sequence[RecipientKey], owner: str | None, **more: Any) -> None:
-    if keys:
-        connection.execute(
-            update(recipient)
-            .where(recipient.c.message == bindparam("of"), recipient.c.number == bindparam("which"))
-            .values(owner=owner, due=None, **more),
-            [{"of": id_, "which": number} for id_, number in keys],
-        )
+    update_rows(
+        connection,
+        recipient,
+        [{"message": id_, "number": number, "owner": owner, "due": None, **more} for id_, number in keys],
+    )

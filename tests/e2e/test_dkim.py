@@ -76,7 +76,7 @@ def test_signed_in_one_stroke(world: World, own: Relay) -> None:
     """
     key = make_key(own)
     assert own.reload()
-    mx = world.receiver(extensions=(*EXTENSIONS, "CHUNKING"))
+    mx = world.receiver(extensions=(*EXTENSIONS, "CHUNKING", "ENHANCEDSTATUSCODES"))
     to = f"someone@{world.domain(mx)}"
     send(own, to, message(to, ".dot\r\n.\r\nline  \t\r\n\r\n"))
     (taken,) = mx.wait(1)

@@ -19,6 +19,7 @@ from lmrelay.config.words import Security
 from lmrelay.errors import StoreError, StoreFull
 from lmrelay.inbound import limits
 from lmrelay.inbound.content import Content
+from lmrelay.inbound.protocol import SubmissionProtocol
 from lmrelay.inbound.transaction import Transaction
 from lmrelay.mail.envelope import Notify
 from lmrelay.smtp import replies
@@ -91,6 +92,26 @@ class SessionTests(SynchronousTestCase):
             peer.client.transport.abortConnection()
             peer.wire.flush()
         self.assertEqual([None, None, None], [one() for one in held])
+
+    def test_a_session_is_not_left_to_the_collector(self) -> None:
+        """
+        A crowd that leaves gives its memory back at once: the next one needs no more than it.
+        """
+        gc.disable()
+        self.addCleanup(gc.enable)
+        held: list[ref[SubmissionProtocol]] = []
+        for begin in (MemoryPeer, lambda _: self.log_in()):
+            peer = begin(self.relay)
+            [session] = self.relay.factory.sessions
+            held.append(ref(session))
+            peer.client.transport.abortConnection()
+            peer.wire.flush()
+            self.relay.clock.advance(60)
+            # The fake wire holds both its ends.
+            peer.wire.server.unregister_raw()
+            peer.wire.server.protocol = Listening()
+            del session
+        self.assertEqual([None, None], [one() for one in held])
 
     def test_client_is_hidden(self) -> None:
         """

@@ -281,6 +281,22 @@ class ChunkTests(ClientTests):
         self.assertEqual((Delayed, Reach.RECIPIENT, False), (type(verdict.outcome), verdict.reach, verdict.stale))
         self.assertIn("may be sent more than once", verdict.outcome.text)
 
+    def test_kept_connection_that_rested(self) -> None:
+        """
+        On a connection that rested for a while the content follows when a recipient was taken: if it ends at the first
+        command, as servers end what idles, nobody can have the message, and it is tried anew at once.
+        """
+        for answers, stale in (([say("250 OK"), DROP], True), ([say("250 OK")] * 2, False)):
+            mx, relay, connection = self.start(extensions=CHUNKING, answers={"MAIL": answers})
+            relay.deliver(connection)
+            relay.network.pass_time(1)
+            deferred = relay.begin(connection.deliver(leased(), Blocks([CONTENT])))
+            relay.network.settle()
+            (verdict,) = self.successResultOf(deferred).values()
+            self.assertEqual(stale, verdict.stale)
+            self.assertEqual([CONTENT] * (2 - stale), [message.content for message in mx.messages])
+            self.assertEqual("MAIL" if stale else "BDAT", mx.commands[-1].split()[0].split(":")[0])
+
     def test_content_that_cannot_be_read(self) -> None:
         """
         Nothing is said to the server, and the connection is as good as before.

@@ -595,6 +595,20 @@ class TestOrders(Deliveries):
         self.connector.opened[0].answer({0: OK})
         self.assertEqual([0], [each.number for each in self.connector.opened[0].carried[1].recipients])
 
+    def test_withdraw_under_way(self) -> None:
+        """
+        What is under way is asked back all the same: where it would have its turn again it goes back to the queue.
+        """
+        self.settings.config = config(delivery=Delivery(connections_per_site=1))
+        self.connector.script["mx1.b.example"] = lambda leased: None
+        self.take(leased("m1", 0, 1, 2))
+        self.assertEqual(set(), self.courier.withdraw([("m1", 1)]))
+        self.connector.opened[0].answer({0: OK, 1: TOO_MANY, 2: TOO_MANY})
+        self.assertEqual([("m1", 1)], self.queue.released)
+        self.assertEqual([2], [each.number for each in self.connector.opened[0].carried[1].recipients])
+        self.connector.opened[0].answer({2: OK})
+        self.assertEqual(([("m1", 0), ("m1", 2)], 0), ([*self.queue.settled], self.courier.dispatch.windows.used))
+
     def test_withdraw_while_routing(self) -> None:
         """
         A recipient whose route is being found can be withdrawn, and is not tried.

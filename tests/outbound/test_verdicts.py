@@ -9,7 +9,16 @@ import pytest
 from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault
 from lmrelay.mail.suppression import REFUSING, Why, why_of_outcome
 from lmrelay.outbound.steps import ENDS, Step
-from lmrelay.outbound.verdicts import MAX_WORDS, Cause, Reach, Trouble, judge, judge_trouble
+from lmrelay.outbound.verdicts import (
+    KNOWN_REFUSALS,
+    MAX_WORDS,
+    Cause,
+    Reach,
+    Trouble,
+    judge,
+    judge_refusal,
+    judge_trouble,
+)
 from lmrelay.smtp.reply import reply
 
 IN_SESSION = [Step.GREETING, Step.EHLO, Step.HELO, Step.STARTTLS, Step.RSET]
@@ -208,6 +217,21 @@ def test_end_of_data_warns() -> None:
     outcome = judge_trouble(Step.END_OF_DATA, Trouble(Cause.LOST, "gone")).outcome
     assert isinstance(outcome, Delayed)
     assert "may be sent more than once" in outcome.text
+
+
+def test_remembers_little() -> None:
+    """
+    What the same refusal means is found once, and no receiver fills the memory with refusals: few are remembered.
+    """
+    judge_refusal.cache_clear()
+    for _ in range(100):
+        verdict = judge(Step.RCPT, reply(451, "4.3.0", "try again later"), words=["tarpit"])
+    assert (Delayed, False) == (type(verdict.outcome), verdict.slow_down)
+    assert 1 == judge_refusal.cache_info().misses
+    assert judge(Step.RCPT, reply(451, "4.3.0", "try again later"), words=["again"]).slow_down
+    for number in range(2 * KNOWN_REFUSALS):
+        judge(Step.RCPT, reply(451, "4.3.0", f"try again later ({number})"))
+    assert KNOWN_REFUSALS == judge_refusal.cache_info().currsize
 
 
 @pytest.mark.parametrize("step", [*IN_SESSION, *IN_MESSAGE, Step.CHUNK])

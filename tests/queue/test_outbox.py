@@ -183,13 +183,13 @@ def test_hint(config: Config) -> None:
     """
     Who tells is woken where there is something to tell, and only there.
     """
-    woken: list[set[Endpoint]] = []
-    outbox = Outbox(Settings(with_hooks(config, hook(events=("message.sent",)))), woken.append)
+    woken: list[list[Endpoint]] = []
+    outbox = Outbox(Settings(with_hooks(config, hook(events=("message.sent",)))), lambda told: woken.append([*told]))
     with writing(config) as connection:
         outbox.write(connection, [row("message.created"), row("message.sent", "other")])
         assert [] == woken
         outbox.write(connection, [row("message.sent"), row("message.sent")])
-        assert [{("acme", "shop")}] == woken
+        assert [[("acme", "shop")]] == woken
 
 
 def test_secrets_stay_out_of_logs() -> None:

@@ -20,6 +20,7 @@ from lmrelay.mail.reports import Kind, Report
 from lmrelay.mail.suppression import Listed, Suppression, Why
 from lmrelay.queue import bounces, stories, tellings, upkeep
 from lmrelay.queue.acceptance import write_messages
+from lmrelay.queue.ahead import read_whole
 from lmrelay.queue.changes import (
     Order,
     Slice,
@@ -196,6 +197,7 @@ STATEMENTS: dict[str, Callable[[Connection], object]] = {
         [bounces.Back("0" * 26, n, Report(Kind.BOUNCE), NOW) for n in range(3)],
     ),
     "open": lambda connection: find_open(connection, [("0" * 26, number) for number in range(9)]),
+    "read ahead": lambda connection: read_whole(connection, ["0", "1", "2"]),
     "forget": lambda connection: upkeep.forget_messages(connection, [["0", "1"]]),
 }
 

@@ -18,7 +18,7 @@ from lmrelay.config.values import Config
 from lmrelay.queue.acceptance import Accept
 from lmrelay.queue.schema import recipient
 from lmrelay.queue.store import FILE
-from lmrelay.queue.taker import LANES, SOON, find_lanes
+from lmrelay.queue.taker import LANES, SHARE, SOON, find_lanes
 from lmrelay.queue.writer import IWriter
 from tests.queue.conftest import make_config
 from tests.queue.filling import fill, make_rows, writing
@@ -203,6 +203,16 @@ def test_rests_after_a_round(config: Config, lanes: Sequence[int]) -> None:
     assert one_round <= 1 + len(lanes) * sum(lanes) / LANES
     world.clock.pump([SOON] * 300)
     assert one_round < counting.passes <= 6 * one_round
+    world.stop()
+
+
+def test_no_pause_while_there_is_room(config: Config) -> None:
+    """
+    A backlog is taken without a pause as far as there is room for it: what was taken may be sent sooner than that.
+    """
+    world, _ = begin(config, *(make_rows(["a@b.example"]) for _ in range(4 * SHARE)), per_lane=3 * SHARE)
+    world.clock.advance(0)
+    assert 3 * SHARE == len(world.dispatch.handed())
     world.stop()
 
 

@@ -1,0 +1,170 @@
+"""
+What is taken out of the store is read together, not message by message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import define
+from sqlalchemy import delete
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import Clock
+
+from lmrelay.config.values import Config
+from lmrelay.errors import StoreError
+from lmrelay.queue.ahead import AHEAD, SMALL
+from lmrelay.queue.contents import IReader
+from lmrelay.queue.schema import chunk
+from lmrelay.queue.store import FILE
+from tests.queue.conftest import make_config
+from tests.queue.doubles import Dispatch
+from tests.queue.filling import writing
+from tests.queue.world import World, failure_of, name, result_of
+
+HEAD = b"Subject: Hi\r\n"
+
+
+@pytest.fixture
+def config(sqlite: Path, tmp_path: Path) -> Config:
+    """
+    A configuration whose store is empty.
+    """
+    (tmp_path / FILE).write_bytes(sqlite.read_bytes())
+    return make_config(tmp_path)
+
+
+@define(eq=False)
+class Counting:
+    """
+    A reader that counts what it runs, or fails once it is told to.
+    """
+
+    reader: IReader
+    reads: int = 0
+    broken: bool = False
+
+    def start(self) -> None:
+        self.reader.start()
+
+    def run(self, read: Callable[[Any], Any]) -> Deferred[Any]:
+        self.reads += 1
+        return fail(StoreError("no disk")) if self.broken else self.reader.run(read)
+
+    def stop(self) -> None:
+        self.reader.stop()
+
+
+def begin_again(config: Config, *bodies: bytes) -> tuple[World, Counting]:
+    """
+    A relay that has taken nothing yet, over a store in which such messages wait from an earlier life; and its reader.
+    """
+    world = World(config)
+    world.dispatch.room = 0
+    world.start()
+    for number, body in enumerate(bodies):
+        result_of(world.accept(number, [f"a@d{number % 3}.example"], body))
+    world.stop()
+    world = World(config, Dispatch(), Clock())
+    world.dispatch.room = 0
+    world.start()
+    reader = Counting(world.queue._reader)
+    world.queue._reader = world.queue._taker._ahead._reader = reader
+    world.dispatch.room = 1000
+    return world, reader
+
+
+def taken(world: World, reader: Counting) -> int:
+    """
+    How many more reads there were until all was taken than in as long a time with nothing to take.
+    """
+    reader.reads = 0
+    world.run(6)
+    busy, reader.reads = reader.reads, 0
+    world.run(6)
+    return busy - reader.reads
+
+
+def test_read_together(config: Config) -> None:
+    """
+    However many messages are taken at a time, one read has their contents in memory, octet for octet.
+    """
+    bodies = [b"\r\n" + bytes([65 + number]) * number + b"\r\n" for number in range(30)]
+    world, reader = begin_again(config, *bodies)
+    assert 1 == taken(world, reader)
+    assert [(name(number), 0) for number in range(30)] == sorted(world.dispatch.handed())
+    reader.reads = 0
+    assert [HEAD + body for body in bodies] == [world.read(name(number)) for number in range(30)]
+    assert 0 == reader.reads
+    world.stop()
+
+
+def test_empty_body(config: Config) -> None:
+    """
+    A message that is all head is whole.
+    """
+    world, reader = begin_again(config, b"")
+    taken(world, reader)
+    reader.reads = 0
+    assert HEAD == world.read(name(0))
+    assert 0 == reader.reads
+    world.stop()
+
+
+def test_large_is_read_in_its_turn(config: Config) -> None:
+    """
+    What is large is not read before it is wanted, and then it is whole.
+    """
+    bodies = [b"\r\n" + b"x" * SMALL, b"\r\nsmall\r\n"]
+    world, reader = begin_again(config, *bodies)
+    assert 1 == taken(world, reader)
+    assert None is world.queue._cache.get(name(0))
+    assert (HEAD, bodies[1]) == world.queue._cache.get(name(1))
+    assert HEAD + bodies[0] == world.read(name(0))
+    world.stop()
+
+
+def test_bounded(config: Config) -> None:
+    """
+    No more is read ahead than may be at a time; the rest is sent all the same.
+    """
+    body = b"\r\n" + b"x" * (SMALL - 100)
+    size = len(HEAD + body)
+    bodies = [body] * (AHEAD // size + 5)
+    world, reader = begin_again(config, *bodies)
+    taken(world, reader)
+    assert len(bodies) == len(world.dispatch.handed())
+    assert len(bodies) - 5 == sum(world.queue._cache.get(name(number)) is not None for number in range(len(bodies)))
+    world.stop()
+
+
+def test_incomplete_is_not_read_ahead(config: Config) -> None:
+    """
+    A part of a body is never taken for the whole: the message is not sent as long as the rest is missing.
+    """
+    world, reader = begin_again(config, b"\r\nhello\r\n", b"\r\nwhole\r\n")
+    with writing(config) as connection:
+        connection.execute(delete(chunk).where(chunk.c.body == name(0)))
+    taken(world, reader)
+    assert None is world.queue._cache.get(name(0))
+    content = world.queue.open_content(name(0))
+    assert HEAD == result_of(content.read())
+    failure_of(content.read(), StoreError)
+    assert HEAD + b"\r\nwhole\r\n" == world.read(name(1))
+    world.stop()
+
+
+def test_trouble_holds_up_nothing(config: Config) -> None:
+    """
+    Where nothing can be read ahead, delivery gets the mail nevertheless, and each message is read when its turn comes.
+    """
+    world, reader = begin_again(config, b"\r\nhello\r\n")
+    ahead = world.queue._taker._ahead
+    ahead._reader = Counting(reader, broken=True)
+    world.run(6)
+    assert [(name(0), 0)] == world.dispatch.handed()
+    assert HEAD + b"\r\nhello\r\n" == world.read(name(0))
+    world.stop()
