@@ -173,8 +173,7 @@ class SubmissionProtocol(ESMTP):
 
     def _leave_tls(self, tls: Tls) -> None:
         """
-        The client says no more, or nothing that could be understood. What it said before was answered: it may still
-        listen (RFC 8446 §6.1), and would send again what was accepted.
+        The client said goodbye, or nonsense. It may still listen (RFC 8446 §6.1): what it said before was answered.
         """
         self._closing = True
         self.transport.write(tls.end())
