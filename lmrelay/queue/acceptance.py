@@ -96,12 +96,15 @@ def write_messages(
     return verdicts
 
 
-def find_stored(connection: Connection, items: Sequence[str]) -> list[Stored | None]:
+def find_stored(connection: Connection, items: Sequence[Row]) -> list[Stored | None]:
     """
-    Of these messages those that are in the store, by id.
+    Of these messages those that are in the store. One's head has its id in it: nobody else's is taken for it.
     """
-    found = set(connection.execute(select(message.c.id).where(message.c.id.in_(items))).scalars())
-    return [Stored(read_withheld(connection, id_)) if id_ in found else None for id_ in items]
+    wanted = message.c.id.in_([row["id"] for row in items])
+    heads = {row.id: row.head for row in connection.execute(select(message.c.id, message.c.head).where(wanted))}
+    return [
+        Stored(read_withheld(connection, row["id"])) if heads.get(row["id"]) == row["head"] else None for row in items
+    ]
 
 
 def _tell(connection: Connection, id_: str, verdict: Verdict, found: Mapping[str, Withheld]) -> Verdict:
@@ -307,7 +310,7 @@ class Acceptance:
             return await self._writer.submit(self._write, rows, urgent=True)
         except StoreError:
             try:
-                stored = await self._writer.submit(find_stored, rows.message["id"], urgent=True)
+                stored = await self._writer.submit(find_stored, rows.message, urgent=True)
             except StoreError:
                 stored = None
             if stored is None:
