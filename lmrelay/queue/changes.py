@@ -120,8 +120,10 @@ def find_undone(connection: Connection) -> list[Order]:
     """
     The orders that wait or are being carried out, the oldest first.
     """
-    query = select(command).where(command.c.done_at.is_(None)).order_by(command.c.id)
-    return [read_order(row) for row in connection.execute(query)]
+    return [read_order(row) for row in connection.execute(_UNDONE)]
+
+
+_UNDONE = select(command).where(command.c.done_at.is_(None)).order_by(command.c.id)
 
 
 def _nobody_has_it(me: str) -> ColumnElement[bool]:

@@ -86,9 +86,9 @@ log = Logger()
 @define(eq=False)
 class QueueService:
     """
-    The queue. Nothing is opened before L{start}, and C{returns} is there from then on. C{inline}, for tests and
-    simulations, does all on the caller's thread; C{make_writer} then makes what writes. C{note_commit} is told of each
-    commit: its writes, and the seconds it took. C{oversight} is there once it has started.
+    The queue. Nothing is opened before L{start}, C{returns} is there from then on, C{oversight} once it has started.
+    C{inline}, for tests and simulations, does all on the caller's thread; C{make_writer} then makes what writes,
+    C{make_reader} what reads. C{note_commit} is told of each commit: its writes, and the seconds it took.
     """
 
     _settings: ISettings
@@ -100,6 +100,7 @@ class QueueService:
     _inline: bool = False
     _free: Callable[[], int] | None = None
     _make_writer: Callable[[Engine, Callable[[], bool]], IWriter] = InlineWriter
+    _make_reader: Callable[[Engine, IReactorFromThreads | None], IReader] = make_reader
     note_commit: Callable[[int, float], None] = ignore
     worker: str = field(default="", init=False)
     returns: Bounces = field(init=False)
@@ -191,7 +192,7 @@ class QueueService:
         else:
             self._writer = ThreadedWriter(make_engine(url), self._reactor, self._has_room, self.note_commit)
         # Nobody's mail waits for people who look.
-        self._reader, looking = (make_reader(make_reading_engine(url), threads) for _ in range(2))
+        self._reader, looking = (self._make_reader(make_reading_engine(url), threads) for _ in range(2))
         self._checkpoints = Checkpoints(make_engine(url), threads)
         self._ballast = Ballast(state_dir / BALLAST)
         self._take_ballast()
@@ -202,8 +203,7 @@ class QueueService:
         )
         outbox = Outbox(self._settings, self.hooks.note)
         suppressions, fresh = Suppressions(self._entropy, outbox.write), Fresh()
-        timing = self._reactor, self._wall, self._tasks, self._lives
-        ahead = Ahead(self._reader, self._cache)
+        timing, ahead = (self._reactor, self._wall, self._tasks, self._lives), Ahead(self._reader, self._cache)
         self._taker = Taker(self._writer, self._dispatch, self.worker, *timing, suppressions, ahead)
         settler = Settler(self.worker, self._settings, self._wall, self._entropy, self._random, outbox.write, fresh)
         self._recorder = Recorder(

@@ -108,7 +108,10 @@ def find_suspended(connection: Connection) -> list[str]:
     """
     The sites that are suspended, by their hosts.
     """
-    return list(connection.execute(select(site.c.hosts).where(site.c.suspended_at.is_not(None))).scalars())
+    return list(connection.execute(_SUSPENDED).scalars())
+
+
+_SUSPENDED = select(site.c.hosts).where(site.c.suspended_at.is_not(None))
 
 
 def write_suspension(connection: Connection, hosts: str, reason: str, now: float) -> int:

@@ -13,7 +13,7 @@ from functools import cache, partial
 from typing import Any, NamedTuple
 
 from attrs import define, field
-from sqlalchemy import Connection, Select, and_, select
+from sqlalchemy import Connection, Select, and_, bindparam, select
 from twisted.logger import Logger
 
 from lmrelay.interfaces import IDispatch, RecipientKey
@@ -50,6 +50,9 @@ _NEWS = (
     suppression_news.c.route,
     suppression_news.c.address,
 )
+_FIND_NEWS = (
+    select(*_NEWS).where(suppression_news.c.worker == bindparam("of")).order_by(suppression_news.c.number).limit(SLICE)
+)
 _MAILBOX = (recipient.c.message, recipient.c.number, recipient.c.project, recipient.c.domain, recipient.c.address)
 
 
@@ -57,8 +60,7 @@ def find_news(connection: Connection, worker: str) -> list[News]:
     """
     The next that C{worker} has not looked at.
     """
-    query = select(*_NEWS).where(suppression_news.c.worker == worker)
-    return [News(*row) for row in connection.execute(query.order_by(suppression_news.c.number).limit(SLICE))]
+    return [News(*row) for row in connection.execute(_FIND_NEWS, {"of": worker})]
 
 
 def find_leased(connection: Connection, worker: str, news: Iterable[News]) -> list[RecipientKey]:

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from attrs import define, evolve, field, frozen
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, select, update
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
@@ -98,6 +98,24 @@ class Seen:
 
 
 _soonest = select(func.min(recipient.c.due)).where(recipient.c.due.is_not(None))
+_project, _kind, _domain = _lane
+_FIRST_PARTY = select(_project, _kind).where(recipient.c.due.is_not(None)).order_by(_project, _kind).limit(1)
+_PARTY_BEHIND = (
+    # Not compared as pairs: for that SQLite walks through all that is due of the last party to get out of it.
+    _FIRST_PARTY.where(_project == bindparam("of"), _kind > bindparam("which")),
+    _FIRST_PARTY.where(_project > bindparam("of")),
+)
+_DOMAIN_BEHIND = (
+    select(_domain, recipient.c.due)
+    .where(_project == bindparam("of"), _kind == bindparam("which"), _domain > bindparam("after"))
+    .where(recipient.c.due.is_not(None))
+    .order_by(_domain, recipient.c.due)
+    .limit(1)
+)
+"""
+When something is due next, and the steps from a party to the next and from a lane to the next: they are run in each
+pass, and to make a statement costs more than to run it.
+"""
 
 
 def find_lanes(connection: Connection, items: Sequence[tuple[Round, float]]) -> list[Seen]:
@@ -133,13 +151,10 @@ def _find_lanes(connection: Connection, round: Round, now: float) -> Seen:
 
 
 def _find_parties(connection: Connection, after: _party | None) -> Iterator[_party]:
-    project, kind = recipient.c.project, recipient.c.kind
-    query = select(project, kind).where(recipient.c.due.is_not(None)).order_by(project, kind).limit(1)
     while True:
-        # Not compared as pairs: for that SQLite walks through all that is due of the last party to get out of it.
-        behind = [None] if after is None else [and_(project == after[0], kind > after[1]), project > after[0]]
-        rows = (connection.execute(query if one is None else query.where(one)).first() for one in behind)
-        row = next(filter(None, rows), None)
+        given = None if after is None else {"of": after[0], "which": after[1]}
+        steps = (_FIRST_PARTY,) if after is None else _PARTY_BEHIND
+        row = next(filter(None, (connection.execute(one, given).first() for one in steps)), None)
         if row is None:
             return
         after = (row.project, row.kind)
@@ -150,11 +165,8 @@ def _find_domains(connection: Connection, party: _party, after: str) -> Iterator
     """
     The domains of a party after that one, and when something is due there next.
     """
-    project, kind, domain = _lane
-    mine = select(domain, recipient.c.due).where(project == party[0], kind == party[1], recipient.c.due.is_not(None))
-    query = mine.order_by(domain, recipient.c.due).limit(1)
     while True:
-        row = connection.execute(query.where(domain > after)).first()
+        row = connection.execute(_DOMAIN_BEHIND, {"of": party[0], "which": party[1], "after": after}).first()
         if row is None:
             return
         after = row.domain

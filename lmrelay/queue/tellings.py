@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from attrs import evolve, frozen
-from sqlalchemy import ColumnElement, Connection, Delete, Select, and_, case, delete, select, update
+from sqlalchemy import ColumnElement, Connection, Delete, Select, and_, bindparam, case, delete, select, update
 
 from lmrelay.interfaces import Due, Endpoint, Telling, Told, Want
 from lmrelay.queue.documents import write_documents
@@ -102,16 +102,27 @@ def find_endpoints(connection: Connection, after: Endpoint | None) -> Iterator[t
     """
     The endpoints behind that one that wait, and when the first of it is due.
     """
-    order = (_table.project, _table.endpoint, _table.due)
-    query = select(*order).where(_table.due.is_not(None)).order_by(*order).limit(1)
     while True:
-        # Not compared as pairs: for that SQLite walks through all that waits of the last endpoint to get out of it.
-        steps = [query] if after is None else [query.where(step) for step in _behind(after)]
-        row = next(filter(None, (connection.execute(one).first() for one in steps)), None)
+        given = None if after is None else {"of": after[0], "which": after[1]}
+        steps = (_FIRST,) if after is None else _BEHIND
+        row = next(filter(None, (connection.execute(one, given).first() for one in steps)), None)
         if row is None:
             return
         after = (row.project, row.endpoint)
         yield after, row.due
+
+
+_ORDER = (_table.project, _table.endpoint, _table.due)
+_FIRST = select(*_ORDER).where(_table.due.is_not(None)).order_by(*_ORDER).limit(1)
+_BEHIND = (
+    # Not compared as pairs: for that SQLite walks through all that waits of the last endpoint to get out of it.
+    _FIRST.where(_table.project == bindparam("of"), _table.endpoint > bindparam("which")),
+    _FIRST.where(_table.project > bindparam("of")),
+)
+"""
+The first endpoint that waits, and the first one behind another. Looked for every second: to make the statements costs
+more than to run them.
+"""
 
 
 def find_trouble(connection: Connection, endpoint: Endpoint) -> str | None:
@@ -124,10 +135,6 @@ def find_trouble(connection: Connection, endpoint: Endpoint) -> str | None:
     return row.last if row is not None and row.attempts > row.earlier else None
 
 
-def _behind(after: Endpoint) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return and_(_table.project == after[0], _table.endpoint > after[1]), _table.project > after[0]
-
-
 def find_due(
     connection: Connection, wants: Mapping[Endpoint, Want], now: float
 ) -> tuple[dict[Endpoint, list[Telling]], dict[Endpoint, list[int]]]:
@@ -135,13 +142,8 @@ def find_due(
     What is due at that time, the longest due first, as it would be told; and what of it cannot be read.
     """
     rows = {
-        one: connection.execute(
-            select(_table.event, _table.attempts, _table.earlier, _table.begun_at)
-            .where(is_due(one), _table.due <= now)
-            .order_by(_table.due)
-            .limit(want.number)
-        ).all()
-        for one, want in wants.items()
+        (of, which): connection.execute(_DUE, {"of": of, "which": which, "now": now, "most": want.number}).all()
+        for (of, which), want in wants.items()
     }
     documents = write_documents(connection, sorted({row.event for found in rows.values() for row in found}))
     due: dict[Endpoint, list[Telling]] = {}
@@ -159,6 +161,15 @@ def find_due(
             telling = Telling(row.event, id_, type_, document, row.attempts, row.earlier, row.begun_at)
             due.setdefault(one, []).append(telling)
     return due, unreadable
+
+
+_DUE = (
+    select(_table.event, _table.attempts, _table.earlier, _table.begun_at)
+    .where(_table.project == bindparam("of"), _table.endpoint == bindparam("which"))
+    .where(_table.due.is_not(None), _table.due <= bindparam("now"))
+    .order_by(_table.due)
+    .limit(bindparam("most"))
+)
 
 
 def claim(connection: Connection, wanted: Claim, worker: str) -> Mapping[Endpoint, Sequence[Telling]]:

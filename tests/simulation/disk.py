@@ -9,15 +9,16 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import define, field
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import URL, Connection, Engine, event
 from twisted.internet.defer import Deferred, succeed
 
 from lmrelay.config.values import MIB
 from lmrelay.errors import StoreError
 from lmrelay.queue.ballast import FILE as BALLAST
+from lmrelay.queue.contents import InlineReader
 from lmrelay.queue.service import CHECKPOINT, POLL, QueueService
 from lmrelay.queue.writer import Backlog, Kept, Transactions, Write, _fire, _Waiting, run_batch
 from tests.simulation.network import Machine
@@ -25,6 +26,11 @@ from tests.simulation.network import Machine
 COMMIT = 0.004
 """
 Seconds that a commit takes to reach the disk.
+"""
+
+READ = 0.001
+"""
+Seconds until it is known what a look into the store found.
 """
 
 FREE = 71 * MIB
@@ -37,6 +43,7 @@ SPARE = 20
 Commits for which the room is enough that the relay kept for a full disk.
 """
 
+T = TypeVar("T")
 Fate = Callable[[frozenset[str]], "bool | None"]
 
 
@@ -217,12 +224,51 @@ class Writer:
 
 
 @define(eq=False)
+class Reader(InlineReader):
+    """
+    What reads from the store, on the simulated clock: as threads do, it tells what it found when others may already
+    have written something else.
+    """
+
+    _machine: Machine
+
+    def run(self, read: Callable[[Connection], T]) -> Deferred[T]:
+        """
+        See L{lmrelay.queue.contents.IReader}.
+        """
+        found, told = super().run(read), Deferred[T]()
+        self._machine.callLater(READ, found.chainDeferred, told)
+        return told
+
+
+_compiled: list[Engine] = []
+
+
+def share_compiled(engine: Engine) -> None:
+    """
+    Let it use the statements that others have compiled: each life has engines of its own, which would begin anew.
+    """
+    if not _compiled:
+        # What is known of the database is asked at the first connection.
+        engine.connect().close()
+        engine.dispose()
+        _compiled.append(engine)
+    engine.dialect = engine.pool._dialect = _compiled[0].dialect
+    engine._compiled_cache = _compiled[0]._compiled_cache
+
+
+@define(eq=False)
 class Queue(QueueService):
     """
     The queue, less its looks each second at a store in which nothing can have changed: a story is mostly made of them.
     """
 
     disk: Disk = field(kw_only=True)
+
+    def _assemble(self, url: URL, state_dir: Path) -> None:
+        super()._assemble(url, state_dir)
+        for part in (self._writer, self._reader, self._checkpoints):
+            share_compiled(part._engine)  # type: ignore[attr-defined]
 
     def _loop(self, interval: float, work: Callable[[], Deferred[None]]) -> None:
         seen = -1

@@ -55,6 +55,14 @@ class Line(Wire):
     is_cut_off: bool = False
     _begun: dict[End, bytes] = field(factory=dict)
 
+    @property
+    def may_move(self) -> bool:
+        """
+        Is there something to carry or to close?
+        """
+        client, server = self.client, self.server
+        return bool(client.outgoing or server.outgoing or client.disconnecting or server.disconnecting)
+
     def pump(self, segment: int = 64 * 1024) -> bool:
         """
         See L{Wire}.

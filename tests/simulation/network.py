@@ -8,7 +8,9 @@ played once plays again.
 from __future__ import annotations
 
 import itertools
+from bisect import insort
 from collections.abc import Callable
+from operator import attrgetter
 from random import Random
 from typing import Any
 
@@ -33,6 +35,8 @@ TICK = 1e-6
 The shortest time, in seconds, that is any.
 """
 
+_DUE = attrgetter("time")
+
 
 class Network(Clock):
     """
@@ -54,7 +58,32 @@ class Network(Clock):
 
     def callLater(self, delay: float, call: Callable[..., object], *args: Any, **more: Any) -> Any:
         # What is left of a wait can be less than a float of this size can tell: time would stand still.
-        return super().callLater(max(delay, TICK) if delay else delay, call, *args, **more)
+        due = self.rightNow + (max(delay, TICK) if delay else delay)
+        made = DelayedCall(due, call, args, more, self.calls.remove, self._move, self.seconds)
+        insort(self.calls, made, key=_DUE)
+        return made
+
+    def advance(self, amount: float) -> None:
+        # Its calls are in order at all times: to sort them anew at each step would take a tenth of a story.
+        self.rightNow += amount
+        while (first := self._find_next()) is not None and first.time <= self.rightNow:
+            del self.calls[0]
+            first.called = 1
+            first.func(*first.args, **first.kw)
+
+    def _find_next(self) -> DelayedCall | None:
+        """
+        The call that is made next. One that was put off is put in its place when it is its turn.
+        """
+        while self.calls and self.calls[0].delayed_time:
+            late = self.calls[0]
+            late.activate_delay()
+            self._move(late)
+        return self.calls[0] if self.calls else None
+
+    def _move(self, call: DelayedCall) -> None:
+        self.calls.remove(call)
+        insort(self.calls, call, key=_DUE)
 
     def connect(self, port: int, server: str, client: Protocol, host: str) -> Line | None:
         """
@@ -85,8 +114,8 @@ class Network(Clock):
         """
         end = self.seconds() + seconds
         self._settle()
-        while not (over := is_over()) and self.calls and self.calls[0].getTime() <= end:
-            self.rightNow = max(self.rightNow, self.calls[0].getTime())
+        while not (over := is_over()) and (first := self._find_next()) is not None and first.time <= end:
+            self.rightNow = max(self.rightNow, first.time)
             self._settle()
         if not over:
             self.rightNow = end
@@ -97,7 +126,7 @@ class Network(Clock):
         Carry, and call what is due, until nothing more happens at this moment.
         """
         for _ in range(MAX_ROUNDS):
-            due = bool(self.calls) and self.calls[0].getTime() <= self.rightNow
+            due = (first := self._find_next()) is not None and first.time <= self.rightNow
             if due:
                 self.advance(0)
             if not (self._carry() or due):
@@ -105,7 +134,7 @@ class Network(Clock):
         raise AssertionError(f"it never rests: {self.calls[:3]}")
 
     def _carry(self) -> bool:
-        wires = list(self.wires)
+        wires = [wire for wire in self.wires if wire.may_move]
         if self._random is not None:
             self._random.shuffle(wires)
         moved = False

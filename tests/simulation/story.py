@@ -35,9 +35,10 @@ STORM = 150.0
 Messages handed over, and seconds in which they are and things go wrong; then all that can get well does.
 """
 
-PATIENCE = 7200.0
+PATIENCE = 10_800.0
 """
-Seconds after the storm in which everything must have come to its end.
+Seconds after the storm in which everything must have come to its end: nothing expires in the hour after the clock was
+set, and what an endpoint that is gone for good is to be told after that is kept for one more.
 """
 
 MEMORY = "/dev/shm"

@@ -72,6 +72,8 @@ class ReportTests(SynchronousTestCase):
     def send(self, *domains: str) -> None:
         for domain in domains:
             await_arrival(self.world, self.site, hand_over(self.world, "acme", domain, f"a@{domain}"))
+        # Until it is counted, of the day on which it was.
+        self.go_on(1)
 
     def go_on(self, seconds: float = 1.5 * ROUND) -> None:
         self.world.network.run(seconds)

@@ -241,6 +241,7 @@ def test_what_is_left_in_memory(world: World) -> None:
     receiver.feel(Mood.SILENT)
     letter = hand_over(world)
     assert world.network.run_until(lambda: bool(letter.id), 5)
+    world.network.run(1)
     found = " ".join(find_left(world.relay))
     for name in ("1 places in windows", "1 recipients", "1 running transactions"):
         assert name in found

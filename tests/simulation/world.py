@@ -32,7 +32,7 @@ from lmrelay.service import Relay
 from lmrelay.testing.name_server import FakeResolver, Zone
 from tests.simulation.applications import PORT, Application
 from tests.simulation.chronicle import Chronicle
-from tests.simulation.disk import Disk, Fate, Queue, Writer
+from tests.simulation.disk import Disk, Fate, Queue, Reader, Writer, share_compiled
 from tests.simulation.network import Machine, Network
 from tests.simulation.receivers import Receiver
 
@@ -111,6 +111,7 @@ class World:
         self.make_resolver = partial(FakeResolver, self.zone)  # type: ignore[assignment]
         self.folder.mkdir(exist_ok=True)
         (self.folder / FILE).write_bytes(_empty_store())
+        share_compiled(self._looking)
         made = [make_project(slug, self.random(slug)) for slug in self.projects]
         self.tokens = {project.slug: token for project, token in made}
         self.config = Config(
@@ -196,7 +197,14 @@ class World:
             wall=self.wall,
             entropy=random.randbytes,
             random=random,
-            make_queue=partial(Queue, inline=True, free=lambda: self.disk.free, make_writer=writer, disk=self.disk),
+            make_queue=partial(
+                Queue,
+                inline=True,
+                free=lambda: self.disk.free,
+                make_writer=writer,
+                make_reader=lambda engine, _: Reader(engine, machine),
+                disk=self.disk,
+            ),
         )
         return self.relay.startService().addErrback(self._end_in_failure)
 
@@ -293,6 +301,7 @@ class World:
         """
         self.disk.changes += 1
         engine = make_engine(find_url(self.config))
+        share_compiled(engine)
         try:
             with engine.begin() as connection:
                 return change(connection)
