@@ -37,6 +37,7 @@ from bench.relays import DOMAIN, SINK, Lmrelay
 from bench.report import OURS, render
 from bench.server import Server
 from bench.sink import Sink, build
+from tests.arguments import at_least_one, existing_folder, make_parser, new_file, over_zero
 from tests.e2e.names import NameServer
 from tests.e2e.world import free_port
 
@@ -151,18 +152,34 @@ def arguments() -> argparse.Namespace:
     """
     What was asked for.
     """
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="how often each server is measured, in turns (3)")
-    parser.add_argument("--backlog-rounds", type=int, default=1, help="the same for the backlog (1)")
-    parser.add_argument("--scale", type=float, default=1.0, help="times the number of messages (1.0)")
+    parser = make_parser("python -m bench", __doc__)
+    parser.add_argument(
+        "--rounds", type=at_least_one, metavar="N", default=3, help="how often each server is measured, in turns (3)"
+    )
+    parser.add_argument(
+        "--backlog-rounds", type=at_least_one, metavar="N", default=1, help="the same for the backlog (1)"
+    )
+    parser.add_argument("--scale", type=over_zero, default=1.0, metavar="X", help="times the number of messages (1.0)")
     parser.add_argument("--whole", action="store_true", help="as many messages for the slow peers as for the others")
-    parser.add_argument("--loads", default=",".join(WORDS), help="which, by name")
-    parser.add_argument("--servers", default=",".join([OURS, *PEERS]), help="which, by name")
-    parser.add_argument("--peers", type=Path, default=INSTALLED, help="where they are installed")
+    parser.add_argument("--loads", default=",".join(WORDS), metavar="A,B", help=f"of {', '.join(WORDS)} (all)")
+    parser.add_argument(
+        "--servers", default=",".join([OURS, *PEERS]), metavar="A,B", help=f"of {', '.join([OURS, *PEERS])} (all)"
+    )
+    parser.add_argument(
+        "--peers", type=Path, default=INSTALLED, metavar="FOLDER", help=f"where they are installed ({INSTALLED})"
+    )
     parser.add_argument("--no-chunking", action="store_true", help="let the sink not offer it")
-    parser.add_argument("--state", type=Path, default=Path("/var/tmp"), help="on the disk to be measured")
-    parser.add_argument("--json", type=Path, help="write every run to this file")
-    parser.add_argument("--report", type=Path, help="write the report to this file, not to the standard output")
+    parser.add_argument(
+        "--state",
+        type=existing_folder,
+        default=Path("/var/tmp"),
+        metavar="FOLDER",
+        help="on the disk to be measured (/var/tmp)",
+    )
+    parser.add_argument("--json", type=new_file, metavar="FILE", help="write every run to this file")
+    parser.add_argument(
+        "--report", type=new_file, metavar="FILE", help="write the report to this file, not to the standard output"
+    )
     chosen = parser.parse_args()
     for asked, known in ((chosen.loads, WORDS), (chosen.servers, [OURS, *PEERS])):
         if unknown := set(asked.split(",")) - set(known):

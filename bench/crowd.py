@@ -7,7 +7,6 @@ measured while it is there and while it is not, in turn, at one daemon; its memo
 
 from __future__ import annotations
 
-import argparse
 import json
 import resource
 import statistics
@@ -26,6 +25,7 @@ from bench.__main__ import Load, measure
 from bench.processes import Syncs, cpu_seconds, memory_mib
 from bench.relays import DOMAIN, SINK, Lmrelay
 from bench.sink import HERE, Sink, build, load
+from tests.arguments import at_least_one, existing_folder, make_parser, whole
 from tests.e2e.names import NameServer
 from tests.e2e.world import free_port
 
@@ -165,12 +165,20 @@ def main() -> int:
     """
     Exit code 1 if others are served at too low a rate, the memory is too much, or mail was lost.
     """
-    parser = argparse.ArgumentParser(prog="python -m bench.crowd", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7, help="pairs of runs (7)")
-    parser.add_argument("--messages", type=int, default=10_000, help="in each run (10,000)")
-    parser.add_argument("--idle", type=int, default=10_000, help="sessions that say nothing (10,000)")
-    parser.add_argument("--dribbling", type=int, default=1_000, help="sessions that say an octet a second (1,000)")
-    parser.add_argument("--state", type=Path, default=Path("/var/tmp"), help="a folder on the disk to be measured")
+    parser = make_parser("python -m bench.crowd", __doc__)
+    parser.add_argument("--rounds", type=at_least_one, default=7, metavar="N", help="pairs of runs (7)")
+    parser.add_argument("--messages", type=at_least_one, default=10_000, metavar="N", help="in each run (10,000)")
+    parser.add_argument("--idle", type=whole, default=10_000, metavar="N", help="sessions that say nothing (10,000)")
+    parser.add_argument(
+        "--dribbling", type=whole, default=1_000, metavar="N", help="sessions that say an octet a second (1,000)"
+    )
+    parser.add_argument(
+        "--state",
+        type=existing_folder,
+        default=Path("/var/tmp"),
+        metavar="FOLDER",
+        help="on the disk to be measured (/var/tmp)",
+    )
     chosen = parser.parse_args()
     build()
     # The daemon and the generator inherit it; each raises its own soft limit.
@@ -181,7 +189,7 @@ def main() -> int:
         return 2
     job = Load("4k", "4 KiB, 20 persistent sessions, no TLS", chosen.messages, 4096, "plain")
     with (
-        tempfile.TemporaryDirectory(dir=chosen.state, prefix="lmrelay-bench-") as folder,
+        tempfile.TemporaryDirectory(dir=chosen.state, prefix="lmrelay-bench-") as place,
         Syncs() as syncs,
         NameServer() as names,
     ):
@@ -189,7 +197,7 @@ def main() -> int:
         names.mx(f"d0.{DOMAIN}", 10, f"mx.{DOMAIN}")
         names.host(f"mx.{DOMAIN}", SINK)
         limits = {"limits": {"connections": crowd.size + 100}}
-        server = Lmrelay(Path(folder) / "relay", names.address, port, tables=limits)
+        server = Lmrelay(Path(place) / "relay", names.address, port, tables=limits)
         with Sink(SINK, port, free_port()) as sink:
             server.start()
             try:

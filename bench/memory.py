@@ -8,7 +8,6 @@ compared with.
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import socket
@@ -25,6 +24,7 @@ from lmrelay.config.values import Config, Server
 from lmrelay.config.words import Kind
 from lmrelay.queue.schema import chunk, event, message, recipient
 from lmrelay.queue.store import find_url, make_engine, migrate
+from tests.arguments import at_least_one, existing_folder, make_parser, over_zero
 from tests.e2e.daemon import LISTENERS, Relay, make_certificate, settings_for
 from tests.e2e.names import NameServer
 from tests.e2e.world import free_port
@@ -128,10 +128,19 @@ def main() -> int:
     """
     Exit code 1 if the long queue costs more than it may.
     """
-    parser = argparse.ArgumentParser(prog="python -m bench.memory", description=__doc__)
-    parser.add_argument("folder", type=Path, help="where stores are made, on a disk with 3 GiB to spare")
-    parser.add_argument("--messages", type=int, nargs="+", default=[10_000, 1_000_000])
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long each daemon runs (60)")
+    parser = make_parser("python -m bench.memory", __doc__)
+    parser.add_argument(
+        "folder", type=existing_folder, metavar="FOLDER", help="where stores are made, on a disk with 3 GiB to spare"
+    )
+    parser.add_argument(
+        "--messages",
+        type=at_least_one,
+        nargs="+",
+        default=[10_000, 1_000_000],
+        metavar="N",
+        help="queued (10,000 and 1,000,000)",
+    )
+    parser.add_argument("--seconds", type=over_zero, default=60.0, metavar="N", help="how long each daemon runs (60)")
     chosen = parser.parse_args()
     with NameServer() as names, socket.socket() as silent:
         port = free_port()

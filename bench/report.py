@@ -8,7 +8,6 @@ ratios of each round, for only what ran side by side can be compared.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from attrs import frozen
+
+from tests.arguments import existing_file, make_parser, new_file
 
 Row = Mapping[str, Any]
 
@@ -282,19 +283,37 @@ def render(result: Mapping[str, Any], notes: str = "") -> str:
     return "\n".join(lines).rstrip() + f"\n{f'{chr(10)}{notes.strip()}{chr(10)}' if notes.strip() else ''}"
 
 
+def read(path: Path) -> dict[str, Any]:
+    """
+    What C{--json} wrote.
+
+    @raise ValueError: it is no such file
+    """
+    try:
+        said = json.loads(path.read_text())
+    except ValueError:
+        said = None
+    if not isinstance(said, dict) or "runs" not in said:
+        raise ValueError(f"{path} is not what python -m bench --json writes")
+    return said
+
+
 def main() -> None:
     """
     Read the figures, write the report.
     """
-    parser = argparse.ArgumentParser(prog="python -m bench.report", description=__doc__)
-    parser.add_argument("files", type=Path, nargs="+", help="what --json wrote")
-    parser.add_argument("--output", type=Path, help="the report; else it is printed")
-    parser.add_argument("--notes", type=Path, help="Markdown to put at its end: reasons where a peer is ahead")
-    chosen = parser.parse_args()
-    report = render(
-        merge([json.loads(file.read_text()) for file in chosen.files]),
-        chosen.notes.read_text() if chosen.notes else "",
+    parser = make_parser("python -m bench.report", __doc__)
+    parser.add_argument("files", type=existing_file, nargs="+", metavar="FILE", help="what --json wrote")
+    parser.add_argument("--output", type=new_file, metavar="FILE", help="the report; else it is printed")
+    parser.add_argument(
+        "--notes", type=existing_file, metavar="FILE", help="Markdown to put at its end: reasons where a peer is ahead"
     )
+    chosen = parser.parse_args()
+    try:
+        runs = [read(each) for each in chosen.files]
+    except ValueError as error:
+        parser.error(str(error))
+    report = render(merge(runs), chosen.notes.read_text() if chosen.notes else "")
     if chosen.output:
         chosen.output.write_text(report)
     else:

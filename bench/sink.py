@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,14 @@ HERE = Path(__file__).resolve().parent
 
 def build() -> None:
     """
-    Compile both where needed.
+    Compile both where needed; the process ends where that cannot be done.
     """
-    subprocess.run(["make", "--silent", "-C", HERE], check=True)
+    try:
+        done = subprocess.run(["make", "--silent", "-C", HERE], check=False).returncode == 0
+    except FileNotFoundError:
+        done = False
+    if not done:
+        sys.exit("the load generator and the sink cannot be compiled: apt-get install gcc make libssl-dev")
 
 
 @define(eq=False)

@@ -5,7 +5,6 @@ C{python -m bench.webhooks --rounds 7}.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import socket
@@ -25,6 +24,7 @@ from lmrelay.config.load import load as read
 from lmrelay.queue.outbox import Outbox
 from lmrelay.queue.rows import event_row
 from lmrelay.queue.store import find_url, make_engine
+from tests.arguments import at_least_one, existing_folder, make_parser
 from tests.e2e.names import NameServer
 from tests.e2e.world import free_port
 
@@ -81,11 +81,17 @@ def main() -> int:
     """
     Exit code 1 if it costs more than it may, or mail was lost.
     """
-    parser = argparse.ArgumentParser(prog="python -m bench.webhooks", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--messages", type=int, default=5000)
-    parser.add_argument("--pending", type=int, default=100_000)
-    parser.add_argument("--state", type=Path, default=Path("/var/tmp"), help="a folder on the disk to be measured")
+    parser = make_parser("python -m bench.webhooks", __doc__)
+    parser.add_argument("--rounds", type=at_least_one, default=7, metavar="N", help="of three runs (7)")
+    parser.add_argument("--messages", type=at_least_one, default=5000, metavar="N", help="in each run (5,000)")
+    parser.add_argument("--pending", type=at_least_one, default=100_000, metavar="N", help="events that wait (100,000)")
+    parser.add_argument(
+        "--state",
+        type=existing_folder,
+        default=Path("/var/tmp"),
+        metavar="FOLDER",
+        help="on the disk to be measured (/var/tmp)",
+    )
     chosen = parser.parse_args()
     build()
     job = Load("4k", "4 KiB, 20 persistent sessions, no TLS", chosen.messages, 4096, "plain")
@@ -93,7 +99,7 @@ def main() -> int:
     refusing, stalling = f"http://127.0.0.1:{free_port()}/", f"http://127.0.0.1:{silent.getsockname()[1]}/"
     rows: dict[str, list[dict[str, float]]] = {"without": [], "refusing": [], "stalling": []}
     with (
-        tempfile.TemporaryDirectory(dir=chosen.state, prefix="lmrelay-bench-") as folder,
+        tempfile.TemporaryDirectory(dir=chosen.state, prefix="lmrelay-bench-") as place,
         Syncs() as syncs,
         NameServer() as names,
     ):
@@ -106,7 +112,7 @@ def main() -> int:
                 for name in order:
                     pending = 0 if name == "without" else chosen.pending
                     url = refusing if name == "refusing" else stalling
-                    server = WithDead(Path(folder) / "relay", names.address, port, name, url=url, pending=pending)
+                    server = WithDead(Path(place) / "relay", names.address, port, name, url=url, pending=pending)
                     server.start()
                     try:
                         load([*server.options("plain"), "-s", "5", "--run", "ffffffff"], 100, 30)

@@ -32,7 +32,8 @@ def make_context(tls: ServerTls) -> ssl.SSLContext | None:
     context.minimum_version = _MINIMUM[tls.minimum]
     context.set_ciphers(CIPHERS)
     # What a ticket is sealed with would open old recordings for as long as the process lives. And a ticket costs, in
-    # TLS 1.3 where it comes unasked, a fourth of a handshake.
+    # TLS 1.3 where it comes unasked, a fourth of a handshake. In TLS 1.2 OpenSSL itself remembers the last 20,480
+    # sessions, of 1 KiB each and for two hours; each would open its own recording alone.
     context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
     context.num_tickets = 0
     # Without a password OpenSSL would ask the terminal for one.

@@ -58,6 +58,42 @@ def test_readme_lists_every_page() -> None:
     assert [] == [page.name for page in (ROOT / "docs").glob("*.md") if f"(docs/{page.name})" not in readme]
 
 
+PROOFS = [ROOT / name for name in ("docs/security.md", "docs/reliability.md", "docs/flow.md", "CONTRIBUTING.md")]
+PROOFS += [ROOT / name for name in ("tests/fuzz/README.md", "bench/README.md", "tests/dialogues/README.md")]
+
+
+def places(name: str, page: Path) -> list[Path]:
+    """
+    Where that may be which a document names in code; none if it names no file, folder or module.
+    """
+    if name.startswith("python -m "):
+        module = name.split()[2].replace(".", "/")
+        return [ROOT / f"{module}.py", ROOT / module / "__main__.py"]
+    if re.fullmatch(r"(?:tests|docs|bench|lmrelay|systemd|\.ci)/[\w./-]*", name):
+        return [ROOT / name]
+    if re.fullmatch(r"[\w/]+\.txt", name):
+        return [ROOT / "tests" / "dialogues" / name]
+    if re.fullmatch(r"[\w/-]+\.(?:py|c)", name):
+        return [page.parent / name, ROOT / "lmrelay" / name]
+    if re.fullmatch(r"(?:inbound|smtp|projects|mail|queue|outbound|dns|events|web|config|interfaces)/\w+", name):
+        return [ROOT / "lmrelay" / f"{name}.py"]
+    return []
+
+
+@pytest.mark.parametrize("page", PROOFS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_is_named_is_there(page: Path) -> None:
+    """
+    Whoever wants to check a claim finds the module, the test and the command that it names.
+    """
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(r"`([^`]+)`", without_code(text))
+    if page.parent != ROOT / "docs":
+        # There commands stand in blocks.
+        named += re.findall(r"(?m)^ *(python -m [\w.]+)", text)
+    found = [(name, places(name, page)) for name in named]
+    assert [] == [name for name, where in found if where and not any(place.exists() for place in where)]
+
+
 def rows(section: str) -> set[str]:
     """
     What the rows of the section's first table begin with.

@@ -39,15 +39,22 @@ def install(folder: Path) -> dict[str, str]:
     for name, packages in PACKAGES.items():
         try:
             versions[name] = unpack(folder, packages)
-        except subprocess.CalledProcessError as error:
-            failed[name] = error.stderr.strip()
+        except (OSError, subprocess.CalledProcessError) as error:
+            failed[name] = tell(error)
     set_modes(folder / "root/usr/sbin")
     try:
         versions["haraka"] = install_haraka(folder / "haraka")
     except (OSError, subprocess.CalledProcessError) as error:
-        failed["haraka"] = str(getattr(error, "stderr", None) or error).strip()
+        failed["haraka"] = tell(error)
     (folder / "versions.json").write_text(json.dumps(versions, indent=1) + "\n")
     return failed
+
+
+def tell(error: Exception) -> str:
+    """
+    Why something could not be had: what the program said, or that there is no such program.
+    """
+    return str(getattr(error, "stderr", None) or error).strip()
 
 
 def set_modes(programs: Path) -> None:

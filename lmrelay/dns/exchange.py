@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTCP, IReactorTime, IReactorUDP
 from twisted.internet.protocol import ClientFactory, DatagramProtocol, Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -36,7 +38,7 @@ class DnsReactor(IReactorTCP, IReactorUDP, IReactorTime):
 
 def ask_udp(reactor: DnsReactor, server: NameServer, octets: bytes, read: Reader, timeout: float) -> Deferred[Response]:
     """
-    Fires with the response, or fails with L{DnsError}: no answer in C{timeout} seconds.
+    Fires with the response, or fails with L{DnsError}: no answer in C{timeout} seconds, or nothing to ask with.
     """
     exchange = _Datagram(server, octets, read)
     return exchange.start(reactor, timeout)
@@ -104,7 +106,11 @@ class _Datagram(_Exchange, DatagramProtocol):
 
     def start(self, reactor: DnsReactor, timeout: float) -> Deferred[Response]:
         interface = "::" if ":" in self.server.host else ""
-        port: IListeningPort = reactor.listenUDP(0, self, interface, maxPacketSize=65535)
+        try:
+            port: IListeningPort = reactor.listenUDP(0, self, interface, maxPacketSize=65535)
+        except CannotListenError as error:
+            # The process has no file left, say: all that it would ask fails then, and not for a fault in it.
+            return fail(DnsError(f"there is no socket to ask from: {error.socketError}"))
         self.wait(reactor, timeout, port.stopListening)
         socket: Any = self.transport
         try:
@@ -116,7 +122,8 @@ class _Datagram(_Exchange, DatagramProtocol):
         return self.result
 
     def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
-        if addr[:2] != (self.server.host, self.server.port):
+        # An IPv6 address can be written in many ways, and the kernel knows one.
+        if (ip_address(addr[0]), addr[1]) != (ip_address(self.server.host), self.server.port):
             return
         if not self.receive(datagram):
             self.nonsense += 1

@@ -28,16 +28,10 @@ from lmrelay.inbound.services import Client, Services
 from lmrelay.inbound.session import Session
 from lmrelay.inbound.table import NO_TLS, TLS_FIRST, TOO_EARLY
 from lmrelay.inbound.tls import Tls
-from lmrelay.inbound.turns import Next
+from lmrelay.inbound.turns import EARLY_WATER, HIGH_WATER, Next
 from lmrelay.smtp import replies
 from lmrelay.smtp.reply import Reply
 from lmrelay.tasks import carry_out
-
-HIGH_WATER = 64 * 1024
-EARLY_WATER = 16 * 1024
-"""
-Octets that a client may send ahead of its login; the longest response fits.
-"""
 
 
 @implementer(IPushProducer)
@@ -165,7 +159,7 @@ class SubmissionProtocol(ESMTP):
             self._secure(tls)
         if said:
             self._hear(said)
-        if tls.is_over:
+        if tls.is_over and (self._closing or not (self._waiting or self._full)):
             self._leave_tls(tls)
 
     def _secure(self, tls: Tls) -> None:
@@ -179,7 +173,7 @@ class SubmissionProtocol(ESMTP):
 
     def _leave_tls(self, tls: Tls) -> None:
         """
-        The client says no more, or nothing that could be understood.
+        The client said goodbye, or nonsense. It may still listen (RFC 8446 §6.1): what it said before was answered.
         """
         self._closing = True
         self.transport.write(tls.end())
@@ -273,7 +267,11 @@ class SubmissionProtocol(ESMTP):
         patience.known = patience.known or session.is_known
         patience.note_content(session.is_in_content)
         self._flush()
-        if self._paused and not (self._waiting or self._full or self._closing):
+        if self._waiting or self._full or self._closing:
+            return
+        if self._tls is not None and self._tls.is_over:
+            self._leave_tls(self._tls)
+        elif self._paused:
             self._paused = False
             self.transport.resumeProducing()
 
@@ -330,6 +328,8 @@ class SubmissionProtocol(ESMTP):
         self.transport.unregisterProducer()
         if self._handshaking:
             self.transport.abortConnection()
+        elif self._tls is not None and self._tls.is_over:
+            self._leave_tls(self._tls)
         elif self._tls is None and self.session.next is not Next.LINGER:
             self.transport.loseConnection()
         else:

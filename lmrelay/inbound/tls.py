@@ -17,6 +17,12 @@ RECORD = 16384
 Octets that a record can hold (RFC 8446 §5.1).
 """
 
+SLICE = 16384
+"""
+Octets that are given to OpenSSL at a time: what its memory has grown to for the largest it keeps as long as the
+connection lives, and thousands are idle.
+"""
+
 
 @define(eq=False)
 class Tls:
@@ -56,7 +62,18 @@ class Tls:
         What the client said, of what has arrived. There may be something to L{take} then: an answer, or an alert
         where it does not keep to TLS.
         """
-        said = []
+        said: list[bytes] = []
+        if len(block) <= SLICE:
+            self._feed(block, said)
+        else:
+            whole = memoryview(block)
+            for at in range(0, len(block), SLICE):
+                self._feed(whole[at : at + SLICE], said)
+        return said[0] if len(said) == 1 else b"".join(said)
+
+    def _feed(self, block: bytes | memoryview, said: list[bytes]) -> None:
+        if self.is_over:
+            return
         try:
             self._incoming.write(block)
             if not self.is_up:
@@ -73,7 +90,6 @@ class Tls:
             pass
         except SSLError:
             self.is_over = True
-        return said[0] if len(said) == 1 else b"".join(said)
 
     def seal(self, octets: bytes) -> bytes:
         """

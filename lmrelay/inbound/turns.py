@@ -1,10 +1,16 @@
 """
-Where a session stands: what it reads, and what follows its reply.
+Where a session stands: what it reads, how far ahead, and what follows its reply.
 """
 
 from __future__ import annotations
 
 import enum
+
+HIGH_WATER = 64 * 1024
+EARLY_WATER = 16 * 1024
+"""
+Octets that a client may send ahead: in all, and of its login, where the longest response fits.
+"""
 
 
 class Next(enum.Enum):

@@ -8,6 +8,8 @@ octets need not be gone through for dots and line endings.
 
 from __future__ import annotations
 
+from attrs import define, field
+
 from lmrelay.interfaces import IContent, Leased
 from lmrelay.smtp.extensions import Extensions
 
@@ -28,6 +30,10 @@ Seconds of rest after which a server may well be closing the connection: what go
 been taken or not, and cannot be sent again at once.
 """
 
+MAX_CHUNKLESS = 1000
+"""
+Hosts that are remembered to offer CHUNKING in vain.
+"""
 
 NEEDED = frozenset({"CHUNKING", "PIPELINING", "ENHANCEDSTATUSCODES"})
 
@@ -43,6 +49,26 @@ def takes_chunk(leased: Leased, extensions: Extensions) -> bool:
     if leased.size > MAX_CHUNK or not extensions.keys() >= NEEDED:
         return False
     return not [recipient for recipient in leased.recipients if recipient.attempts]
+
+
+@define(eq=False)
+class Chunkless:
+    """
+    The hosts that offer CHUNKING in vain, as far as was found out lately.
+    """
+
+    _hosts: dict[str, None] = field(factory=dict, init=False)
+
+    def add(self, host: str) -> None:
+        """
+        Its mail goes by DATA from now on, until that of so many others does.
+        """
+        self._hosts[host] = None
+        if len(self._hosts) > MAX_CHUNKLESS:
+            del self._hosts[next(iter(self._hosts))]
+
+    def __contains__(self, host: str) -> bool:
+        return host in self._hosts
 
 
 async def read_whole(content: IContent) -> bytes:

@@ -22,8 +22,8 @@ from lmrelay.config.words import TlsPolicy
 from lmrelay.errors import SyntaxRefused
 from lmrelay.interfaces import IContent, Leased
 from lmrelay.mail.outcome import Tls
-from lmrelay.outbound.chunk import read_whole, takes_chunk
-from lmrelay.outbound.exchange import Exchange, IClientTransport
+from lmrelay.outbound.chunk import Chunkless, read_whole, takes_chunk
+from lmrelay.outbound.exchange import NO_REPLY, Exchange, IClientTransport
 from lmrelay.outbound.flow import Flow
 from lmrelay.outbound.handshake import Handshake, tell_loss
 from lmrelay.outbound.patience import Patience
@@ -41,7 +41,6 @@ FAREWELL = 10.0
 """
 Seconds that a receiver has to take leave; then the connection is dropped.
 """
-
 
 Dialogue = Union[Transaction, Exchange]
 
@@ -62,9 +61,9 @@ class Connection(Protocol):
     address, C{source} the one of ours that was chosen (empty: the system chose). C{shown} is what it showed in the
     handshake, C{tls} what that is to the mail that it carries now, whose C{demand} it meets; both None in clear.
     C{tls_failure} says why TLS that was offered is not used. C{transactions} counts those begun.
-    C{words} are the receiver's own that ask for less at a time; to C{chunkless} its host is added if it does not know
-    the CHUNKING that it offers. C{opening} are the steps to here, for the trace of the
-    first message; C{heard} is what was said of the last one, which C{began} then.
+    C{words} are the receiver's own that ask for less at a time; to C{chunkless} its host is added if the CHUNKING that
+    it offers came to nothing. C{opening} are the steps to here, for the trace of the first message; C{heard} is what
+    was said of the last one, which C{began} then.
     """
 
     log = Logger()
@@ -79,7 +78,7 @@ class Connection(Protocol):
         self.demand: Demand = configured(TlsPolicy.NONE)
         self.tls_failure = ""
         self.words: tuple[str, ...] = ()
-        self.chunkless: set[str] = set()
+        self.chunkless = Chunkless()
         self.extensions: Extensions = {}
         self.transactions = 0
         self.opening: list[str] = []
@@ -120,14 +119,12 @@ class Connection(Protocol):
         The answer has a verdict for every recipient, by number. The connection is usable
         afterwards only if C{is_usable}; what is not usable has closed itself.
         """
-        rested = self._clock.seconds() - self._rests_since if self.transactions else None
         self.heard = []
         try:
-            chunk = None
-            if takes_chunk(leased, self.extensions) and (chunk := content.read_now()) is None:
-                chunk = await read_whole(content)
-            transaction = await self._transact(leased, content.read, rested, chunk)
-            if transaction.refused_chunk:
+            takes = self.host not in self.chunkless and takes_chunk(leased, self.extensions)
+            chunk = (content.read_now() or await read_whole(content)) if takes else None
+            transaction = await self._transact(leased, content.read, chunk)
+            if transaction.chunk_failed:
                 self.chunkless.add(self.host)
             return transaction.verdicts
         except CancelledError:
@@ -139,10 +136,11 @@ class Connection(Protocol):
         untried.end(trouble)
         return untried.verdicts
 
-    async def _transact(self, leased: Leased, read: Read, rested: float | None, chunk: bytes | None) -> Transaction:
+    async def _transact(self, leased: Leased, read: Read, chunk: bytes | None) -> Transaction:
         """
         One transaction, from beginning to end. Never raises.
         """
+        rested = self._clock.seconds() - self._rests_since if self.transactions else None
         transaction = Transaction(
             leased,
             self.extensions,
@@ -269,6 +267,8 @@ class Connection(Protocol):
                     # The rest answers nothing, however much of it there is.
                     break
         except SyntaxRefused as error:
+            if dialogue.is_over:
+                dialogue.answer(NO_REPLY, now)
             dialogue.end(Trouble(Cause.NONSENSE, f"the server's reply cannot be understood ({error})"), now)
             self._drop(Trouble(Cause.NONSENSE, str(error)))
             return
@@ -279,7 +279,7 @@ class Connection(Protocol):
 
     def _proceed(self, dialogue: Dialogue, now: float) -> None:
         if dialogue.is_over and not dialogue.is_broken and self._reader.pending:
-            dialogue.answer(Reply(0, None, ("",)))
+            dialogue.answer(NO_REPLY, now)
         if dialogue.is_broken:
             self._drop(Trouble(Cause.NONSENSE, "the dialogue is out of order"))
             return

@@ -28,6 +28,7 @@ from twisted.logger import Logger
 from lmrelay.config.words import TlsPolicy
 from lmrelay.interfaces import ISettings
 from lmrelay.mail.outcome import Delayed, Failed, Fault
+from lmrelay.outbound.chunk import Chunkless
 from lmrelay.outbound.client import Connection
 from lmrelay.outbound.opening import Opening, TlsFailed
 from lmrelay.outbound.rules import find_words
@@ -35,11 +36,6 @@ from lmrelay.outbound.terms import REQUIRETLS
 from lmrelay.outbound.tls import Demand, Level, configured
 from lmrelay.outbound.trace import step
 from lmrelay.trust import Contexts
-
-MAX_CHUNKLESS = 1000
-"""
-Hosts that are remembered to offer CHUNKING in vain.
-"""
 
 log = Logger()
 
@@ -94,7 +90,7 @@ class Connector:
     settings: ISettings
     _contexts: Contexts = field(init=False)
     _missing: set[str] = field(factory=set, init=False)
-    _chunkless: set[str] = field(factory=set, init=False)
+    _chunkless: Chunkless = field(factory=Chunkless, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._contexts = Contexts(self.settings)
@@ -145,21 +141,11 @@ class Connector:
         opening = Opening(connection, demand, target.name or config.server.hostname, self._contexts.get)
         result = await opening.run()
         if result is None:
-            self._mind_chunkless(connection)
             return connection
         connection.close()
         if isinstance(result, TlsFailed):
             return result
         return HostFailure(target, result.outcome, True, result.slow_down, connection.tls_failure)
-
-    def _mind_chunkless(self, connection: Connection) -> None:
-        """
-        Do not use CHUNKING with a host that did not know what it offered, until so many others were like that.
-        """
-        if len(self._chunkless) > MAX_CHUNKLESS:
-            self._chunkless.clear()
-        if connection.host in self._chunkless:
-            connection.extensions = {word: how for word, how in connection.extensions.items() if word != "CHUNKING"}
 
     def _short(self, target: Target, error: Exception, tls_failure: str) -> HostFailure:
         """

@@ -10,6 +10,11 @@ from lmrelay.outbound.steps import Step
 from lmrelay.outbound.verdicts import Cause, Trouble
 from lmrelay.smtp.reply import Reply
 
+NO_REPLY = Reply(0, None, ("something",))
+"""
+For what came behind the last answer and is no reply, or not yet.
+"""
+
 
 class IClientTransport(ITLSTransport, IConsumer):
     """

@@ -31,6 +31,10 @@ MAX_HOSTS = 10
 Of a domain: a zone with hundreds must not hold an attempt for hours.
 """
 
+MAX_KNOWN_HOSTS = 50
+"""
+The best of a domain: the others are never asked, and those of thousands of domains would fill the memory.
+"""
 
 Groups = tuple[tuple[str, ...], ...]
 """
@@ -112,7 +116,7 @@ def _group(records: Sequence[MxRecord]) -> Groups:
     groups: dict[int, set[str]] = {}
     seen: set[str] = set()
     for record in sorted(records, key=lambda record: (record.preference, record.host)):
-        if record.host not in seen:
+        if record.host not in seen and len(seen) < MAX_KNOWN_HOSTS:
             seen.add(record.host)
             groups.setdefault(record.preference, set()).add(record.host)
     return tuple(tuple(sorted(group)) for group in groups.values())

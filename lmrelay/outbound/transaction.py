@@ -17,7 +17,7 @@ from lmrelay.mail.address import Address
 from lmrelay.outbound.chunk import MAX_STROKE, STALE
 from lmrelay.outbound.steps import GOOD, Step
 from lmrelay.outbound.trace import Heard
-from lmrelay.outbound.verdicts import Cause, Trouble, Verdict, belies, judge, judge_trouble, lacks
+from lmrelay.outbound.verdicts import Cause, Trouble, Verdict, belies, judge, judge_trouble, lacks, shorten
 from lmrelay.smtp.client_commands import build_bdat, build_mail, build_rcpt
 from lmrelay.smtp.extensions import Extensions, size_limit
 from lmrelay.smtp.reply import Reply
@@ -51,8 +51,9 @@ class Transaction:
 
     With a C{chunk}, the whole content, it goes out right behind the recipients, in one BDAT (RFC 3030): that spares the
     wait for 354. A large one waits until a recipient was taken, and so does any on a connection that C{rested} for too
-    many seconds (None: it is new). C{refused_chunk}: the server does not know what it offered, and nobody has got the
-    message. As no 354 shows that replies and commands are in step, the reply to it has to show it by its enhanced code.
+    many seconds (None: it is new). As no 354 shows that replies and commands are in step, the reply to it has to show
+    it by its enhanced code. C{chunk_failed}: the server does not know what it offered, or its answer is none to rely
+    on: it had better get its next mail by DATA.
     """
 
     def __init__(
@@ -72,13 +73,13 @@ class Transaction:
         self.is_broken = False
         self.wants_content = False
         self.needs_reset = reset
-        self.refused_chunk = False
+        self.chunk_failed = False
         self._reused = rested is not None
         self._tls_failure = tls_failure
         self._words = words
         self._pipelining = "PIPELINING" in extensions
         self._chunk = chunk or b""
-        self._is_careful = len(self._chunk) > MAX_STROKE or (rested or 0.0) >= STALE
+        self._is_careful = chunk is not None and (len(chunk) > MAX_STROKE or (rested or 0.0) >= STALE)
         # Where the sender is signed, what later servers tell comes to the relay: the client hears no more of it.
         self._relayed = "DSN" not in extensions or bool(leased.return_path)
         self._accepted: list[int] = []
@@ -162,8 +163,9 @@ class Transaction:
 
     def answer(self, reply: Reply, at: float = 0.0) -> None:
         """
-        The next reply came, at that second of a clock.
+        The next reply came, at that second of a clock. Of the longest there could be gigabytes under way.
         """
+        reply = shorten(reply)
         if self.is_over:
             if not self.is_broken:
                 self.is_broken = True
@@ -196,10 +198,9 @@ class Transaction:
         earlier one's. After content in one stroke a refusal may be that of the content all the same. Not 421, which may
         come at any time.
         """
-        chunked = self._has_sent_chunk()
-        refuses = chunked and 400 <= reply.code < 600
+        refuses = self._has_sent_chunk() and 400 <= reply.code < 600
         if reply.code != 421 and (refuses or not self._proven):
-            step = Step.CHUNK if chunked else self.step
+            step = self._last_step
             self.heard.append((step, -1, at, reply))
             self._distrust(judge_trouble(step, Trouble(Cause.NONSENSE, f"the server said {reply} too")))
 
@@ -207,6 +208,7 @@ class Transaction:
         """
         Replies and commands are out of step: none of the answers is known to be for the recipient it was taken for.
         """
+        self.chunk_failed = self._has_sent_chunk()
         self.verdicts.clear()
         self.verdicts.update(self._unfit)
         self._decide(verdict)
@@ -227,13 +229,25 @@ class Transaction:
         if not self.is_over:
             if self._sent:
                 self.heard.append((self.step, -1, at, trouble))
-            # What went out in one stroke may have been taken, whichever answer is the one that did not come.
-            has_sent_chunk = self._has_sent_chunk()
-            verdict = judge_trouble(Step.CHUNK if has_sent_chunk else self.step, trouble)
+            verdict = judge_trouble(self._last_step, trouble)
             if trouble.cause is Cause.NONSENSE:
                 self._distrust(verdict)
-            is_stale = self._is_stale(trouble.cause is Cause.LOST) and not has_sent_chunk
+            elif trouble.cause is Cause.SILENT:
+                # All but the content was answered: what stands on the way may not know BDAT, and must not hold up each
+                # message for as long.
+                self.chunk_failed = self._has_sent_chunk() and self.step is Step.CHUNK
+            is_stale = self._is_stale(trouble.cause is Cause.LOST) and not self._has_sent_chunk()
             self._break(lambda: evolve(verdict, stale=is_stale))
+
+    @property
+    def _last_step(self) -> Step:
+        """
+        How far it came. What went out in one stroke may have been taken, whichever answer is the one that did not come;
+        a content that waits was not.
+        """
+        if self._has_sent_chunk():
+            return Step.CHUNK
+        return Step.RCPT if self.step is Step.CHUNK else self.step
 
     def _has_sent_chunk(self) -> bool:
         return bool(self._sent) and self._commands[self._sent - 1][0] is Step.CHUNK
@@ -269,6 +283,10 @@ class Transaction:
     def _answer_rset(self, whose: int, reply: Reply) -> None:
         if reply.code < 400:
             self.needs_reset = False
+        elif self._has_sent_chunk():
+            # It may take what is behind it all the same.
+            refused = Trouble(Cause.NONSENSE, f"the server said {reply} in reply to RSET")
+            self._break(lambda: judge_trouble(Step.CHUNK, refused))
         else:
             self._break(lambda: self._judge(Step.RSET, reply))
 
@@ -303,7 +321,7 @@ class Transaction:
         self.needs_reset = reply.code >= 400
         if reply.code in UNKNOWN and self._accepted:
             # Did it pass over the content, or take it for commands, whose answers are still to come? Nobody knows.
-            self.refused_chunk = True
+            self.chunk_failed = True
             self._break(lambda: belies(reply))
         elif _is_of_address(reply) if self._accepted else reply.code < 400:
             # The answer to a RCPT, or it was taken for nobody: there was one too many before it. A refusal that was
@@ -313,6 +331,7 @@ class Transaction:
             self._break(lambda: verdict)
         else:
             self._proven = reply.enhanced is not None
+            self.chunk_failed = not self._proven
             self._finish(self._judge(Step.CHUNK, reply, relayed=self._relayed))
 
     def _answer_early(self, reply: Reply) -> None:

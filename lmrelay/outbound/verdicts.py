@@ -137,7 +137,7 @@ def judge(
     @param tls_failure: why the TLS that the server offered is not used
     @param words: the receiver's own that ask for less at a time
     """
-    reply = _shorten(reply)
+    reply = shorten(reply)
     if step in ENDS and reply.code in GOOD[step]:
         return Verdict(Delivered(reply, relayed))
     if not 400 <= reply.code < 600:
@@ -186,7 +186,7 @@ def belies(reply: Reply) -> Verdict:
     """
     The host refuses what it offers; another of the site may know what it says.
     """
-    said = _shorten(reply)
+    said = shorten(reply)
     text = f"the server said {said} to what it offers (CHUNKING)"
     return Verdict(Delayed("4.5.0", text, Fault.RECEIVER, said), Reach.HOST)
 
@@ -221,6 +221,16 @@ def asks_for_tls(reply: Reply) -> bool:
     return status in ("5.7.10", "5.7.11") or (status.startswith("5.7.") and any(word in text for word in _TLS_WORDS))
 
 
+def shorten(reply: Reply) -> Reply:
+    """
+    The reply, and if it has more than L{MAX_WORDS} the first of them.
+    """
+    lines = reply.lines
+    if (len(lines) == 1 and len(lines[0]) <= MAX_WORDS) or len(reply.text) <= MAX_WORDS:
+        return reply
+    return Reply(reply.code, reply.enhanced, (f"{reply.text[: MAX_WORDS - 1]}…",))
+
+
 def status_of(reply: Reply, kind: int) -> str:
     """
     The enhanced status code of C{reply} in class C{kind}; one of the wrong class is not believed (RFC 2034 §4).
@@ -228,12 +238,6 @@ def status_of(reply: Reply, kind: int) -> str:
     if reply.enhanced is None or reply.enhanced[0] != str(reply.code)[0]:
         return f"{kind}.0.0"
     return f"{kind}{reply.enhanced[1:]}"
-
-
-def _shorten(reply: Reply) -> Reply:
-    if len(reply.text) <= MAX_WORDS:
-        return reply
-    return Reply(reply.code, reply.enhanced, (f"{reply.text[: MAX_WORDS - 1]}…",))
 
 
 def _is_too_many_recipients(step: Step, reply: Reply) -> bool:

@@ -96,6 +96,17 @@ def write_messages(
     return verdicts
 
 
+def find_stored(connection: Connection, items: Sequence[Row]) -> list[Stored | None]:
+    """
+    Of these messages those that are in the store. One's head has its id in it: nobody else's is taken for it.
+    """
+    wanted = message.c.id.in_([row["id"] for row in items])
+    heads = {row.id: row.head for row in connection.execute(select(message.c.id, message.c.head).where(wanted))}
+    return [
+        Stored(read_withheld(connection, row["id"])) if heads.get(row["id"]) == row["head"] else None for row in items
+    ]
+
+
 def _tell(connection: Connection, id_: str, verdict: Verdict, found: Mapping[str, Withheld]) -> Verdict:
     """
     What holds for a message, with who of its recipients is suppressed.
@@ -238,9 +249,9 @@ class Acceptance:
 
         @raise StoreError: it still cannot
         """
-        for name in tuple(self._budget.abandoned):
-            await self._writer.submit(delete_bodies, name)
-            self._budget.abandoned.discard(name)
+        for one in tuple(self._budget.abandoned):
+            await self._writer.submit(delete_bodies, one)
+            self._budget.abandoned.discard(one)
 
     async def accept(self, submission: Submission, body: IBody) -> str:
         """
@@ -269,17 +280,17 @@ class Acceptance:
             reserved = self._reserve(submission)
             tls = find_promise(self._settings.config, submission.project, submission.route)
             rows = self._rows(submission, body, rest, reserved, tls)
-            verdict = await self._writer.submit(self._write, rows, urgent=True)
+            verdict = await self._commit(rows)
             if isinstance(verdict, Over):
                 self._known_over.learn(verdict)
                 raise verdict.refusal()
             if isinstance(verdict, Use) and verdict.fingerprint != submission.fingerprint:
                 raise Refused(replies.key_reused(verdict.message))
         except BaseException:
-            self._turn_away(body, reserved)
+            self._turn_away(submission, body, reserved)
             raise
         if isinstance(verdict, Use):
-            self._turn_away(body, reserved)
+            self._turn_away(submission, body, reserved)
             return verdict.message
         withheld = frozenset() if verdict is None else verdict.withheld
         # Committed: the message is the relay's, and the client is to hear so, whatever breaks from here on.
@@ -290,14 +301,30 @@ class Acceptance:
             self._release([(submission.id, number) for number in range(len(submission.envelope.recipients))])
         return submission.id
 
+    async def _commit(self, rows: Accept) -> Verdict:
+        """
+        Write it. What is in the store though its commit was said to have failed is stored: told otherwise, the client
+        would send it again.
+        """
+        try:
+            return await self._writer.submit(self._write, rows, urgent=True)
+        except StoreError:
+            try:
+                stored = await self._writer.submit(find_stored, rows.message, urgent=True)
+            except StoreError:
+                stored = None
+            if stored is None:
+                raise
+            return stored
+
     def _write(self, connection: Connection, items: Sequence[Accept]) -> list[Verdict]:
         suppressions = self._suppressions
         return write_messages(connection, items, self._wall(), suppressions.write_events, suppressions)
 
-    def _turn_away(self, body: Body, reserved: Mapping[Lane, int]) -> None:
+    def _turn_away(self, submission: Submission, body: Body, reserved: Mapping[Lane, int]) -> None:
         for lane, number in reserved.items():
             self._dispatch.cancel(lane, number)
-        body.reject()
+        body.reject(submission.id)
 
     def _hand_over(
         self,

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from attrs import define, field
-from sqlalchemy import Connection, delete
+from attrs import define, field, frozen
+from sqlalchemy import Connection, delete, select
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -17,7 +17,7 @@ from lmrelay.config.values import MIB
 from lmrelay.errors import StoreError, StoreFull
 from lmrelay.interfaces import IBody
 from lmrelay.queue.rows import Row
-from lmrelay.queue.schema import CHUNK, chunk, upload
+from lmrelay.queue.schema import CHUNK, chunk, message, upload
 from lmrelay.queue.statements import insert_rows
 from lmrelay.queue.writer import IWriter
 
@@ -25,6 +25,17 @@ MESSAGE_LIMIT = MIB
 TOTAL_LIMIT = 64 * MIB
 
 log = Logger()
+
+
+@frozen
+class GivenUp:
+    """
+    An upload that nobody wants any more. C{message} is whose it was to be, if it was offered to one: though its commit
+    is said to have failed, that may have reached the disk.
+    """
+
+    name: str
+    message: str
 
 
 @define(eq=False)
@@ -41,7 +52,7 @@ class Budget:
     used: int = field(default=0, init=False)
     leaving: int = field(default=0, init=False)
     holders: dict[Body, None] = field(factory=dict, init=False)
-    abandoned: set[str] = field(factory=set, init=False)
+    abandoned: set[GivenUp] = field(factory=set, init=False)
     _waiting: list[Deferred[None]] = field(factory=list, init=False)
 
     def take(self, octets: int) -> None:
@@ -92,13 +103,16 @@ def write_chunks(connection: Connection, items: Sequence[tuple[Row | None, Row]]
     return [None] * len(items)
 
 
-def delete_bodies(connection: Connection, bodies: Sequence[str]) -> list[None]:
+def delete_bodies(connection: Connection, items: Sequence[GivenUp]) -> list[None]:
     """
-    Delete uploads that were given up.
+    Delete uploads that were given up, but not what a message has all the same.
     """
-    connection.execute(delete(chunk).where(chunk.c.body.in_(list(bodies))))
-    connection.execute(delete(upload).where(upload.c.body.in_(list(bodies))))
-    return [None] * len(bodies)
+    offered = [one.message for one in items if one.message]
+    stored = set(connection.execute(select(message.c.id).where(message.c.id.in_(offered))).scalars()) if offered else ()
+    names = [one.name for one in items if one.message not in stored]
+    connection.execute(delete(chunk).where(chunk.c.body.in_(names)))
+    connection.execute(delete(upload).where(upload.c.body.in_(names)))
+    return [None] * len(items)
 
 
 @implementer(IBody)
@@ -123,6 +137,7 @@ class Body:
     _leaving: int = field(default=0, init=False)
     _failed: Failure | None = field(default=None, init=False)
     _discarded: bool = field(default=False, init=False)
+    _offered: str = field(default="", init=False)
     _flushed: list[Deferred[None]] = field(factory=list, init=False)
 
     def write(self, octets: bytes) -> Deferred[None] | None:
@@ -222,11 +237,11 @@ class Body:
         self._drop()
         self.name = ""
 
-    def reject(self) -> None:
+    def reject(self, message_id: str) -> None:
         """
-        The message could not be stored: nor is its body.
+        That message could not be stored: nor is its body.
         """
-        self.taken = False
+        self.taken, self._offered = False, message_id
         self.discard()
 
     def discard(self) -> None:
@@ -247,9 +262,9 @@ class Body:
 
     def _delete(self) -> None:
         if self.name:
-            name, self.name = self.name, ""
-            self._writer.submit(delete_bodies, name, urgent=True).addErrback(self._abandon, name)
+            given_up, self.name = GivenUp(self.name, self._offered), ""
+            self._writer.submit(delete_bodies, given_up, urgent=True).addErrback(self._abandon, given_up)
 
-    def _abandon(self, failure: Failure, name: str) -> None:
-        self._budget.abandoned.add(name)
+    def _abandon(self, failure: Failure, given_up: GivenUp) -> None:
+        self._budget.abandoned.add(given_up)
         log.warn("an upload that was given up stays for now", reason=failure.getErrorMessage())

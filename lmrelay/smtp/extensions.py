@@ -13,6 +13,11 @@ from lmrelay.smtp.reply import Reply
 _KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 _SIZE = re.compile(r"[0-9]{1,20}")
 
+MAX_PARAMETERS = 20
+"""
+Of an extension: more mean nothing, and would be kept for as long as the connection is.
+"""
+
 Extensions = Mapping[str, tuple[str, ...]]
 """
 Keyword in upper case → its parameters as they came.
@@ -29,7 +34,7 @@ def parse_extensions(reply: Reply) -> Extensions:
         keyword, *parameters = line.replace("=", " ", 1).split() or [""]
         if _KEYWORD.fullmatch(keyword):
             name = keyword.upper()
-            found[name] = (*found.get(name, ()), *parameters)
+            found[name] = (*found.get(name, ()), *parameters)[:MAX_PARAMETERS]
     return found
 
 

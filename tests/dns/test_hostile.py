@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.names import dns
 from twisted.trial.unittest import SynchronousTestCase
 
+from lmrelay.config.values import NameServer
 from lmrelay.dns.exchange import MAX_NONSENSE, ask_tcp, ask_udp
 from lmrelay.dns.message import MAX_TTL, Question, Response, read_response, write_question
 from lmrelay.errors import DnsError
@@ -86,6 +88,10 @@ class Socket:
         self.closed = True
 
 
+def no_socket(*args: Any, **kwargs: Any) -> Any:
+    raise CannotListenError("any", 0, OSError("too many files"))
+
+
 class HostileTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.net = Net()
@@ -122,6 +128,23 @@ class DatagramTests(HostileTests):
         self.assertTrue(self.net.sockets[0].transport.closed)
         self.net.sockets[0].datagramReceived(answer(b"mx.b.example"), (FIRST.host, FIRST.port))
         self.assertEqual([], self.net.getDelayedCalls())
+
+    def test_nothing_to_ask_with(self) -> None:
+        """
+        Where there is no socket to be had, that is a failure as any other, and no fault to be logged at each question.
+        """
+        self.net.listenUDP = no_socket  # type: ignore[method-assign]
+        self.assertIn("too many files", self.failure(self.ask(ask_udp)))
+        self.assertEqual([], self.net.getDelayedCalls())
+
+    def test_server_in_many_words(self) -> None:
+        """
+        However the address of a name server is written, its answers are its own.
+        """
+        for host, seen in (("2001:DB8:0:0::1", "2001:db8::1"), ("::FFFF:192.0.2.1", "::ffff:192.0.2.1")):
+            asking = ask_udp(self.net, NameServer(host), write_question(ASKED, ID), read, 5.0)
+            self.net.sockets[-1].datagramReceived(answer(b"mx.b.example"), (seen, 53, 0, 0))
+            self.assertEqual(1, len(self.successResultOf(asking).answer.records))
 
     def test_other_sender(self) -> None:
         """

@@ -266,6 +266,36 @@ def test_cache_is_bounded() -> None:
     assert [True, False, True] == [cache.find(question, 2.0) is not None for question in questions]
 
 
+@pytest.mark.parametrize("record", [MxRecord(10, "m" * 200), "2" * 200, b"2" * 200])
+def test_cache_is_bounded_by_what_it_takes(record: object) -> None:
+    """
+    Few long answers push out others as many short ones do, and one that is longer than all may be is not kept at all.
+    """
+    cache = Cache(octets=200_000)
+    for number in range(500):
+        cache.keep(Question(f"{number}.x", MX), Answer((record,) * 50, ttl=9.0), 0.0)
+    kept = [number for number in range(500) if cache.find(Question(f"{number}.x", MX), 1.0)]
+    assert 500 - len(kept) == kept[0]
+    assert 5 < len(kept) < 20
+    cache.keep(ASKED, Answer((record,) * 2000, ttl=9.0), 1.0)
+    assert 0 == len(cache)
+
+
+def test_cache_forgets_what_it_took() -> None:
+    """
+    What expired, was asked anew or was forgotten takes nothing: the same may come for ever.
+    """
+    cache, long = Cache(octets=2000), Answer(("2" * 1000,), ttl=9.0)
+    for now in range(100):
+        cache.keep(ASKED, long, float(now))
+        assert cache.find(ASKED, float(now)) is not None
+    assert cache.find(ASKED, 200.0) is None
+    cache.keep(ASKED, long, 200.0)
+    cache.clear()
+    cache.keep(ASKED, long, 200.0)
+    assert cache.find(ASKED, 200.0) is not None
+
+
 def test_cache_keeps_failures_briefly_and_no_ttl_not_at_all() -> None:
     """
     A failure counts for seconds; what has no TTL is asked again.

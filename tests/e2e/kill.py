@@ -7,7 +7,6 @@ Every other sender has an Idempotency-Key for each message and, as a good client
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import random
 import smtplib
@@ -22,6 +21,7 @@ from typing import Any
 
 from attrs import define, evolve, field, frozen
 
+from tests.arguments import at_least_one, make_parser, whole
 from tests.e2e.daemon import Relay
 from tests.e2e.mail import SENDER, hand_over, id_in, login
 from tests.e2e.receiver import Receiver
@@ -315,9 +315,11 @@ def main() -> int:
     """
     Exit code 1 if anything was lost or doubled without a reason, or a long run did not put the keys to the test.
     """
-    parser = argparse.ArgumentParser(prog="python -m tests.e2e.kill", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser = make_parser("python -m tests.e2e.kill", __doc__)
+    parser.add_argument("--rounds", type=at_least_one, default=50, metavar="N", help="kills (50)")
+    parser.add_argument(
+        "--seed", type=whole, default=random.randrange(10**6), metavar="S", help="of the moments (drawn)"
+    )
     chosen = parser.parse_args()
     print(f"seed {chosen.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="lmrelay-kill-") as folder:

@@ -6,7 +6,6 @@ What fails is a line that names the command to play it again, and a file in the 
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tests.arguments import existing_file, make_parser, over_zero, whole
 from tests.fuzz.catalogue import NAMES, load
 
 PATIENCE = 60.0
@@ -26,17 +26,21 @@ def main() -> int:
     """
     Exit code 1 if something was found.
     """
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser = make_parser("python -m tests.fuzz", __doc__)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(NAMES)} (all)")
-    parser.add_argument("--seconds", type=float, default=60.0, help="for each target (60)")
-    parser.add_argument("--seed", type=int, default=1, help="where chance begins (1)")
+    parser.add_argument("--seconds", type=over_zero, default=60.0, metavar="N", help="for each target (60)")
+    parser.add_argument("--seed", type=whole, default=1, metavar="S", help="where chance begins (1)")
     parser.add_argument("--blind", action="store_true", help="draw from the grammars even where atheris is installed")
-    parser.add_argument("--keep", type=Path, help="a folder for inputs that reached something new, to go on from")
-    parser.add_argument("--replay", type=Path, metavar="FILE", help="run the one target named with this input, aloud")
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="a folder for inputs that reached something new, to go on from"
+    )
+    parser.add_argument(
+        "--replay", type=existing_file, metavar="FILE", help="run the one target named with this input, aloud"
+    )
     chosen = parser.parse_args()
     unknown = set(chosen.targets) - set(NAMES)
     if unknown:
-        parser.error(f"there is no target {', '.join(sorted(unknown))}")
+        parser.error(f"there is no target {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
     if chosen.replay is not None:
         if len(chosen.targets) != 1:
             parser.error("--replay goes with one target")

@@ -22,6 +22,11 @@ BLIND_BATCH = 200
 Inputs of a kind at a time.
 """
 
+NEVER = 86400
+"""
+Seconds.
+"""
+
 INSTRUMENTED = ["lmrelay"]
 
 
@@ -62,8 +67,11 @@ def _guided(name: str, seconds: float, seed: int, folder: Path) -> None:
         if time.monotonic() > end:
             _finish(hunt.executions, hunt.crashers)
 
-    folders = [str(folder), *([str(target.folder)] if target.folder.is_dir() else [])]
-    arguments = [f"-seed={seed}", f"-dict={words}", "-max_len=4096", "-verbosity=0", "-rss_limit_mb=2000"]
+    # What ends the process, for its memory or its time, is found there too; what is merely slow is the hunt's to judge.
+    target.folder.mkdir(exist_ok=True)
+    ends = [f"-artifact_prefix={target.folder}/", "-rss_limit_mb=2000", f"-report_slow_units={NEVER}"]
+    folders = [str(folder), str(target.folder)]
+    arguments = [f"-seed={seed}", f"-dict={words}", "-max_len=4096", "-verbosity=0", *ends]
     atheris.Setup([sys.argv[0], *arguments, *folders], attempt)
     atheris.Fuzz()
 

@@ -7,7 +7,6 @@ told, with how much longer it took than a quarter of it: 4 is as it should be, 1
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import random
 import sys
@@ -33,6 +32,7 @@ from lmrelay.mail.prepare import prepare
 from lmrelay.mail.redact import redact
 from lmrelay.mail.reports import understand
 from lmrelay.outbound.sts import parse_policy, parse_record
+from tests.arguments import make_parser, whole
 from tests.fuzz.catalogue import load
 from tests.fuzz.targets.suppressions import OTHERWISE
 
@@ -157,10 +157,12 @@ def main() -> int:
     """
     Exit code 1 if something is slow.
     """
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.growth", description=__doc__)
+    parser = make_parser("python -m tests.fuzz.growth", __doc__)
     parser.add_argument("readers", nargs="*", metavar="READER", help=f"of {', '.join(READERS)} (all)")
-    parser.add_argument("--seed", type=int, default=1, help="which pairs of words (1)")
+    parser.add_argument("--seed", type=whole, default=1, metavar="S", help="which pairs of words (1)")
     chosen = parser.parse_args()
+    if unknown := set(chosen.readers) - set(READERS):
+        parser.error(f"there is no reader {', '.join(sorted(unknown))}; there are {', '.join(READERS)}")
     found = False
     for name in chosen.readers or READERS:
         reader = READERS[name]

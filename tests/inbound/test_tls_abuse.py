@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 
 from OpenSSL import SSL
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from lmrelay.config.words import Security
@@ -278,6 +279,33 @@ class Handshakes(SynchronousTestCase):
                     client.wait(11)
                     self.assertTrue(client.heard.is_lost, (version, behind, command))
                     self.assertEqual(0, client.relay.services.connections.total)
+
+    def test_goodbye_before_the_answer(self) -> None:
+        """
+        Who says goodbye while its message is stored, and listens on, hears that it was (RFC 8446 §6.1), and what
+        else it asked before; then the connection ends at once. It would send again what is stored already.
+        """
+        for more, answers in ((b"", 1), (b"NOOP\r\nQUIT\r\nNOOP\r\n", 3)):
+            client = TlsClient(SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION)
+            client.shake_hands()
+            client.say(b"EHLO x\r\n" + AUTH.encode() + b"\r\n")
+            client.say(b"MAIL FROM:<a@acme.example>\r\nRCPT TO:<b@b.example>\r\nDATA\r\n")
+            stored: Deferred[str | None] = Deferred()
+            client.relay.acceptance.answers = [stored]
+            client.tls.send(b"From: a@acme.example\r\n\r\nhello\r\n.\r\n" + more)
+            client.tls.shutdown()
+            client.exchange()
+            self.assertFalse(client.heard.is_lost)
+            heard = b""
+            stored.callback(None)
+            client.wait(0)
+            client.exchange()
+            with contextlib.suppress(SSL.ZeroReturnError):
+                while True:
+                    heard += client.tls.recv(65536)
+            self.assertEqual(answers, heard.partition(b"250 2.0.0 OK id=")[2].count(b"\r\n"))
+            self.assertTrue(client.heard.is_lost)
+            self.assertEqual(0, client.relay.services.connections.total)
 
     def test_renegotiation(self) -> None:
         """

@@ -4,12 +4,10 @@ Small contents in one stroke with their envelope, for servers that offer CHUNKIN
 
 from __future__ import annotations
 
-from attrs import evolve
 from twisted.internet.defer import Deferred
 
 from lmrelay.mail.outcome import Delayed, Delivered, Failed, Fault
 from lmrelay.outbound.chunk import MAX_CHUNK, MAX_STROKE
-from lmrelay.outbound.connect import MAX_CHUNKLESS
 from lmrelay.outbound.verdicts import Reach
 from lmrelay.testing.answers import DROP, SILENCE, say
 from lmrelay.testing.scripted_mx import EXTENSIONS
@@ -97,30 +95,6 @@ class ChunkTests(ClientTests):
             self.assertEqual(doubtful, "may be sent more than once" in verdict.outcome.text, verb)
             self.assertEqual(Reach.RECIPIENT if doubtful else Reach.HOST, verdict.reach, verb)
 
-    def test_large_and_not_known(self) -> None:
-        """
-        A server that does not know what it offered gets a large message by DATA, too.
-        """
-        mx, relay, connection = self.start(extensions=CHUNKING, answers={"BDAT": say("502 5.5.1 No")})
-        large = leased(*TWO, size=len(LARGE))
-        self.assertEqual([Delayed, Delayed], self.kinds(relay.deliver(connection, large, LARGE)))
-        self.assertEqual([Delivered, Delivered], self.kinds(relay.deliver(relay.connect(), large, LARGE)))
-        self.assertEqual([LARGE], [message.content for message in mx.messages])
-
-    def test_what_was_tried_before(self) -> None:
-        """
-        A message that was tried before goes by DATA: a server that offers BDAT, takes its octets for commands and
-        loses step gets its mail all the same.
-        """
-        broken = {"BDAT": say("500 5.5.1 What?", "500 5.5.1 What?", close=True)}
-        _, relay, connection = self.start(extensions=CHUNKING, answers=dict(broken))
-        self.assertEqual([Delayed], self.kinds(relay.deliver(connection)))
-        mx, relay, connection = self.start(extensions=CHUNKING, answers=dict(broken))
-        (first,) = leased().recipients
-        again = evolve(leased(), recipients=[evolve(first, attempts=1)])
-        self.assertEqual([Delivered], self.kinds(relay.deliver(connection, again)))
-        self.assertEqual([CONTENT], [message.content for message in mx.messages])
-
     def test_some_refused(self) -> None:
         """
         Each recipient has its own outcome, and the content counts for those who were taken.
@@ -160,31 +134,55 @@ class ChunkTests(ClientTests):
             self.assertEqual([kind, kind], self.kinds(relay.deliver(connection, leased(*TWO))))
             self.assertTrue(connection.is_usable)
 
-    def test_offered_and_not_known(self) -> None:
+    def test_rested_while_the_content_was_read(self) -> None:
         """
-        A server that does not know what it offered may have taken the content for commands: that connection carries
-        nothing more, another host is asked, and from then on its mail goes by DATA.
+        A connection rests as long as the store takes to give the content, too.
         """
-        for refusal in ("500 5.5.1 What?", "502 5.5.1 No", "503 5.5.1 Bad sequence", "504 5.5.4 No"):
-            mx, relay, connection = self.start(
-                extensions=CHUNKING, answers={"BDAT": say(refusal)}, recipients={"b@b.example": say("550 5.1.1 No")}
-            )
-            verdicts = relay.deliver(connection, leased(*TWO))
-            self.assertEqual([Failed, Delayed], self.kinds(verdicts))
-            self.assertEqual((Reach.HOST, False), (verdicts[1].reach, connection.is_usable))
-            self.assertEqual([Delivered], self.kinds(relay.deliver(relay.connect(), leased("d@b.example"))))
-            self.assertEqual([("d@b.example",)], [message.addresses for message in mx.messages])
-            self.assertEqual(1, sum(line.startswith("BDAT") for line in mx.commands))
-
-    def test_remembered_in_bounds(self) -> None:
-        """
-        So many hosts that offered it in vain are remembered, and no more.
-        """
-        _, relay, connection = self.start(extensions=CHUNKING, answers={"BDAT": say("500 5.5.1 What?")})
+        mx, relay, connection = self.start(extensions=CHUNKING)
         relay.deliver(connection)
-        connection.chunkless.update(f"mx{number}.example" for number in range(MAX_CHUNKLESS))
-        self.assertIn("CHUNKING", relay.connect().extensions)
-        self.assertEqual(set(), connection.chunkless)
+        reading: Deferred[bytes] = Deferred()
+        relay.begin(connection.deliver(leased(), Blocks([reading])))
+        relay.network.pass_time(1)
+        mx.answers = {"MAIL": say("250 2.1.0 OK", delay=5)}
+        reading.callback(CONTENT)
+        relay.network.settle()
+        self.assertEqual("MAIL", mx.commands[-1].split()[0])
+        self.assertNotIn(b"BDAT", bytes(mx.sessions[0]._buffer))
+
+    def test_reset_refused(self) -> None:
+        """
+        A server that refuses RSET may take what came behind it all the same: no other host is asked at once.
+        """
+        mx, relay, connection = self.start(extensions=CHUNKING, answers={"CONTENT": say("451 4.3.0 Later")})
+        relay.deliver(connection)
+        mx.answers = {"RSET": say("502 5.5.1 No")}
+        (verdict,) = relay.deliver(connection).values()
+        self.assertEqual((Delayed, Reach.RECIPIENT), (type(verdict.outcome), verdict.reach))
+        self.assertIn("may be sent more than once", verdict.outcome.text)
+        self.assertFalse(connection.is_usable)
+
+    def test_large_out_of_step_before_it_left(self) -> None:
+        """
+        A reply too many before a large content went shows nothing of that: nobody can have it, another host is asked.
+        """
+        for answers in ({"RCPT": say("250 OK", "250 OK")}, {"RCPT": say("550 5.1.1 No", "550 5.1.1 No")}):
+            mx, relay, connection = self.start(extensions=CHUNKING, answers=dict(answers))
+            (verdict,) = relay.deliver(connection, leased(size=len(LARGE)), LARGE).values()
+            self.assertEqual((Delayed, Reach.HOST), (type(verdict.outcome), verdict.reach))
+            self.assertNotIn("more than once", verdict.outcome.text)
+            self.assertNotIn("BDAT", [line.split()[0] for line in mx.commands])
+            self.assertIn("BDAT", relay.deliver(relay.connect()) and mx.commands[-1])
+
+    def test_rested_and_by_data(self) -> None:
+        """
+        By DATA nobody gets the content before the answers: on a connection that rested the envelope goes in one write.
+        """
+        mx, relay, connection = self.start()
+        relay.deliver(connection)
+        relay.network.pass_time(2)
+        mx.answers = {"MAIL": say("250 OK", delay=5)}
+        relay.begin(connection.deliver(leased(), Blocks([CONTENT])))
+        self.assertIn(b"DATA", bytes(mx.sessions[0]._buffer))
 
     def test_lost_in_between(self) -> None:
         """
@@ -249,15 +247,6 @@ class ChunkTests(ClientTests):
             _, relay, connection = self.start(extensions=CHUNKING, answers={"CONTENT": say(*said)})
             self.assertEqual([kind], self.kinds(relay.deliver(connection)), said)
             self.assertFalse(connection.is_usable)
-
-    def test_needs_enhanced_codes(self) -> None:
-        """
-        A server that does not say by them what it answers gets its mail by DATA, where 354 shows that it is in step.
-        """
-        extensions = tuple(name for name in CHUNKING if name != "ENHANCEDSTATUSCODES")
-        mx, relay, connection = self.start(extensions=extensions, answers={"MAIL": say("250 OK", "250 OK")})
-        self.assertEqual([Delayed], self.kinds(relay.deliver(connection)))
-        self.assertEqual(("DATA", []), (mx.commands[-1], mx.messages))
 
     def test_told_to_leave(self) -> None:
         """

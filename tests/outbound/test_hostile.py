@@ -17,6 +17,7 @@ from lmrelay.mail.outcome import Delayed, Delivered
 from lmrelay.outbound.client import Connection
 from lmrelay.outbound.connect import HostFailure
 from lmrelay.outbound.tls import configured
+from lmrelay.smtp.extensions import size_limit
 from lmrelay.smtp.reply_reader import REPLY_LIMIT
 from lmrelay.testing.answers import SILENCE, say
 from lmrelay.testing.certificates import Authority
@@ -92,9 +93,24 @@ class FloodTests(HostileTests):
         """
         lines = ["550-" + "x" * 4000] * (REPLY_LIMIT // 4096 - 1)
         _, relay = self.start(answers={"RCPT": say(*lines, "550 " + "x" * 4000)})
-        verdicts = relay.deliver(relay.connect(), leased(*ADDRESSES))
+        connection = relay.connect()
+        verdicts = relay.deliver(connection, leased(*ADDRESSES))
         kept = sum(len(repr(verdict)) for verdict in verdicts.values())
         self.assertLess(kept, len(ADDRESSES) * 4000)
+        # And until the next transaction, or the end of one that never ends.
+        kept = sum(len(str(said)) for _, _, _, said in connection.heard)
+        self.assertLess(kept, len(ADDRESSES) * 1100)
+
+    def test_offers(self) -> None:
+        """
+        So it is of the longest list of what a server offers: nobody needs thousands of words for that.
+        """
+        lines = ["250-SIZE 1000 " + "ab " * 1000, *["250-AUTH " + "ab " * 1000] * 3, "250 PIPELINING"]
+        _, relay = self.start(answers={"EHLO": say("250-mx.example", *lines)})
+        offered = relay.connect().extensions
+        self.assertEqual({"SIZE", "AUTH", "PIPELINING"}, offered.keys())
+        self.assertEqual(1000, size_limit(offered))
+        self.assertLess(sum(map(len, offered.values())), 100)
 
 
 class SlowTests(HostileTests):

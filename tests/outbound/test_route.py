@@ -11,7 +11,7 @@ from lmrelay.config.words import TlsPolicy
 from lmrelay.interfaces import Answer, MxRecord
 from lmrelay.mail.outcome import Delayed, Failed
 from lmrelay.outbound.requirement import choose_policy, find_policy
-from lmrelay.outbound.route import MAX_HOSTS, Router, Site, choose_site
+from lmrelay.outbound.route import MAX_HOSTS, MAX_KNOWN_HOSTS, Router, Site, choose_site
 from lmrelay.reach import AAAA, A, Addresses
 from lmrelay.testing.name_server import FakeResolver, Said, Zone
 from tests.outbound.doubles import config
@@ -68,6 +68,17 @@ def test_same_hosts_same_site() -> None:
     """
     first = choose_site("a.x", answer((10, "m1.x"), (20, "m2.x")), "relay.x")
     assert first == choose_site("b.x", answer((7, "m2.x"), (1, "m1.x")), "relay.x")
+
+
+def test_best_hosts() -> None:
+    """
+    Of a thousand hosts those of the best preference are known, and no more than anybody has.
+    """
+    site = choose_site("d.x", answer(*((number // 3, f"m{number:04}.x") for number in range(999, 0, -1))), "relay.x")
+    assert isinstance(site, Site)
+    assert [f"m{number:04}.x" for number in range(1, MAX_KNOWN_HOSTS + 1)] == [
+        host for one in site.groups for host in one
+    ]
 
 
 def test_order_spreads_the_load() -> None:

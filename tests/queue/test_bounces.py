@@ -9,14 +9,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from attrs import define, field
 from sqlalchemy import func, select
+from twisted.internet.defer import Deferred
 from zope.interface.verify import verifyObject
 
 from lmrelay.config.values import Config
 from lmrelay.interfaces import Awaited, IReturns
 from lmrelay.mail.address import Address
 from lmrelay.mail.reports import Kind, Report
-from lmrelay.queue.bounces import MOST, Back, write_returns
+from lmrelay.queue.backlog import Backlog, Waiting
+from lmrelay.queue.bounces import MOST, Back, Bounces, write_returns
 from lmrelay.queue.operations import open_desk
 from lmrelay.queue.schema import bounce
 from lmrelay.queue.upkeep import forget_messages
@@ -229,3 +232,28 @@ def test_words_that_no_database_stores(world: World) -> None:
     """
     assert True is bring(world, Report(Kind.BOUNCE, "5.1.1", "no\0 \ud800 user"))
     assert 1 == len(told(world))
+
+
+@define
+class Busy:
+    """
+    A writer whose commit is still under way.
+    """
+
+    backlog: Backlog = field(factory=Backlog)
+
+    def submit(self, write: Any, item: Any, *, urgent: bool = False) -> Deferred[Any]:
+        one = Waiting(write, item, urgent)
+        self.backlog.add(one)
+        return one.result
+
+
+def test_behind_the_outcome(world: World) -> None:
+    """
+    A report is written behind what waits already: the outcome of the very attempt that it is the answer to may.
+    """
+    writer = Busy()
+    writer.submit(None, "the outcome")
+    bounces = Bounces(writer, None, world.wall, None, None)  # type: ignore[arg-type]
+    bounces.record(awaited(world), GONE)
+    assert ["the outcome", Back(name(1), 0, GONE, world.wall())] == [one.item for one in writer.backlog.take()]

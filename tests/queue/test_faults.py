@@ -198,6 +198,37 @@ def test_disk_full_at_discard(world: World) -> None:
     assert (0, 0) == (world.count()["chunk"], world.count()["upload"])
 
 
+@pytest.mark.parametrize("lost", [1, 2])
+def test_commit_that_only_seemed_to_fail(world: World, lost: int) -> None:
+    """
+    A message that is in the store though its commit was said to have failed is accepted, once that is found out. Where
+    it is not, the client hears 451, and the message keeps its body all the same: without it nobody could ever be sent
+    it, nor its sender be told.
+    """
+    body = b"\r\n" + bytes(700_000)
+    into = world.queue.open_body()
+    into.write(body)
+    dialect = world.queue._writer._engine.dialect  # type: ignore[attr-defined]
+    commit, answers = dialect.do_commit, iter([False] * lost)
+
+    def lose_answers(connection: Any) -> None:
+        commit(connection)
+        if not next(answers, True):
+            raise sqlite3.OperationalError("disk I/O error")
+
+    dialect.do_commit = lose_answers
+    answer = world.accept(1, body=b"", into=into)
+    if lost == 1:
+        assert name(1) == result_of(answer)
+        assert [(name(1), 0)] == world.dispatch.handed()
+    else:
+        failure_of(answer, StoreError)
+        assert [] == world.dispatch.handed()
+    world.run(16)
+    assert (1, 0) == (world.count()["message"], world.count()["upload"])
+    assert b"Subject: Hi\r\n" + body == world.read(name(1))
+
+
 def full() -> sqlite3.OperationalError:
     """
     As SQLite says it.

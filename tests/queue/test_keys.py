@@ -189,6 +189,8 @@ def test_free_after_a_failure(world: World, held: HeldWriter) -> None:
     """
     first = accept(world, 1)
     held.let_go(StoreError("no"))
+    # Whether it is there all the same was asked.
+    held.let_go()
     failure_of(first, StoreError)
     assert 1000 == world.dispatch.room
     second = accept(world, 2, OTHER)

@@ -69,14 +69,20 @@ class QueueTests(SynchronousTestCase):
     def stop(self) -> None:
         self.successResultOf(self.queue.stop())
 
-    def accept(self, id_: str = "m" * 26, body: bytes = b"\r\nhello\r\n", to: str = "a@b.example") -> None:
+    def accept(
+        self,
+        id_: str = "m" * 26,
+        body: bytes = b"\r\nhello\r\n",
+        to: str = "a@b.example",
+        head: bytes = b"Subject: x\r\n",
+    ) -> None:
         into = self.queue.open_body()
         for start in range(0, len(body), 65536):
             pause = into.write(body[start : start + 65536])
             if pause is not None:
                 self.successResultOf(pause)
         envelope = Envelope(parse_address("s@acme.example"), (Recipient(parse_address(to)),))
-        submission = Submission("acme", "outgoing", Kind.TRANSACTIONAL, envelope, b"Subject: x\r\n", self.wall(), id_)
+        submission = Submission("acme", "outgoing", Kind.TRANSACTIONAL, envelope, head, self.wall(), id_)
         self.successResultOf(Deferred.fromCoroutine(self.queue.accept(submission, into)))
 
     def read(self, id_: str = "m" * 26) -> bytes:
@@ -213,7 +219,7 @@ class QueueTests(SynchronousTestCase):
         """
         self.accept()
         room = self.dispatch.room
-        self.assertRaises(self.failureException, self.accept)
+        self.assertRaises(self.failureException, self.accept, head=b"Subject: y\r\n")
         self.assertEqual(1, len(self.flushLoggedErrors()))
         self.assertEqual(room, self.dispatch.room)
         self.assertEqual(1, len(self.dispatch.taken))

@@ -6,7 +6,6 @@ A story in which a promise was broken is a line with the command that plays it a
 
 from __future__ import annotations
 
-import argparse
 import gc
 import os
 import sys
@@ -19,6 +18,7 @@ from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tests.arguments import at_least_one, make_parser, over_zero, whole
 from tests.simulation.fairness import play as play_fairness
 from tests.simulation.profiles import PROFILES
 from tests.simulation.story import LETTERS, STORM, Ending, play
@@ -29,17 +29,35 @@ def main() -> int:
     """
     Exit code 1 if a promise was broken.
     """
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=10, help="how many stories (10)")
-    parser.add_argument("--first", type=int, default=1, help="the seed of the first (1)")
-    parser.add_argument("--seed", type=int, help="play this one alone, and tell how what is broken came about")
+    parser = make_parser("python -m tests.simulation", __doc__)
+    parser.add_argument("--seeds", type=at_least_one, default=10, metavar="N", help="how many stories (10)")
+    parser.add_argument("--first", type=whole, default=1, metavar="S", help="the seed of the first (1)")
     parser.add_argument(
-        "--profile", default="", choices=PROFILES, help="which troubles (by default drawn from the seed)"
+        "--seed", type=whole, metavar="S", help="play this one alone, and tell how what is broken came about"
     )
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="stories at a time (one for each core)")
-    parser.add_argument("--letters", type=int, default=LETTERS, help=f"messages handed over in a story ({LETTERS})")
-    parser.add_argument("--storm", type=float, default=STORM, help=f"seconds of trouble in a story ({STORM:.0f})")
-    parser.add_argument("--fairness", type=int, metavar="MESSAGES", help="measure fairness behind so long a newsletter")
+    parser.add_argument(
+        "--profile",
+        default="",
+        metavar="NAME",
+        choices=PROFILES,
+        help=f"of {', '.join(PROFILES)} (drawn from the seed)",
+    )
+    parser.add_argument(
+        "--jobs", type=at_least_one, default=os.cpu_count(), metavar="N", help="stories at a time (one for each core)"
+    )
+    parser.add_argument(
+        "--letters",
+        type=at_least_one,
+        default=LETTERS,
+        metavar="N",
+        help=f"messages handed over in a story ({LETTERS})",
+    )
+    parser.add_argument(
+        "--storm", type=over_zero, default=STORM, metavar="SECONDS", help=f"seconds of trouble in a story ({STORM:.0f})"
+    )
+    parser.add_argument(
+        "--fairness", type=at_least_one, metavar="MESSAGES", help="measure fairness behind so long a newsletter"
+    )
     chosen = parser.parse_args()
     if chosen.fairness is not None:
         return _measure(chosen.fairness)
@@ -94,7 +112,8 @@ def _describe(ending: Ending, letters: int, storm: float) -> str:
 
 def _tell(told: tuple[Ending, Iterator[str]]) -> int:
     ending, trace = told
-    print(*ending.broken, *trace, sep="\n")
+    for line in (*ending.broken, *trace):
+        print(line)
     print(
         f"seed {ending.seed} ({ending.profile}): {len(ending.broken)} broken, {ending.accepted} accepted, "
         f"{ending.arrived} arrived, {ending.deaths} deaths, {ending.seconds:.0f} s, {ending.digest}"
