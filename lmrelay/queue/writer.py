@@ -34,7 +34,7 @@ Write = Callable[[Connection, Sequence[T]], Sequence[R]]
 Writes a batch of items; one result an item. It may be run again after a failure, so it changes nothing but rows.
 """
 
-SIBLINGS, PATIENCE = 4, 0.003
+SIBLINGS, PATIENCE = 4, 0.006
 """
 Where so many writes shared the last commit, the next waits until there are as many again, but no more than so many
 seconds: whoever heard of the last one is about to send more. A commit costs as much as the writes of several messages.
