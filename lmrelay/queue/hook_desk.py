@@ -15,6 +15,7 @@ from sqlalchemy import URL, Column, ColumnElement, Connection, Engine, Select, a
 
 from lmrelay.config.project import Webhook
 from lmrelay.interfaces import Endpoint
+from lmrelay.queue.endpoints import disable, enable
 from lmrelay.queue.orders import Listing
 from lmrelay.queue.outbox import DEAD, WAITING, delivery_row, write_told
 from lmrelay.queue.rows import dump, event_row
@@ -22,7 +23,7 @@ from lmrelay.queue.schema import event, message, recipient, webhook_attempt, web
 from lmrelay.queue.search import WINDOW
 from lmrelay.queue.statements import make_insert
 from lmrelay.queue.store import make_engine
-from lmrelay.queue.tellings import disable, enable, find_trouble
+from lmrelay.queue.tellings import find_trouble
 
 PAGE = 500
 """

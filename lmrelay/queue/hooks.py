@@ -17,15 +17,13 @@ from zope.interface import implementer
 
 from lmrelay.interfaces import Due, Endpoint, IHooks, Telling, Told, Want
 from lmrelay.queue.contents import IReader
+from lmrelay.queue.endpoints import disable, find_waiting, is_disabled
 from lmrelay.queue.tellings import (
     Claim,
     Record,
     claim,
-    disable,
     find_due,
-    find_waiting,
     give_up,
-    is_disabled,
     is_due,
     release,
     write_told,

@@ -1,30 +1,23 @@
 """
-Whom to tell of what: how rows say it, and how they change.
-
-An endpoint that waits is found by one step down an index, however much waits for it or for others.
+What an endpoint is to be told: how rows say it, and how they change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
-from itertools import islice
 from typing import Any, NamedTuple
 
 from attrs import evolve, frozen
 from sqlalchemy import ColumnElement, Connection, Delete, Select, and_, bindparam, case, delete, select, update
 
-from lmrelay.interfaces import Due, Endpoint, Telling, Told, Want
+from lmrelay.interfaces import Endpoint, Telling, Told, Want
 from lmrelay.queue.documents import write_documents
+from lmrelay.queue.endpoints import find_endpoints
 from lmrelay.queue.outbox import DEAD, DELIVERED, WAITING
 from lmrelay.queue.rows import Row
-from lmrelay.queue.schema import event, webhook_attempt, webhook_delivery, webhook_endpoint
-from lmrelay.queue.statements import find_rows, insert_rows, make_insert, name_given, update_rows
-
-ENDPOINTS = 256
-"""
-Endpoints looked at in one read.
-"""
+from lmrelay.queue.schema import event, webhook_attempt, webhook_delivery
+from lmrelay.queue.statements import find_rows, insert_rows, name_given, update_rows
 
 STEP = 200
 """
@@ -81,48 +74,6 @@ def _waiting(endpoint: Endpoint, events: Select[Any] | Sequence[int]) -> tuple[C
     """
     # Not the project as well: with it SQLite goes through all that waits of the endpoint to find these.
     return _table.event.in_(events), _table.endpoint == endpoint[1], _table.due.is_not(None)
-
-
-def find_waiting(connection: Connection, after: Endpoint | None) -> Due:
-    """
-    The endpoints behind that one to which something is due some time: one step down the index each.
-    """
-    found = list(islice(find_endpoints(connection, after), ENDPOINTS))
-    disabled: set[Endpoint] = set()
-    if found:
-        projects = sorted({project for (project, _), _ in found})
-        query = select(webhook_endpoint.c.project, webhook_endpoint.c.endpoint).where(
-            webhook_endpoint.c.disabled_at.is_not(None), webhook_endpoint.c.project.in_(projects)
-        )
-        disabled = {(row.project, row.endpoint) for row in connection.execute(query)}
-    return Due(dict(found), disabled, found[-1][0] if len(found) == ENDPOINTS else None)
-
-
-def find_endpoints(connection: Connection, after: Endpoint | None) -> Iterator[tuple[Endpoint, float]]:
-    """
-    The endpoints behind that one that wait, and when the first of it is due.
-    """
-    while True:
-        given = None if after is None else {"of": after[0], "which": after[1]}
-        steps = (_FIRST,) if after is None else _BEHIND
-        row = next(filter(None, (connection.execute(one, given).first() for one in steps)), None)
-        if row is None:
-            return
-        after = (row.project, row.endpoint)
-        yield after, row.due
-
-
-_ORDER = (_table.project, _table.endpoint, _table.due)
-_FIRST = select(*_ORDER).where(_table.due.is_not(None)).order_by(*_ORDER).limit(1)
-_BEHIND = (
-    # Not compared as pairs: for that SQLite walks through all that waits of the last endpoint to get out of it.
-    _FIRST.where(_table.project == bindparam("of"), _table.endpoint > bindparam("which")),
-    _FIRST.where(_table.project > bindparam("of")),
-)
-"""
-The first endpoint that waits, and the first one behind another. Looked for every second: to make the statements costs
-more than to run them.
-"""
 
 
 def find_trouble(connection: Connection, endpoint: Endpoint) -> str | None:
@@ -297,40 +248,6 @@ def give_up(connection: Connection, endpoint: Endpoint, where: ColumnElement[boo
     chosen = select(_table.event).where(where).limit(STEP)
     change = update(webhook_delivery).where(*_waiting(endpoint, chosen))
     return connection.execute(change.values(state=DEAD, due=None, owner=None, last=reason, ended_at=now)).rowcount
-
-
-def disable(connection: Connection, endpoint: Endpoint, reason: str, now: float) -> bool:
-    """
-    Tell an endpoint nothing more; was that news?
-    """
-    if is_disabled(connection, endpoint):
-        return False
-    row = {"project": endpoint[0], "endpoint": endpoint[1], "disabled_at": now, "reason": reason}
-    insert = make_insert(connection.dialect.name, webhook_endpoint).values(row)
-    connection.execute(
-        insert.on_conflict_do_update(
-            index_elements=["project", "endpoint"], set_={"disabled_at": now, "reason": reason}
-        )
-    )
-    return True
-
-
-def is_disabled(connection: Connection, endpoint: Endpoint) -> bool:
-    """
-    Is it told nothing?
-    """
-    return connection.execute(select(webhook_endpoint.c.disabled_at).where(*_named(endpoint))).scalar() is not None
-
-
-def enable(connection: Connection, endpoint: Endpoint) -> bool:
-    """
-    Tell an endpoint again what is to come; was that news?
-    """
-    return bool(connection.execute(delete(webhook_endpoint).where(*_named(endpoint))).rowcount)
-
-
-def _named(endpoint: Endpoint) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return webhook_endpoint.c.project == endpoint[0], webhook_endpoint.c.endpoint == endpoint[1]
 
 
 def release(connection: Connection, endpoint: Endpoint, sequences: Sequence[int], worker: str, now: float) -> None:

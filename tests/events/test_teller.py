@@ -15,8 +15,8 @@ from sqlalchemy import select
 
 from lmrelay.config.project import Webhook
 from lmrelay.config.values import Config
+from lmrelay.queue.endpoints import enable
 from lmrelay.queue.schema import webhook_attempt, webhook_delivery, webhook_endpoint
-from lmrelay.queue.tellings import enable
 from tests.events.bench import DEFAULT, PUBLIC, Got, Stage, is_signed, plain
 from tests.queue.filling import writing
 from tests.queue.hooks import SECRET, deliveries, with_hooks

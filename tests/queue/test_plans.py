@@ -18,7 +18,7 @@ from lmrelay.config.values import Config, Server
 from lmrelay.interfaces import Telling, Told, Want
 from lmrelay.mail.reports import Kind, Report
 from lmrelay.mail.suppression import Listed, Suppression, Why
-from lmrelay.queue import bounces, stories, tellings, upkeep
+from lmrelay.queue import bounces, endpoints, stories, tellings, upkeep
 from lmrelay.queue.acceptance import write_messages
 from lmrelay.queue.ahead import read_whole
 from lmrelay.queue.changes import (
@@ -157,7 +157,7 @@ STATEMENTS: dict[str, Callable[[Connection], object]] = {
         [{"message": "0" * 26, "number": number, "owner": None, "last": ""} for number in range(3)],
     ),
     "judge": lambda connection: write_messages(connection, [CHECKED], NOW),
-    "waiting hooks": lambda connection: tellings.find_waiting(connection, ("acme", "a")),
+    "waiting hooks": lambda connection: endpoints.find_waiting(connection, ("acme", "a")),
     "what fails": lambda connection: tellings.find_trouble(connection, SHOP),
     "due hooks": lambda connection: tellings.find_due(connection, {SHOP: Want(5, 9999)}, NOW),
     "claimed hooks": lambda connection: tellings.claim(

@@ -15,7 +15,7 @@ from zope.interface.verify import verifyObject
 
 from lmrelay.config.values import Config
 from lmrelay.interfaces import Endpoint, IHooks, Telling, Told, Want
-from lmrelay.queue import tellings
+from lmrelay.queue import endpoints, tellings
 from lmrelay.queue.leases import DOUBTED_AFTER
 from lmrelay.queue.outbox import Outbox
 from lmrelay.queue.rows import event_row
@@ -111,18 +111,18 @@ def test_waiting(world: World) -> None:
     """
     Endpoints to which something is due some time are found in their order, in steps, with those that are disabled.
     """
-    hooks = [hook(f"h{n:04d}") for n in range(tellings.ENDPOINTS + 5)]
+    hooks = [hook(f"h{n:04d}") for n in range(endpoints.ENDPOINTS + 5)]
     world.queue._settings.config = with_hooks(with_hooks(world.config, *hooks), hook("z"), project="other")  # type: ignore[misc]
     world.accept()
     world.accept(2, project="other")
     result_of(world.queue.hooks.disable(("acme", "h0003"), "why"))
     first = result_of(world.queue.hooks.find_waiting(None))
-    assert [("acme", f"h{n:04d}") for n in range(tellings.ENDPOINTS)] == list(first.soonest)
+    assert [("acme", f"h{n:04d}") for n in range(endpoints.ENDPOINTS)] == list(first.soonest)
     assert {("acme", "h0003")} == set(first.disabled)
     assert {NOW} == set(first.soonest.values())
     rest = result_of(world.queue.hooks.find_waiting(first.after))
     assert [
-        *(("acme", f"h{n:04d}") for n in range(tellings.ENDPOINTS, tellings.ENDPOINTS + 5)),
+        *(("acme", f"h{n:04d}") for n in range(endpoints.ENDPOINTS, endpoints.ENDPOINTS + 5)),
         ("other", "z"),
     ] == list(rest.soonest)
     assert None is rest.after
@@ -266,7 +266,7 @@ def test_ended_while_disabled(world: World) -> None:
     world.accept()
     world.queue.hooks.disable(SHOP, "for a while")
     with writing(world.config) as connection:
-        tellings.enable(connection, SHOP)
+        endpoints.enable(connection, SHOP)
     assert 0 == result_of(world.queue.hooks.end(SHOP, "disabled", if_disabled=True))
     assert ["waiting"] == states(world)
     world.queue.hooks.disable(SHOP, "again")
@@ -283,8 +283,8 @@ def test_disabled_and_enabled(world: World, config: Config) -> None:
     assert [] == states(world)
     assert [("410", NOW)] == [(row.reason, row.disabled_at) for row in rows(world, webhook_endpoint)]
     with writing(config) as connection:
-        assert tellings.enable(connection, SHOP)
-        assert not tellings.enable(connection, SHOP)
+        assert endpoints.enable(connection, SHOP)
+        assert not endpoints.enable(connection, SHOP)
     world.accept(2)
     assert ["waiting"] == states(world)
 
