@@ -21,8 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from lmrelay.errors import StoreChanged, StoreError, StoreFault
-from lmrelay.queue.backlog import Backlog
-from lmrelay.queue.backlog import Waiting as _Waiting
+from lmrelay.queue.backlog import Backlog, Waiting
 from lmrelay.queue.statements import PLAIN
 from lmrelay.queue.store import explain, is_busy
 
@@ -137,7 +136,7 @@ class Kept:
 
 def run_batch(
     engine: Transactions,
-    batch: Sequence[_Waiting],
+    batch: Sequence[Waiting],
     has_room: Callable[[], bool],
     clock: Callable[[], float] = monotonic,
 ) -> float:
@@ -173,8 +172,8 @@ def _understand(error: Exception, has_room: Callable[[], bool]) -> StoreError:
     return found
 
 
-def _try(engine: Transactions, batch: Sequence[_Waiting], clock: Callable[[], float]) -> float:
-    groups: dict[Write[Any, Any], list[_Waiting]] = {}
+def _try(engine: Transactions, batch: Sequence[Waiting], clock: Callable[[], float]) -> float:
+    groups: dict[Write[Any, Any], list[Waiting]] = {}
     for one in batch:
         groups.setdefault(one.write, []).append(one)
     chosen = engine
@@ -211,7 +210,7 @@ def ignore(writes: int, seconds: float) -> None:
     """
 
 
-def _fire(batch: Sequence[_Waiting]) -> None:
+def _fire(batch: Sequence[Waiting]) -> None:
     for one in batch:
         one.result.callback(one.answer)
 
@@ -236,7 +235,7 @@ class InlineWriter:
         """
         Write it now.
         """
-        one = _Waiting(write, item)
+        one = Waiting(write, item)
         run_batch(self._engine, [one], self._has_room)
         _fire([one])
         return one.result
@@ -269,7 +268,7 @@ class ThreadedWriter:
     _has_room: Callable[[], bool] = _always
     _note: Callable[[int, float], None] = ignore
     _clock: Callable[[], float] = monotonic
-    _submitted: list[_Waiting] = field(factory=list, init=False)
+    _submitted: list[Waiting] = field(factory=list, init=False)
     _waiting: Backlog = field(factory=Backlog, init=False)
     _wake: Condition = field(factory=Condition, init=False)
     _ended: Deferred[None] | None = field(default=None, init=False)
@@ -285,7 +284,7 @@ class ThreadedWriter:
         """
         Add it to the batch that gathers.
         """
-        one = _Waiting(write, item, urgent)
+        one = Waiting(write, item, urgent)
         if self._ended is not None:
             one.result.errback(StoreError("the store is closed"))
             return one.result
@@ -323,11 +322,11 @@ class ThreadedWriter:
         if self._ended is not None:
             self._reactor.callFromThread(self._ended.callback, None)
 
-    def _end(self, batch: list[_Waiting], seconds: float) -> None:
+    def _end(self, batch: list[Waiting], seconds: float) -> None:
         self._note(len(batch), seconds)
         _fire(batch)
 
-    def _gather(self) -> list[_Waiting]:
+    def _gather(self) -> list[Waiting]:
         with self._wake:
             while not self._waiting and self._ended is None:
                 self._wake.wait()

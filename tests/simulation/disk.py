@@ -17,10 +17,11 @@ from twisted.internet.defer import Deferred, succeed
 
 from lmrelay.config.values import MIB
 from lmrelay.errors import StoreError
+from lmrelay.queue.backlog import Backlog, Waiting
 from lmrelay.queue.ballast import FILE as BALLAST
 from lmrelay.queue.contents import InlineReader
 from lmrelay.queue.service import CHECKPOINT, POLL, QueueService
-from lmrelay.queue.writer import Backlog, Kept, Transactions, Write, _fire, _Waiting, run_batch
+from lmrelay.queue.writer import Kept, Transactions, Write, _fire, run_batch
 from tests.simulation.network import Machine
 
 COMMIT = 0.004
@@ -169,7 +170,7 @@ class Writer:
         """
         Add it to the commit that gathers.
         """
-        one = _Waiting(write, item, urgent)
+        one = Waiting(write, item, urgent)
         if self._ended is not None:
             one.result.errback(StoreError("the store is closed"))
             return one.result
@@ -195,7 +196,7 @@ class Writer:
         if self._ended is not None and not self._busy:
             self._end(self._ended)
 
-    def _write(self, batch: Sequence[_Waiting]) -> None:
+    def _write(self, batch: Sequence[Waiting]) -> None:
         self._names = frozenset(one.write.__qualname__ for one in batch)
         run_batch(_Watched(self._kept, self._disk, self._ask_fate), batch, self._has_room)
 
