@@ -17,7 +17,6 @@ from lmrelay.config.project import Webhook
 from lmrelay.config.values import Webhooks
 from lmrelay.queue.outbox import DEAD, DELIVERED, WAITING
 from lmrelay.queue.schema import event, webhook_attempt, webhook_delivery
-from lmrelay.queue.store import FILE
 from tests.simulation.applications import Letter, To
 from tests.simulation.endpoints import ELSEWHERE, PORT, SAYS_YES, Endpoint, Taken, Temper, Trap, set_traps
 from tests.simulation.tellings import Tellings, find_written
@@ -173,13 +172,8 @@ def test_broken_promises_are_found(told: Town, harm: Callable[[Connection], None
     """
     What goes wrong in the store does not go unnoticed.
     """
-    store = told.world.folder / FILE
-    good = store.read_bytes()
-    told.world.write(harm)
-    try:
+    with told.world.harmed(harm):
         assert [line for line in told.tellings.find_broken() if words in line]
-    finally:
-        store.write_bytes(good)
 
 
 def come_again(endpoint: Endpoint) -> None:

@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy import Connection, delete, select, update
 
 from lmrelay.queue.schema import DELIVERED, FAILED, QUEUED, attempt, chunk, event, message, recipient
-from lmrelay.queue.store import FILE
 from tests.simulation.applications import Letter, To
 from tests.simulation.profiles import PROFILES
 from tests.simulation.story import Story, play
@@ -114,14 +113,8 @@ def test_broken_promises_are_found(told: Story, harm: Callable[[Connection], Non
     """
     What goes wrong in the store does not go unnoticed.
     """
-    store = told.world.folder / FILE
-    good = store.read_bytes()
-    told.world.write(harm)
-    assert not store.with_name(f"{FILE}-wal").exists()
-    try:
+    with told.world.harmed(harm):
         assert [line for line in told.judge().broken if words in line]
-    finally:
-        store.write_bytes(good)
 
 
 def test_broken_arrivals_are_found(told: Story) -> None:

@@ -8,7 +8,8 @@ The process can die at any commit: before it, or after it and before anybody hea
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache, partial, reduce
 from pathlib import Path
 from random import Random
@@ -307,3 +308,17 @@ class World:
                 return change(connection)
         finally:
             engine.dispose()
+
+    @contextmanager
+    def harmed(self, harm: Callable[[Connection], Any]) -> Iterator[None]:
+        """
+        The store with such a change, and afterwards as it was. The process has ended: only then the store is one file.
+        """
+        store = self.folder / FILE
+        good = store.read_bytes()
+        self.write(harm)
+        assert not store.with_name(f"{FILE}-wal").exists()
+        try:
+            yield
+        finally:
+            store.write_bytes(good)
