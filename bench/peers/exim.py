@@ -7,9 +7,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from attrs import define, field
+from attrs import define
 
-from bench.held import Held, clear
+from bench.held import clear
+from bench.peers.peer import Peer
 from bench.peers.place import PASSWORD, SINK, USER, give, installed_version, system_files, why_not
 from tests.e2e.world import free_port
 
@@ -78,19 +79,14 @@ Queue runners at once in a flush.
 
 
 @define(eq=False)
-class Exim:
+class Exim(Peer):
     """
     Its queue is split into folders, and no session is put off to a queue run.
     """
 
-    folder: Path
-    installed: Path
-    sink_port: int
     name: str = "exim"
     share: float = 0.3
     easier: Sequence[str] = ("a fixed next hop, no DNS",)
-    port: int = field(default=0)
-    _held: Held | None = None
 
     @property
     def program(self) -> Path:
@@ -130,27 +126,7 @@ class Exim:
         )
         configuration.chmod(0o644)  # Exim refuses one that others may write
         command: list[str | Path] = [self.program, "-C", configuration, "-bdf", "-q30m"]
-        self._held = Held(command, system_files(self.folder / "system"), self.folder / "out")
-        self._held.start("127.0.0.1", self.port)
-
-    def options(self, security: str) -> list[str]:
-        """
-        See L{bench.server.Server}.
-        """
-        secure = ["--tls", "starttls", "--auth", f"{USER}:{PASSWORD}"] if security == "starttls" else []
-        return ["-p", str(self.port), *secure]
-
-    def _running(self) -> Held:
-        if self._held is None:
-            raise RuntimeError("not started")
-        return self._held
-
-    @property
-    def pid(self) -> int:
-        """
-        See L{bench.server.Server}.
-        """
-        return self._running().pid
+        self._hold(command, system_files(self.folder / "system"))
 
     def flush(self) -> None:
         """
@@ -158,13 +134,6 @@ class Exim:
         """
         for _ in range(RUNNERS):
             self._running().run(f"exec {self.program} -C {self.folder}/exim.conf -qff")
-
-    def stop(self) -> None:
-        """
-        See L{bench.server.Server}.
-        """
-        if self._held is not None:
-            self._held.stop()
 
     def version(self) -> str:
         """

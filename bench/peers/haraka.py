@@ -10,9 +10,10 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from attrs import define, field
+from attrs import define
 
-from bench.held import Held, clear
+from bench.held import clear
+from bench.peers.peer import Peer
 from bench.peers.place import PASSWORD, SINK, USER, installed_version, system_files, why_not
 from tests.e2e.world import free_port
 
@@ -38,19 +39,14 @@ KEEP_PID = 'echo $$ > "$0" && exec "$@"'
 
 
 @define(eq=False)
-class Haraka:
+class Haraka(Peer):
     """
     Its retries, like lmrelay's, begin after a minute.
     """
 
-    folder: Path
-    installed: Path
-    sink_port: int
     name: str = "haraka"
     share: float = 0.4
     easier: Sequence[str] = ("a fixed next hop, no DNS",)
-    port: int = field(default=0)
-    _held: Held | None = None
 
     @property
     def application(self) -> Path:
@@ -90,44 +86,13 @@ class Haraka:
         (self.folder / "config/connection.ini").write_text(connection.replace("bytes=26214400", "bytes=52428800"))
         (self.folder / "plugins/next_hop.js").write_text(NEXT_HOP.format(**values))
         command: list[str | Path] = ["node", self.application / "bin/haraka", "-c", self.folder]
-        self._held = Held(
-            ["sh", "-c", KEEP_PID, self.folder / "pid", *command],
-            system_files(self.folder / "system"),
-            self.folder / "out",
-        )
-        self._held.start("127.0.0.1", self.port)
-
-    def options(self, security: str) -> list[str]:
-        """
-        See L{bench.server.Server}.
-        """
-        secure = ["--tls", "starttls", "--auth", f"{USER}:{PASSWORD}"] if security == "starttls" else []
-        return ["-p", str(self.port), *secure]
-
-    def _running(self) -> Held:
-        if self._held is None:
-            raise RuntimeError("not started")
-        return self._held
-
-    @property
-    def pid(self) -> int:
-        """
-        See L{bench.server.Server}.
-        """
-        return self._running().pid
+        self._hold(["sh", "-c", KEEP_PID, self.folder / "pid", *command], system_files(self.folder / "system"))
 
     def flush(self) -> None:
         """
         See L{bench.server.Server}.
         """
         self._running().run(f"kill -HUP $(cat {self.folder}/pid)")
-
-    def stop(self) -> None:
-        """
-        See L{bench.server.Server}.
-        """
-        if self._held is not None:
-            self._held.stop()
 
     def version(self) -> str:
         """

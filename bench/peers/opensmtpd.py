@@ -9,9 +9,10 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from attrs import define, field
+from attrs import define
 
-from bench.held import Held, clear
+from bench.held import clear
+from bench.peers.peer import Peer
 from bench.peers.place import PASSWORD, SINK, USER, identity, installed_version, system_files, why_not
 from tests.e2e.world import free_port
 
@@ -34,19 +35,14 @@ match from any for any action "out"
 
 
 @define(eq=False)
-class OpenSMTPD:
+class OpenSMTPD(Peer):
     """
     It never syncs its queue to the disk. Its key is RSA: what Debian 12 has fails with others.
     """
 
-    folder: Path
-    installed: Path
-    sink_port: int
     name: str = "opensmtpd"
     share: float = 0.1
     easier: Sequence[str] = ("no sync before its 250", "a fixed next hop, no DNS")
-    port: int = field(default=0)
-    _held: Held | None = None
 
     @property
     def program(self) -> Path:
@@ -85,8 +81,7 @@ class OpenSMTPD:
             )
         )
         binds = {**system_files(self.folder / "system"), **self._own_folders()}
-        self._held = Held([self.program, "-d", "-f", configuration], binds, self.folder / "out")
-        self._held.start("127.0.0.1", self.port)
+        self._hold([self.program, "-d", "-f", configuration], binds)
 
     def _own_folders(self) -> Mapping[str, Path]:
         """
@@ -101,37 +96,11 @@ class OpenSMTPD:
         os.chown(self.folder / "spool/smtpd/offline", 0, identity("opensmtpq"))
         return {"/var/spool": self.folder / "spool", "/var/lib": self.folder / "lib", "/run": self.folder / "run"}
 
-    def options(self, security: str) -> list[str]:
-        """
-        See L{bench.server.Server}.
-        """
-        secure = ["--tls", "starttls", "--auth", f"{USER}:{PASSWORD}"] if security == "starttls" else []
-        return ["-p", str(self.port), *secure]
-
-    def _running(self) -> Held:
-        if self._held is None:
-            raise RuntimeError("not started")
-        return self._held
-
-    @property
-    def pid(self) -> int:
-        """
-        See L{bench.server.Server}.
-        """
-        return self._running().pid
-
     def flush(self) -> None:
         """
         See L{bench.server.Server}.
         """
         self._running().run(f"exec {self.control} schedule all")
-
-    def stop(self) -> None:
-        """
-        See L{bench.server.Server}.
-        """
-        if self._held is not None:
-            self._held.stop()
 
     def version(self) -> str:
         """
