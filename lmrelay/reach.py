@@ -11,7 +11,7 @@ from random import Random
 from typing import Union
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 
 from lmrelay.config.words import Network
 from lmrelay.interfaces import Answer, IResolver
@@ -129,7 +129,7 @@ async def find_addresses(
 ) -> Addresses | Delayed:
     """
     Where C{host} can be connected to. A family without an answer is passed over as long
-    as the other has one. Never fails.
+    as the other has one. Raises nothing but when it is cancelled.
 
     @param whose: for whom the DNS is asked, as L{IResolver.query} has it
     """
@@ -144,7 +144,11 @@ async def find_addresses(
             records = list(map(str, answer.records))
             families.append(random.sample(records, len(records)))
         else:
-            trouble = dns_trouble(getattr(answer, "value", answer))
+            error = getattr(answer, "value", answer)
+            if isinstance(error, CancelledError):
+                # Else who was given up goes on with the family that has answered, and nothing would end it any more.
+                raise error
+            trouble = dns_trouble(error)
             families.append([])
     found = list(chain.from_iterable(families))
     good = [[address for address in family if is_allowed(address, networks)] for family in families]

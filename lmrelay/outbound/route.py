@@ -149,7 +149,7 @@ class Router:
         self, host: str, networks: Sequence[Network], whose: Hashable = None, *, ipv6_last: bool = False
     ) -> Addresses | Delayed:
         """
-        As L{lmrelay.reach.find_addresses} has it. Never fails.
+        As L{lmrelay.reach.find_addresses} has it.
         """
         return await find_addresses(self.resolver, self.random, host, networks, whose, ipv6_last=ipv6_last)
 

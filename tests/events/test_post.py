@@ -21,6 +21,7 @@ from lmrelay.config.values import Config, Server, Webhooks
 from lmrelay.events.post import MAX_TEXT, Post
 from lmrelay.events.wire import MAX_BODY
 from lmrelay.interfaces import Told
+from lmrelay.reach import AAAA
 from lmrelay.testing.certificates import NOT_BEFORE, Authority, Certificate
 from lmrelay.testing.name_server import FakeResolver, Said, Zone
 from tests.events.bench import PUBLIC, Hook
@@ -318,6 +319,20 @@ class BadTests(Posting):
         sending = self.begin()
         self.network.pass_time(31)
         self.assertIn("no answer within 30 s", self.successResultOf(sending).text)
+
+    def test_half_an_answer_of_the_dns(self) -> None:
+        """
+        It is over after the timeout as well if by then only one kind of address is known.
+        """
+        self.hook.say = lambda _: None
+        self.zone.say(NAME, AAAA, Said((), delay=40.0))
+        self.post.resolver = FakeResolver(self.zone, self.network)
+        self.listen()
+        sending = self.begin()
+        self.network.pass_time(31)
+        self.assertEqual("no answer within 30 s", self.successResultOf(sending).text)
+        self.network.pass_time(60)
+        self.assertEqual([], self.network.wires)
 
     def test_body_that_does_not_end(self) -> None:
         """
