@@ -11,25 +11,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
 
 from attrs import define, evolve, field, frozen
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from lmrelay.errors import StoreError
-from lmrelay.interfaces import IDispatch, Lane, Leased, LeasedRecipient, RecipientKey
+from lmrelay.interfaces import IDispatch, Lane, Leased
 from lmrelay.queue.ahead import Ahead
-from lmrelay.queue.rows import read_kind, read_leased, read_recipient
-from lmrelay.queue.schema import HELD, message, recipient
-from lmrelay.queue.statements import update_rows
+from lmrelay.queue.claims import LaneKey, claim_lane, in_lane, unless_unreadable
+from lmrelay.queue.rows import read_kind
+from lmrelay.queue.schema import HELD, recipient
 from lmrelay.queue.suppressions import Suppressions
-from lmrelay.queue.withholding import withhold
 from lmrelay.queue.writer import IWriter
 from lmrelay.tasks import Tasks
-
-T = TypeVar("T")
 
 LANES = 64
 """
@@ -46,14 +42,8 @@ SOON = 0.05
 
 log = Logger()
 
-_LEASED = tuple(column for column in message.c if column is not message.c.head)
-"""
-A message without its head, which may be long and is for those who send it.
-"""
-
 _lane = (recipient.c.project, recipient.c.kind, recipient.c.domain)
 _party = tuple[str, str]
-_key = tuple[str, str, str]
 
 
 @frozen
@@ -173,20 +163,16 @@ def _find_domains(connection: Connection, party: _party, after: str) -> Iterator
         yield after, row.due
 
 
-def _count_due(connection: Connection, key: _key, now: float) -> list[tuple[Lane, int]]:
-    due = select(recipient.c.number).where(*_in_lane(key), recipient.c.due <= now).limit(SHARE).subquery()
+def _count_due(connection: Connection, key: LaneKey, now: float) -> list[tuple[Lane, int]]:
+    due = select(recipient.c.number).where(*in_lane(key), recipient.c.due <= now).limit(SHARE).subquery()
     number = connection.execute(select(func.count()).select_from(due)).scalar_one()
-    kind = _unless_unreadable(partial(read_kind, key[1]))
+    kind = unless_unreadable(partial(read_kind, key[1]))
     if kind is not None:
         return [(Lane(key[0], kind, key[2]), number)]
     log.error("a lane that cannot be read is held", project=key[0], domain=key[2])
-    lane = update(recipient).where(*_in_lane(key), recipient.c.due.is_not(None))
+    lane = update(recipient).where(*in_lane(key), recipient.c.due.is_not(None))
     connection.execute(lane.values(state=HELD, held_at=now, due=None))
     return []
-
-
-def _in_lane(key: _key) -> list[ColumnElement[bool]]:
-    return [column == value for column, value in zip(_lane, key, strict=True)]
 
 
 @define(eq=False)
@@ -318,64 +304,5 @@ class Taker:
             self._dispatch.take(leased)
 
     def _claim(self, connection: Connection, items: Sequence[list[tuple[Lane, int]]]) -> list[list[Leased]]:
-        now = self._wall()
-        return [
-            [one for lane, number in lanes for one in self._claim_lane(connection, lane, number, now)]
-            for lanes in items
-        ]
-
-    def _claim_lane(self, connection: Connection, lane: Lane, number: int, now: float) -> list[Leased]:
-        rows = connection.execute(
-            select(recipient)
-            .where(*_in_lane((lane.project, lane.kind.value, lane.domain)), recipient.c.due <= now)
-            .order_by(recipient.c.due)
-            .limit(number)
-            .with_for_update(skip_locked=True)
-        ).all()
-        if not rows:
-            return []
-        found, unreadable = _read(connection, lane, rows)
-        found = withhold(connection, self._suppressions, found, now)
-        _set_each(connection, [(one.message_id, of.number) for one in found for of in one.recipients], self._worker)
-        if unreadable:
-            log.error("recipients that cannot be read are held", recipients=unreadable)
-            _set_each(connection, unreadable, None, state=HELD, held_at=now)
-        return found
-
-
-def _read(connection: Connection, lane: Lane, rows: Sequence[Row[Any]]) -> tuple[list[Leased], list[RecipientKey]]:
-    """
-    What is to be handed to delivery, and what cannot be read: that must not keep back what can.
-    """
-    members: dict[str, list[LeasedRecipient]] = {}
-    for row in rows:
-        one = _unless_unreadable(partial(_read_member, row))
-        if one is not None:
-            members.setdefault(row.message, []).append(one)
-    found = []
-    for row in connection.execute(select(*_LEASED).where(message.c.id.in_(list(members)))):
-        leased = _unless_unreadable(partial(read_leased, row, lane, members[row.id]))
-        if leased is not None:
-            found.append(leased)
-    read = {(one.message_id, of.number) for one in found for of in one.recipients}
-    return found, [key for row in rows if (key := (row.message, row.number)) not in read]
-
-
-def _read_member(row: Row[Any]) -> LeasedRecipient:
-    return LeasedRecipient(row.number, read_recipient(row), row.attempts)
-
-
-def _unless_unreadable(read: Callable[[], T]) -> T | None:
-    try:
-        return read()
-    except Exception:  # noqa: BLE001 - whatever is wrong with a row, it is the only one
-        log.failure("a row cannot be read")
-        return None
-
-
-def _set_each(connection: Connection, keys: Sequence[RecipientKey], owner: str | None, **more: Any) -> None:
-    update_rows(
-        connection,
-        recipient,
-        [{"message": id_, "number": number, "owner": owner, "due": None, **more} for id_, number in keys],
-    )
+        now, claim = self._wall(), partial(claim_lane, connection, self._suppressions, self._worker)
+        return [[one for lane, number in lanes for one in claim(lane, number, now)] for lanes in items]
