@@ -4,7 +4,7 @@ Taking leases: what is due in a lane becomes this worker's, and is what delivery
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row, select
 from twisted.logger import Logger
 
 from lmrelay.interfaces import Lane, Leased, LeasedRecipient, RecipientKey
+from lmrelay.queue.releases import Keys
 from lmrelay.queue.rows import read_leased, read_recipient
 from lmrelay.queue.schema import HELD, message, recipient
 from lmrelay.queue.statements import update_rows
@@ -41,6 +42,13 @@ def in_lane(key: LaneKey) -> list[ColumnElement[bool]]:
     return [column == value for column, value in zip(lane, key, strict=True)]
 
 
+def find_keys(leased: Iterable[Leased]) -> Keys:
+    """
+    The recipients of these.
+    """
+    return tuple((one.message_id, of.number) for one in leased for of in one.recipients)
+
+
 def claim_lane(
     connection: Connection, suppressions: Suppressions, worker: str, lane: Lane, number: int, now: float
 ) -> list[Leased]:
@@ -59,7 +67,7 @@ def claim_lane(
         return []
     found, unreadable = _read(connection, lane, rows)
     found = withhold(connection, suppressions, found, now)
-    _set_each(connection, [(one.message_id, of.number) for one in found for of in one.recipients], worker)
+    _set_each(connection, find_keys(found), worker)
     if unreadable:
         log.error("recipients that cannot be read are held", recipients=unreadable)
         _set_each(connection, unreadable, None, state=HELD, held_at=now)
@@ -80,7 +88,7 @@ def _read(connection: Connection, lane: Lane, rows: Sequence[Row[Any]]) -> tuple
         leased = unless_unreadable(partial(read_leased, row, lane, members[row.id]))
         if leased is not None:
             found.append(leased)
-    read = {(one.message_id, of.number) for one in found for of in one.recipients}
+    read = set(find_keys(found))
     return found, [key for row in rows if (key := (row.message, row.number)) not in read]
 
 

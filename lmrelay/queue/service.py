@@ -204,7 +204,10 @@ class QueueService:
         outbox = Outbox(self._settings, self.hooks.note)
         suppressions, fresh = Suppressions(self._entropy, outbox.write), Fresh()
         timing, ahead = (self._reactor, self._wall, self._tasks, self._lives), Ahead(self._reader, self._cache)
-        self._taker = Taker(self._writer, self._dispatch, self.worker, *timing, suppressions, ahead)
+        self._releases = Releases(
+            self._writer, self.worker, self._wall, lambda: self._taker.wake(), lambda keys: self._obedience.strand(keys)
+        )
+        self._taker = Taker(self._writer, self._dispatch, self.worker, *timing, suppressions, ahead, self._releases)
         settler = Settler(self.worker, self._settings, self._wall, self._entropy, self._random, outbox.write, fresh)
         self._recorder = Recorder(
             self._writer, settler, self._dispatch, self._reactor, self._tasks, self._recorded, self._ballast.drop
@@ -222,9 +225,6 @@ class QueueService:
             self.release,
             suppressions,
             fresh,
-        )
-        self._releases = Releases(
-            self._writer, self.worker, self._wall, self._taker.wake, lambda keys: self._obedience.strand(keys)
         )
         watched = self._writer, self._reader, self._dispatch, self.worker, self._wall, self._taker.wake
         self._obedience = Obedience(*watched, self._releases.free)

@@ -20,7 +20,8 @@ from twisted.logger import Logger
 from lmrelay.errors import StoreError
 from lmrelay.interfaces import IDispatch, Lane, Leased
 from lmrelay.queue.ahead import Ahead
-from lmrelay.queue.claims import LaneKey, claim_lane, in_lane, unless_unreadable
+from lmrelay.queue.claims import LaneKey, claim_lane, find_keys, in_lane, unless_unreadable
+from lmrelay.queue.releases import Releases
 from lmrelay.queue.rows import read_kind
 from lmrelay.queue.schema import HELD, recipient
 from lmrelay.queue.suppressions import Suppressions
@@ -39,6 +40,11 @@ Recipients taken from one lane in one pass.
 
 INTERVAL = 5.0
 SOON = 0.05
+
+AGAIN = 60.0
+"""
+Seconds after which mail is taken again over which delivery broke: at once, it would most likely break again, at once.
+"""
 
 log = Logger()
 
@@ -190,6 +196,7 @@ class Taker:
     _lives: Callable[[], bool]
     _suppressions: Suppressions
     _ahead: Ahead
+    _releases: Releases
     _round: Round = field(factory=Round, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
     _running: bool = field(default=False, init=False)
@@ -291,17 +298,38 @@ class Taker:
             for lane, number in reserved:
                 self._dispatch.cancel(lane, number)
             raise
-        numbers: dict[Lane, int] = {}
+        # Leased: nobody else tries these, and this worker no more if they do not get to delivery, whatever breaks.
+        try:
+            self._cancel_rest(reserved, taken)
+            await self._ahead.read(taken)
+        except Exception:  # noqa: BLE001 - it can be sent without
+            log.failure("what was taken could not be made ready")
         by_message: dict[str, list[Leased]] = {}
         for one in taken:
-            numbers[one.lane] = numbers.get(one.lane, 0) + len(one.recipients)
             by_message.setdefault(one.message_id, []).append(one)
+        for leased in by_message.values():
+            self._hand_over(leased)
+
+    def _cancel_rest(self, reserved: list[tuple[Lane, int]], taken: list[Leased]) -> None:
+        numbers: dict[Lane, int] = {}
+        for one in taken:
+            numbers[one.lane] = numbers.get(one.lane, 0) + len(one.recipients)
         for lane, number in reserved:
             if number > numbers.get(lane, 0):
                 self._dispatch.cancel(lane, number - numbers.get(lane, 0))
-        await self._ahead.read(taken)
-        for leased in by_message.values():
+
+    def _hand_over(self, leased: list[Leased]) -> None:
+        """
+        Let delivery have these, which are of one message.
+        """
+        try:
             self._dispatch.take(leased)
+        except Exception:  # noqa: BLE001 - a fault of ours must not strand the mail
+            log.failure("mail could not be handed to delivery", message=leased[0].message_id)
+            keys = find_keys(leased)
+            # What it knows already it would not take again.
+            self._dispatch.withdraw(keys)
+            self._tasks.run(self._releases.postpone(keys, AGAIN))
 
     def _claim(self, connection: Connection, items: Sequence[list[tuple[Lane, int]]]) -> list[list[Leased]]:
         now, claim = self._wall(), partial(claim_lane, connection, self._suppressions, self._worker)

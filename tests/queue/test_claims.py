@@ -1,0 +1,115 @@
+"""
+What was leased gets to delivery or goes back to the queue, whatever breaks in between: on SQLite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import define
+from sqlalchemy import Connection, select
+from twisted.internet.defer import Deferred, fail
+
+from lmrelay.config.values import Config
+from lmrelay.interfaces import Leased
+from lmrelay.queue.schema import recipient
+from lmrelay.queue.store import FILE
+from lmrelay.queue.taker import AGAIN
+from tests.queue.conftest import make_config
+from tests.queue.doubles import Dispatch
+from tests.queue.filling import writing
+from tests.queue.world import World, name, result_of
+
+
+@pytest.fixture
+def config(sqlite: Path, tmp_path: Path) -> Config:
+    """
+    A configuration whose store is empty.
+    """
+    (tmp_path / FILE).write_bytes(sqlite.read_bytes())
+    return make_config(tmp_path)
+
+
+@define(eq=False)
+class Clumsy(Dispatch):
+    """
+    Breaks over these messages.
+    """
+
+    breaks_over: Collection[str] = ()
+
+    def take(self, leased: Sequence[Leased]) -> None:
+        super().take(leased)
+        if leased[0].message_id in self.breaks_over:
+            raise RuntimeError("a bug")
+
+
+def begin(config: Config, dispatch: Dispatch, messages: int = 3) -> World:
+    """
+    A queue in which mail waits that delivery had no room for.
+    """
+    world = World(config, dispatch)
+    dispatch.room = 0
+    world.start()
+    for number in range(messages):
+        result_of(world.accept(number, [f"a@d{number}.example", f"b@d{number}.example"]))
+    dispatch.room = 1000
+    return world
+
+
+def owners(config: Config) -> list[tuple[int, str | None]]:
+    """
+    Whose the recipients are, in order: the number of the message, and the owner.
+    """
+    with writing(config) as connection:
+        rows = connection.execute(select(recipient.c.message, recipient.c.owner).order_by(*recipient.primary_key))
+        return [(int(id_), owner) for id_, owner in rows]
+
+
+def test_a_fault_of_delivery(config: Config) -> None:
+    """
+    Of mail that was leased together, one message over which delivery breaks keeps back no other; what delivery took of
+    it is asked back, and it is tried again after a while.
+    """
+    dispatch = Clumsy(breaks_over=(name(1),))
+    world = begin(config, dispatch)
+    world.run(6)
+    everything = [(name(number), which) for number in range(3) for which in range(2)]
+    assert everything == sorted(dispatch.handed())
+    assert everything[2:4] == dispatch.withdrawn
+    mine = world.queue.worker
+    assert [(0, mine), (0, mine), (1, None), (1, None), (2, mine), (2, mine)] == owners(config)
+    dispatch.breaks_over = ()
+    dispatch.taken.clear()
+    world.run(AGAIN - 10)
+    assert [] == dispatch.handed()
+    world.run(20)
+    assert everything[2:4] == sorted(dispatch.handed())
+    world.stop()
+
+
+def test_a_fault_of_reading_ahead(config: Config) -> None:
+    """
+    What was to be read before its turn is sent all the same when that breaks.
+    """
+
+    @define(eq=False)
+    class Broken:
+        def start(self) -> None:
+            pass
+
+        def run(self, read: Callable[[Connection], Any]) -> Deferred[Any]:
+            return fail(RuntimeError("a bug"))
+
+        def stop(self) -> None:
+            pass
+
+    world = begin(config, Dispatch())
+    world.queue._cache._kept.clear()
+    world.queue._taker._ahead._reader = Broken()
+    world.run(6)
+    assert 6 == len(set(world.dispatch.handed())) == len(world.dispatch.handed())
+    world.stop()
