@@ -91,6 +91,22 @@ def test_a_fault_of_delivery(config: Config) -> None:
     world.stop()
 
 
+def test_a_fault_of_delivery_over_fresh_mail(config: Config) -> None:
+    """
+    Fresh mail over which delivery breaks is accepted, asked back, and taken again.
+    """
+    dispatch = Clumsy(breaks_over=(name(1),))
+    world = World(config, dispatch)
+    world.start()
+    assert name(1) == result_of(world.accept(1))
+    assert [(name(1), 0)] == dispatch.withdrawn
+    dispatch.breaks_over = ()
+    dispatch.taken.clear()
+    world.run(6)
+    assert [(name(1), 0)] == dispatch.handed()
+    world.stop()
+
+
 def test_a_fault_of_reading_ahead(config: Config) -> None:
     """
     What was to be read before its turn is sent all the same when that breaks.
