@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+from attrs import define, field
 from sqlalchemy import ColumnElement, Connection, Row, select
 from twisted.logger import Logger
 
@@ -32,6 +33,17 @@ _LEASED = tuple(column for column in message.c if column is not message.c.head)
 """
 A message without its head, which may be long and is for those who send it.
 """
+
+
+@define(eq=False)
+class Claim:
+    """
+    So many of each lane that are to be taken. C{tried}: those that were, by a transaction that may have failed since;
+    it is only added to, for one whose commit was said to have failed, and that was run again, may be on the disk.
+    """
+
+    lanes: Sequence[tuple[Lane, int]]
+    tried: set[RecipientKey] = field(factory=set, init=False)
 
 
 def in_lane(key: LaneKey) -> list[ColumnElement[bool]]:

@@ -18,9 +18,9 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from lmrelay.errors import StoreError
-from lmrelay.interfaces import IDispatch, Lane, Leased
+from lmrelay.interfaces import IDispatch, Lane, Leased, RecipientKey
 from lmrelay.queue.ahead import Ahead
-from lmrelay.queue.claims import LaneKey, claim_lane, find_keys, in_lane, unless_unreadable
+from lmrelay.queue.claims import Claim, LaneKey, claim_lane, find_keys, in_lane, unless_unreadable
 from lmrelay.queue.releases import Releases
 from lmrelay.queue.rows import read_kind
 from lmrelay.queue.schema import HELD, recipient
@@ -198,6 +198,8 @@ class Taker:
     _ahead: Ahead
     _releases: Releases
     _round: Round = field(factory=Round, init=False)
+    # Taken by a commit that was said to have failed. If it has not, they are this worker's, and nobody knows.
+    _doubted: set[RecipientKey] = field(factory=set, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
     _running: bool = field(default=False, init=False)
     _asked: float = field(default=INTERVAL, init=False)
@@ -269,6 +271,10 @@ class Taker:
         """
         if not self._lives():
             return INTERVAL
+        if self._doubted:
+            # Before anything is leased: given back only later, what was taken meanwhile might be under way.
+            await self._writer.submit(self._releases.free, tuple(self._doubted))
+            self._doubted.clear()
         now, before = self._wall(), self._round
         seen = await self._writer.submit(find_lanes, (before, now))
         is_over = seen.round.is_over
@@ -292,12 +298,16 @@ class Taker:
         return False
 
     async def _take(self, reserved: list[tuple[Lane, int]]) -> None:
+        taken: list[Leased] = []
+        claim = Claim(reserved)
         try:
-            taken = await self._writer.submit(self._claim, reserved)
+            taken = await self._writer.submit(self._claim, claim)
         except BaseException:
             for lane, number in reserved:
                 self._dispatch.cancel(lane, number)
             raise
+        finally:
+            self._doubted |= claim.tried.difference(find_keys(taken))
         # Leased: nobody else tries these, and this worker no more if they do not get to delivery, whatever breaks.
         try:
             self._cancel_rest(reserved, taken)
@@ -331,6 +341,9 @@ class Taker:
             self._dispatch.withdraw(keys)
             self._tasks.run(self._releases.postpone(keys, AGAIN))
 
-    def _claim(self, connection: Connection, items: Sequence[list[tuple[Lane, int]]]) -> list[list[Leased]]:
+    def _claim(self, connection: Connection, items: Sequence[Claim]) -> list[list[Leased]]:
         now, claim = self._wall(), partial(claim_lane, connection, self._suppressions, self._worker)
-        return [[one for lane, number in lanes for one in claim(lane, number, now)] for lanes in items]
+        found = [[one for lane, number in item.lanes for one in claim(lane, number, now)] for item in items]
+        for item, taken in zip(items, found, strict=True):
+            item.tried.update(find_keys(taken))
+        return found

@@ -4,6 +4,7 @@ What was leased gets to delivery or goes back to the queue, whatever breaks in b
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,13 @@ from sqlalchemy import Connection, select
 from twisted.internet.defer import Deferred, fail
 
 from lmrelay.config.values import Config
+from lmrelay.errors import StoreError
 from lmrelay.interfaces import Leased
+from lmrelay.queue.backlog import Waiting
 from lmrelay.queue.schema import recipient
 from lmrelay.queue.store import FILE
 from lmrelay.queue.taker import AGAIN
+from lmrelay.queue.writer import InlineWriter, run_batch
 from tests.queue.conftest import make_config
 from tests.queue.doubles import Dispatch
 from tests.queue.filling import writing
@@ -126,6 +130,96 @@ def test_a_fault_of_reading_ahead(config: Config) -> None:
     world = begin(config, Dispatch())
     world.queue._cache._kept.clear()
     world.queue._taker._ahead._reader = Broken()
+    world.run(6)
+    assert 6 == len(set(world.dispatch.handed())) == len(world.dispatch.handed())
+    world.stop()
+
+
+def do_nothing(connection: Connection, items: Sequence[None]) -> list[None]:
+    """
+    A write that shares a commit.
+    """
+    return [None] * len(items)
+
+
+@define(eq=False)
+class Losing:
+    """
+    A writer that loses the database's answer to the commit of the first claim, which so many others share.
+    """
+
+    writer: InlineWriter
+    others: int
+    lost: int = 0
+
+    def start(self) -> None:
+        self.writer.start()
+
+    def submit(
+        self, write: Callable[[Connection, Sequence[Any]], Sequence[Any]], item: Any, *, urgent: bool = False
+    ) -> Deferred[Any]:
+        if self.lost or write.__name__ != "_claim":
+            return self.writer.submit(write, item, urgent=urgent)
+        dialect: Any = self.writer._engine.dialect
+        commit = dialect.do_commit
+
+        def lose_answer(connection: Any) -> None:
+            commit(connection)
+            dialect.do_commit = commit
+            self.lost += 1
+            raise sqlite3.OperationalError("disk I/O error")
+
+        dialect.do_commit = lose_answer
+        one = Waiting(write, item)
+        run_batch(self.writer._engine, [one, *(Waiting(do_nothing, None) for _ in range(self.others))], lambda: True)
+        one.result.callback(one.answer)
+        return one.result
+
+    def stop(self) -> Deferred[None]:
+        return self.writer.stop()
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_claim_that_seemed_to_fail(config: Config, others: int) -> None:
+    """
+    Mail that is leased though the commit was said to have failed is taken again, once each; also where others shared
+    that commit, so that the claim was run again and found nothing that was due.
+    """
+    world = begin(config, Dispatch())
+    writer = Losing(world.queue._taker._writer, others)  # type: ignore[arg-type]
+    world.queue._taker._writer = writer
+    world.clock.advance(5)
+    assert (1, []) == (writer.lost, world.dispatch.handed())
+    assert {world.queue.worker} == {owner for _, owner in owners(config)}
+    world.run(12)
+    assert 6 == len(set(world.dispatch.handed())) == len(world.dispatch.handed())
+    assert {world.queue.worker} == {owner for _, owner in owners(config)}
+    assert (1000 - 6, 6) == (world.dispatch.room, sum(world.dispatch.held.values()))
+    world.stop()
+
+
+def test_a_claim_in_doubt_keeps_the_rest_back(config: Config) -> None:
+    """
+    As long as it is not known whose they are nothing else is leased: what is given back later might be under way then.
+    """
+    world = begin(config, Dispatch())
+    writer = Losing(world.queue._taker._writer, 0)  # type: ignore[arg-type]
+    world.queue._taker._writer = writer
+    world.clock.advance(5)
+    assert 1 == writer.lost
+    inner = writer.writer
+    refused: list[str] = []
+
+    @define(eq=False)
+    class Refusing:
+        def submit(self, write: Any, item: Any, *, urgent: bool = False) -> Deferred[Any]:
+            refused.append(write.__name__)
+            return fail(StoreError("the disk is gone"))
+
+    world.queue._taker._writer = Refusing()  # type: ignore[assignment]
+    world.run(12)
+    assert {"free"} == set(refused)
+    world.queue._taker._writer = inner
     world.run(6)
     assert 6 == len(set(world.dispatch.handed())) == len(world.dispatch.handed())
     world.stop()
