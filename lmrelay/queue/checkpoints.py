@@ -37,6 +37,49 @@ Turns that are let pass otherwise, for each checkpoint is two syncs.
 
 
 @define(eq=False)
+class Log:
+    """
+    SQLite's log. C{ended}: the pages that were in it when it was made to start afresh, which it does with the next
+    write. As long as there are as many, nothing was written since.
+    """
+
+    _engine: Engine
+    _ended: int = field(default=0, init=False)
+
+    def checkpoint(self) -> tuple[int, int]:
+        """
+        Checkpoint without making anybody wait, unless the log has grown beyond all measure; the
+        answer is the pages in the log, and those of them that are in the database now.
+
+        @raise StoreError: not now
+        """
+        try:
+            _, in_log, moved = self._run("PASSIVE")
+            if in_log != self._ended:
+                self._ended = 0
+            if in_log > LOG_LIMIT and not self._ended:
+                # Its room on the disk stays its own: to write over it is quicker than to ask for more.
+                is_barred, in_log, moved = self._run("RESTART")
+                if not is_barred:
+                    self._ended = in_log
+        except Exception as error:
+            raise explain(error) from error
+        return in_log, moved
+
+    def _run(self, mode: str) -> tuple[int, int, int]:
+        # Past SQLAlchemy's connection, which would begin a transaction, in which there is no checkpoint.
+        connection = self._engine.raw_connection()
+        try:
+            cursor = connection.cursor()
+            cursor.execute(f"PRAGMA wal_checkpoint({mode})")
+            is_barred, in_log, moved = cursor.fetchall()[0]
+            cursor.close()
+        finally:
+            connection.close()
+        return is_barred, in_log, moved
+
+
+@define(eq=False)
 class Checkpoints:
     """
     Moves what is in SQLite's log into the database, on a connection and a thread of its own,
@@ -45,10 +88,14 @@ class Checkpoints:
 
     _engine: Engine
     _reactor: IReactorFromThreads | None
-    _move: Callable[[Engine], tuple[int, int]] = field(default=lambda engine: checkpoint(engine))
+    _move: Callable[[], tuple[int, int]] = field()
     _pause: int = field(default=0, init=False)
     _moved: int = field(default=0, init=False)
     _pool: ThreadPool = field(factory=lambda: ThreadPool(0, 1, "lmrelay-checkpoint"), init=False)
+
+    @_move.default
+    def _make_move(self) -> Callable[[], tuple[int, int]]:
+        return Log(self._engine).checkpoint
 
     async def run(self) -> None:
         """
@@ -70,10 +117,10 @@ class Checkpoints:
 
     async def _run(self) -> tuple[int, int]:
         if self._reactor is None:
-            return self._move(self._engine)
+            return self._move()
         if not self._pool.started:
             self._pool.start()
-        return await deferToThreadPool(self._reactor, self._pool, self._move, self._engine)
+        return await deferToThreadPool(self._reactor, self._pool, self._move)
 
     def stop(self) -> None:
         """
@@ -82,33 +129,3 @@ class Checkpoints:
         if self._pool.started:
             self._pool.stop()
         self._engine.dispose()
-
-
-def checkpoint(engine: Engine) -> tuple[int, int]:
-    """
-    Checkpoint without making anybody wait, unless the log has grown beyond all measure; the
-    answer is the pages in the log, and those of them that are in the database now.
-
-    @raise StoreError: not now
-    """
-    try:
-        in_log, moved = _checkpoint(engine, "PASSIVE")
-        if in_log > LOG_LIMIT:
-            # Its room on the disk stays its own: to write over it is quicker than to ask for more.
-            in_log, moved = _checkpoint(engine, "RESTART")
-    except Exception as error:
-        raise explain(error) from error
-    return in_log, moved
-
-
-def _checkpoint(engine: Engine, mode: str) -> tuple[int, int]:
-    # Past SQLAlchemy's connection, which would begin a transaction, in which there is no checkpoint.
-    connection = engine.raw_connection()
-    try:
-        cursor = connection.cursor()
-        cursor.execute(f"PRAGMA wal_checkpoint({mode})")
-        _, in_log, moved = cursor.fetchall()[0]
-        cursor.close()
-    finally:
-        connection.close()
-    return in_log, moved
