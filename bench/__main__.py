@@ -13,7 +13,6 @@ import re
 import shlex
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 from attrs import define, field
 
 from bench.backlog import MESSAGES, measure_backlog
+from bench.ground import Ground, add_state, laid
 from bench.groups import grouped
 from bench.held import Unable
 from bench.idle import SESSIONS, measure_idle
@@ -32,14 +32,11 @@ from bench.peers.haraka import Haraka
 from bench.peers.opensmtpd import OpenSMTPD
 from bench.peers.place import INSTALLED
 from bench.peers.postfix import Postfix
-from bench.processes import Syncs, tree
-from bench.relays import DOMAIN, SINK, Lmrelay
+from bench.processes import tree
+from bench.relays import Lmrelay
 from bench.report import OURS, render
 from bench.server import Server
-from bench.sink import Sink, build
-from tests.arguments import at_least_one, existing_folder, make_parser, new_file, over_zero
-from tests.e2e.names import NameServer
-from tests.e2e.world import free_port
+from tests.arguments import at_least_one, make_parser, new_file, over_zero
 
 PEERS = {"postfix": Postfix, "exim": Exim, "opensmtpd": OpenSMTPD, "haraka": Haraka}
 
@@ -73,8 +70,7 @@ class Suite:
     Where it measures, and what it has measured so far.
     """
 
-    sink: Sink
-    syncs: Syncs
+    ground: Ground
     scale: float
     whole: bool
     runs: list[dict[str, Any]] = field(factory=list)
@@ -126,9 +122,9 @@ class Suite:
             return lambda: measure_idle(server, max(1, int(SESSIONS * min(1.0, self.scale))))
         if load == "backlog":
             messages = self.messages(server, MESSAGES, SLOW)
-            return lambda: measure_backlog(server, self.sink, self.syncs, messages)
+            return lambda: measure_backlog(server, self.ground, messages)
         job: Load = next(job for job in LOADS if job.name == load)
-        return lambda: measure(server, self.sink, self.syncs, job, self.messages(server, job.messages))
+        return lambda: measure(server, self.ground, job, self.messages(server, job.messages))
 
 
 def easier(server: Server, load: str) -> list[str]:
@@ -169,13 +165,7 @@ def arguments() -> argparse.Namespace:
         "--peers", type=Path, default=INSTALLED, metavar="FOLDER", help=f"where they are installed ({INSTALLED})"
     )
     parser.add_argument("--no-chunking", action="store_true", help="let the sink not offer it")
-    parser.add_argument(
-        "--state",
-        type=existing_folder,
-        default=Path("/var/tmp"),
-        metavar="FOLDER",
-        help="on the disk to be measured (/var/tmp)",
-    )
+    add_state(parser)
     parser.add_argument("--json", type=new_file, metavar="FILE", help="write every run to this file")
     parser.add_argument(
         "--report", type=new_file, metavar="FILE", help="write the report to this file, not to the standard output"
@@ -187,16 +177,14 @@ def arguments() -> argparse.Namespace:
     return chosen
 
 
-def find_servers(
-    chosen: argparse.Namespace, state: Path, dns: tuple[str, int], port: int, suite: Suite
-) -> list[Server]:
+def find_servers(chosen: argparse.Namespace, suite: Suite) -> list[Server]:
     """
     Those that were asked for and can run here.
     """
-    asked = chosen.servers.split(",")
-    servers: list[Server] = [Lmrelay(state / OURS, dns, port)] if OURS in asked else []
+    asked, ground = chosen.servers.split(","), suite.ground
+    servers: list[Server] = [Lmrelay(ground.folder / OURS, ground.names, ground.port)] if OURS in asked else []
     for name, make in PEERS.items():
-        peer = make(state / name, chosen.peers.resolve(), port)
+        peer = make(ground.folder / name, chosen.peers.resolve(), ground.port)
         if name in asked and (why := peer.why_not()):
             suite.leave_out(name, "all", why)
         elif name in asked:
@@ -208,23 +196,16 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
     """
     All of it; the figures.
     """
-    build()
-    began, loads, port = time.monotonic(), chosen.loads.split(","), free_port()
-    with contextlib.ExitStack() as stack:
-        state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lmrelay-bench-", dir=chosen.state)))
-        state.chmod(0o755)  # most peers' processes do not run as root
-        syncs, names = stack.enter_context(Syncs()), stack.enter_context(NameServer())
-        sink = stack.enter_context(Sink(SINK, port, free_port(), not chosen.no_chunking))
-        names.mx(f"d0.{DOMAIN}", 10, f"mx.{DOMAIN}")
-        names.host(f"mx.{DOMAIN}", SINK)
-        suite = Suite(sink, syncs, chosen.scale, chosen.whole)
-        servers = find_servers(chosen, state, names.address, port, suite)
+    began, loads = time.monotonic(), chosen.loads.split(",")
+    with laid(chosen.state, chunking=not chosen.no_chunking) as ground:
+        suite = Suite(ground, chosen.scale, chosen.whole)
+        servers = find_servers(chosen, suite)
         for life in LIVES:
             wanted = [load for load in life if load in loads]
             for number, order in turns(servers, chosen.backlog_rounds if life == ("backlog",) else chosen.rounds):
                 for server in order if wanted else ():
                     suite.live(server, number, wanted)
-        machine = describe(state)
+        machine = describe(ground.folder)
     return {
         "machine": machine,
         "date": time.strftime("%Y-%m-%d"),

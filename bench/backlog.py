@@ -7,8 +7,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from bench.loads import SESSIONS, new_run, wait_for
-from bench.processes import Height, Syncs, cpu_seconds
+from bench.ground import Ground
+from bench.loads import SESSIONS, count, new_run, wait_for
+from bench.processes import Height, cpu_seconds
 from bench.server import Server
 from bench.sink import Sink, load
 
@@ -35,10 +36,11 @@ How often the queue is flushed at most: again when nothing has been delivered fo
 """
 
 
-def measure_backlog(server: Server, sink: Sink, syncs: Syncs, messages: int) -> dict[str, Any]:
+def measure_backlog(server: Server, ground: Ground, messages: int) -> dict[str, Any]:
     """
     One outage. The time of the drain is that from the recovery, at which the queue is flushed, to the last delivery.
     """
+    sink, syncs = ground.sink, ground.syncs
     run = new_run(sink, messages)
     sink.ask("mode rcpt451")
     try:
@@ -61,12 +63,7 @@ def measure_backlog(server: Server, sink: Sink, syncs: Syncs, messages: int) -> 
     drained = got["distinct"]
     seconds = max(0.001, (got["last_ns"] - recovered) / 1e9)
     return {
-        "accepted": sent["accepted"],
-        "delivered": drained,
-        "missing": sent["accepted"] - drained,
-        "duplicates": got["duplicates"],
-        "errors": sent["errors"],
-        "accept_rate": sent["rate"],
+        **count(sent, got),
         "refused": refused,
         "flushes": flushes,
         "drain_s": round(seconds, 1),

@@ -12,7 +12,6 @@ import resource
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,13 +20,12 @@ from typing import Any
 
 from attrs import define
 
-from bench.__main__ import Load, measure
-from bench.processes import Syncs, cpu_seconds, memory_mib
-from bench.relays import DOMAIN, SINK, Lmrelay
-from bench.sink import HERE, Sink, build, load
-from tests.arguments import at_least_one, existing_folder, make_parser, whole
-from tests.e2e.names import NameServer
-from tests.e2e.world import free_port
+from bench.ground import Ground, add_state, laid
+from bench.loads import Load, measure
+from bench.processes import cpu_seconds, memory_mib
+from bench.relays import DOMAIN, Lmrelay
+from bench.sink import HERE, load
+from tests.arguments import at_least_one, make_parser, whole
 
 LEAST = 0.85
 """
@@ -97,7 +95,7 @@ def settle(pid: int, before: int) -> None:
     raise RuntimeError("the daemon did not come to rest")
 
 
-def run(server: Lmrelay, sink: Sink, syncs: Syncs, crowd: Crowd, job: Load, rounds: int) -> list[dict[str, Any]]:
+def run(server: Lmrelay, ground: Ground, crowd: Crowd, job: Load, rounds: int) -> list[dict[str, Any]]:
     """
     So many pairs; which comes first changes.
     """
@@ -111,21 +109,21 @@ def run(server: Lmrelay, sink: Sink, syncs: Syncs, crowd: Crowd, job: Load, roun
         for crowded in (False, True) if number % 2 else (True, False):
             settle(pid, at_rest)
             row["crowd" if crowded else "alone"] = (
-                measure_crowded(server, sink, syncs, crowd, job) if crowded else measured(server, sink, syncs, job)
+                measure_crowded(server, ground, crowd, job) if crowded else measured(server, ground, job)
             )
         rows.append(row)
         print(json.dumps(row), file=sys.stderr, flush=True)
     return rows
 
 
-def measured(server: Lmrelay, sink: Sink, syncs: Syncs, job: Load) -> dict[str, Any]:
+def measured(server: Lmrelay, ground: Ground, job: Load) -> dict[str, Any]:
     """
     The load on its own.
     """
-    return measure(server, sink, syncs, job, job.messages)
+    return measure(server, ground, job, job.messages)
 
 
-def measure_crowded(server: Lmrelay, sink: Sink, syncs: Syncs, crowd: Crowd, job: Load) -> dict[str, Any]:
+def measure_crowded(server: Lmrelay, ground: Ground, crowd: Crowd, job: Load) -> dict[str, Any]:
     """
     The load with the crowd there, what the crowd takes of memory and of a CPU, and how many of it held to the end.
     """
@@ -136,7 +134,7 @@ def measure_crowded(server: Lmrelay, sink: Sink, syncs: Syncs, crowd: Crowd, job
         used, began = cpu_seconds(server.pid), time.monotonic()
         time.sleep(5)
         load_of_crowd = (cpu_seconds(server.pid) - used) / (time.monotonic() - began)
-        row = measured(server, sink, syncs, job)
+        row = measured(server, ground, job)
         memory = memory_mib(server.pid)
     row |= {"crowd_came_s": round(came, 1), "crowd_cpu": round(load_of_crowd, 3), "memory_mib": round(memory, 1)}
     row |= {"before_mib": round(before, 1), "held": counted["held"], "lost": counted["errors"]}
@@ -172,15 +170,8 @@ def main() -> int:
     parser.add_argument(
         "--dribbling", type=whole, default=1_000, metavar="N", help="sessions that say an octet a second (1,000)"
     )
-    parser.add_argument(
-        "--state",
-        type=existing_folder,
-        default=Path("/var/tmp"),
-        metavar="FOLDER",
-        help="on the disk to be measured (/var/tmp)",
-    )
+    add_state(parser)
     chosen = parser.parse_args()
-    build()
     # The daemon and the generator inherit it; each raises its own soft limit.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     crowd = Crowd(chosen.idle, chosen.dribbling)
@@ -188,22 +179,14 @@ def main() -> int:
         print(f"{crowd.size + 4000} file descriptors are needed, {hard} may be had: ulimit -Hn", file=sys.stderr)
         return 2
     job = Load("4k", "4 KiB, 20 persistent sessions, no TLS", chosen.messages, 4096, "plain")
-    with (
-        tempfile.TemporaryDirectory(dir=chosen.state, prefix="lmrelay-bench-") as place,
-        Syncs() as syncs,
-        NameServer() as names,
-    ):
-        port = free_port()
-        names.mx(f"d0.{DOMAIN}", 10, f"mx.{DOMAIN}")
-        names.host(f"mx.{DOMAIN}", SINK)
+    with laid(chosen.state) as ground:
         limits = {"limits": {"connections": crowd.size + 100}}
-        server = Lmrelay(Path(place) / "relay", names.address, port, tables=limits)
-        with Sink(SINK, port, free_port()) as sink:
-            server.start()
-            try:
-                rows = run(server, sink, syncs, crowd, job, chosen.rounds)
-            finally:
-                server.stop()
+        server = Lmrelay(ground.folder / "relay", ground.names, ground.port, tables=limits)
+        server.start()
+        try:
+            rows = run(server, ground, crowd, job, chosen.rounds)
+        finally:
+            server.stop()
     return report(rows)
 
 

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from attrs import frozen
 
+from bench.ground import Ground
 from bench.held import Unable
-from bench.processes import Syncs, cpu_seconds, memory_mib
+from bench.processes import cpu_seconds, memory_mib
 from bench.server import Server
 from bench.sink import Sink, load
 
@@ -81,10 +83,25 @@ def wait_for(sink: Sink, messages: int, limit: float, stall: float = STALL) -> N
         time.sleep(0.02)
 
 
-def measure(server: Server, sink: Sink, syncs: Syncs, job: Load, messages: int) -> dict[str, Any]:
+def count(sent: Mapping[str, Any], got: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    What became of the messages: as the load generator and the sink have it.
+    """
+    return {
+        "accepted": sent["accepted"],
+        "delivered": got["distinct"],
+        "missing": sent["accepted"] - got["distinct"],
+        "duplicates": got["duplicates"],
+        "errors": sent["errors"],
+        "accept_rate": sent["rate"],
+    }
+
+
+def measure(server: Server, ground: Ground, job: Load, messages: int) -> dict[str, Any]:
     """
     One run: load, then wait until the sink has what was accepted.
     """
+    sink, syncs = ground.sink, ground.syncs
     run = new_run(sink, messages)
     before, synced = cpu_seconds(server.pid), syncs.count()
     options = [*server.options(job.security), "-s", str(SESSIONS), "-S", str(job.size), "--run", run]
@@ -99,12 +116,7 @@ def measure(server: Server, sink: Sink, syncs: Syncs, job: Load, messages: int) 
     seconds = (got["last_ns"] - sent["t_start_ns"]) / 1e9
     delivered = got["distinct"]
     return {
-        "accepted": sent["accepted"],
-        "delivered": delivered,
-        "missing": sent["accepted"] - delivered,
-        "duplicates": got["duplicates"],
-        "errors": sent["errors"],
-        "accept_rate": sent["rate"],
+        **count(sent, got),
         "end_to_end_rate": round(delivered / seconds, 1) if delivered else 0.0,
         "cpu_ms": round(used * 1000 / max(1, delivered), 3),
         "syncs": round(synced / max(1, delivered), 3),

@@ -10,22 +10,20 @@ import os
 import socket
 import statistics
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 from attrs import define
 
+from bench.ground import add_state, laid
 from bench.loads import Load, measure
-from bench.processes import Syncs
-from bench.relays import DOMAIN, SINK, Lmrelay
-from bench.sink import Sink, build, load
+from bench.relays import Lmrelay
+from bench.sink import load
 from lmrelay.config.load import load as read
 from lmrelay.queue.outbox import Outbox
 from lmrelay.queue.rows import event_row
 from lmrelay.queue.store import find_url, make_engine
-from tests.arguments import at_least_one, existing_folder, make_parser
-from tests.e2e.names import NameServer
+from tests.arguments import at_least_one, make_parser
 from tests.e2e.world import free_port
 
 DEAD = "dead"
@@ -85,42 +83,28 @@ def main() -> int:
     parser.add_argument("--rounds", type=at_least_one, default=7, metavar="N", help="of three runs (7)")
     parser.add_argument("--messages", type=at_least_one, default=5000, metavar="N", help="in each run (5,000)")
     parser.add_argument("--pending", type=at_least_one, default=100_000, metavar="N", help="events that wait (100,000)")
-    parser.add_argument(
-        "--state",
-        type=existing_folder,
-        default=Path("/var/tmp"),
-        metavar="FOLDER",
-        help="on the disk to be measured (/var/tmp)",
-    )
+    add_state(parser)
     chosen = parser.parse_args()
-    build()
     job = Load("4k", "4 KiB, 20 persistent sessions, no TLS", chosen.messages, 4096, "plain")
     silent = socket.create_server(("127.0.0.1", 0), backlog=1000)
     refusing, stalling = f"http://127.0.0.1:{free_port()}/", f"http://127.0.0.1:{silent.getsockname()[1]}/"
     rows: dict[str, list[dict[str, float]]] = {"without": [], "refusing": [], "stalling": []}
-    with (
-        tempfile.TemporaryDirectory(dir=chosen.state, prefix="lmrelay-bench-") as place,
-        Syncs() as syncs,
-        NameServer() as names,
-    ):
-        port = free_port()
-        names.mx(f"d0.{DOMAIN}", 10, f"mx.{DOMAIN}")
-        names.host(f"mx.{DOMAIN}", SINK)
-        with Sink(SINK, port, free_port()) as sink:
-            for number in range(chosen.rounds):
-                order = list(rows) if number % 2 else list(rows)[::-1]
-                for name in order:
-                    pending = 0 if name == "without" else chosen.pending
-                    url = refusing if name == "refusing" else stalling
-                    server = WithDead(Path(place) / "relay", names.address, port, name, url=url, pending=pending)
-                    server.start()
-                    try:
-                        load([*server.options("plain"), "-s", "5", "--run", "ffffffff"], 100, 30)
-                        time.sleep(2)
-                        rows[name].append(measure(server, sink, syncs, job, job.messages))
-                    finally:
-                        server.stop()
-                    print(f"{name:9} {json.dumps(rows[name][-1])}", file=sys.stderr, flush=True)
+    with laid(chosen.state) as ground:
+        for number in range(chosen.rounds):
+            order = list(rows) if number % 2 else list(rows)[::-1]
+            for name in order:
+                pending = 0 if name == "without" else chosen.pending
+                url = refusing if name == "refusing" else stalling
+                folder = ground.folder / "relay"
+                server = WithDead(folder, ground.names, ground.port, name, url=url, pending=pending)
+                server.start()
+                try:
+                    load([*server.options("plain"), "-s", "5", "--run", "ffffffff"], 100, 30)
+                    time.sleep(2)
+                    rows[name].append(measure(server, ground, job, job.messages))
+                finally:
+                    server.stop()
+                print(f"{name:9} {json.dumps(rows[name][-1])}", file=sys.stderr, flush=True)
     return show(rows)
 
 

@@ -176,10 +176,13 @@ class SuppressionWatch:
     async def _follow(self, news: Sequence[News]) -> None:
         # What was leased in ignorance of these may be on its way to delivery, which would not know it yet: once this
         # is through it does, and what is leased later was looked up with these in the store.
-        await self._writer.submit(pass_by, None)
-        leased = await self._reader.run(partial(find_leased, worker=self._worker, news=news))
-        self._late.update(leased)
-        await self._ask_back(leased)
+        try:
+            await self._writer.submit(pass_by, None)
+        finally:
+            # A store that takes nothing, such as on a full disk, keeps nobody from asking back what delivery has.
+            leased = await self._reader.run(partial(find_leased, worker=self._worker, news=news))
+            self._late.update(leased)
+            await self._ask_back(leased)
         await self._writer.submit(note_seen, news)
 
     async def _ask_back(self, leased: Collection[RecipientKey]) -> None:

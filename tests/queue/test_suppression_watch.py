@@ -24,7 +24,7 @@ from lmrelay.queue.leases import STRAY_NEWS, Lease
 from lmrelay.queue.outbox import write_untold
 from lmrelay.queue.schema import suppression_news, worker
 from lmrelay.queue.suppression_list import open_list
-from lmrelay.queue.suppression_watch import SLICE, SuppressionWatch, _read_key, note_seen
+from lmrelay.queue.suppression_watch import SLICE, SuppressionWatch, _read_key, note_seen, pass_by
 from lmrelay.queue.suppressions import Suppressions
 from lmrelay.queue.writer import IWriter
 from tests.queue.doubles import Dispatch
@@ -328,6 +328,21 @@ def test_store_out_of_order(world: World) -> None:
     assert [(1, 0, "suppressed")] == world.states()
     writer.refused = ()
     world.run(2)
+    assert 0 == count_news(world.config)
+
+
+def test_nothing_can_be_written(world: World) -> None:
+    """
+    What delivery has is asked back while the store takes nothing, too: a disk may be full for hours.
+    """
+    result_of(world.accept(1))
+    world.queue._suppression_watch._writer = writer = Stubborn(world.queue._writer, (pass_by, note_seen))
+    add(world.config, one())
+    world.run(2)
+    assert [(name(1), 0)] == world.dispatch.withdrawn
+    writer.refused = ()
+    world.run(2)
+    assert [(1, 0, "suppressed")] == world.states()
     assert 0 == count_news(world.config)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 from collections import deque
 from collections.abc import Iterator
+from math import inf
 
 from attrs import define, field, frozen
 from twisted.internet.protocol import connectionDone
@@ -42,7 +43,8 @@ class Letter:
     """
     A message to be handed over. C{name} is its subject, by which it is known everywhere. With a C{key} it is sent
     again until it is answered; without one, it is given up when nobody knows whether it was taken. C{begun_at} is when
-    its envelope was sent last.
+    its envelope was sent last, C{doubted_at} when first nobody knew: what was taken by then is taken, whatever is asked
+    again.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Letter:
     id: str = field(default="", init=False)
     begun_at: float = field(default=0.0, init=False)
     accepted_at: float = field(default=0.0, init=False)
+    doubted_at: float = field(default=inf, init=False)
     is_unsure: bool = field(default=False, init=False)
 
     def lines(self) -> Iterator[str]:
@@ -233,8 +236,10 @@ class Application:
         """
         self._session = None
         letter = session.letter
-        if letter is not None and letter.is_unsure and not letter.key:
-            self.given_up.append(self.outbox.popleft())
+        if letter is not None and letter.is_unsure:
+            letter.doubted_at = min(letter.doubted_at, self.network.seconds())
+            if not letter.key:
+                self.given_up.append(self.outbox.popleft())
         if session.has_left and self.outbox:
             self._connect()
         else:

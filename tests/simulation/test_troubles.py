@@ -216,6 +216,17 @@ def test_ban_counts(begun_at: float, accepted_at: float, counts: bool) -> None:
     assert not Ban("SMTP off", "acme", 0).counts(letter)
 
 
+@pytest.mark.parametrize(("doubted_at", "counts"), [(1.0, False), (2.5, True)])
+def test_what_was_taken_before_a_limit(doubted_at: float, counts: bool) -> None:
+    """
+    What is answered once more was counted when it was taken, but nobody answers it who must not hand over at all.
+    """
+    letter = Letter("L1", (To("a@b.example"),))
+    letter.begun_at, letter.accepted_at, letter.doubted_at = 3.0, 4.0, doubted_at
+    assert counts is Ban("limit", "acme", 3, 2.0, 8.0).counts(letter)
+    assert Ban("token revoked", "acme", 0, 2.0, 8.0).counts(letter)
+
+
 def test_broken_ban_is_found(tmp_path: Path) -> None:
     """
     A message that a revoked token handed over does not go unnoticed.

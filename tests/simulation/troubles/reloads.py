@@ -45,6 +45,9 @@ class Ban:
         """
         if self.begun_at is None or letter.begun_at <= self.begun_at:
             return False
+        if self.most and letter.doubted_at <= self.begun_at:
+            # What was taken before is told once more, over no limit.
+            return False
         return self.ended_at is None or letter.accepted_at < self.ended_at
 
 
