@@ -85,11 +85,10 @@ class SubmissionProtocol(ESMTP):
         """
         Give back all that the session held.
         """
-        self._closing = True
+        self._closing = self._lost = True
         for call in (self._opening, self._timer):
             if call is not None and call.active():
                 call.cancel()
-        self._lost = True
         self.session.lost()
         if not self._waiting:
             self._leave()
@@ -129,8 +128,7 @@ class SubmissionProtocol(ESMTP):
             self._break_off(replies.SHUTTING_DOWN)
 
     def _greet(self) -> None:
-        self._opening = None
-        self._greeted = True
+        self._opening, self._greeted = None, True
         self._patience.greet()
         self._out.append(self.session.greet().to_wire())
         self._flush()
@@ -157,6 +155,9 @@ class SubmissionProtocol(ESMTP):
             self.transport.write(due)
         if self._handshaking and tls.is_up:
             self._secure(tls)
+        elif tls.fault:
+            peer = self.session.client.address
+            self.log.info("TLS handshake failed", peer=peer, listener=self._name, reason=tls.fault)
         if said:
             self._hear(said)
         if tls.is_over and (self._closing or not (self._waiting or self._full)):
@@ -342,9 +343,8 @@ class SubmissionProtocol(ESMTP):
         """
         The client does not read its replies: carry out no more commands.
         """
-        self._full = True
+        self._full = self._paused = True
         self.transport.pauseProducing()
-        self._paused = True
 
     def resumeProducing(self) -> None:
         """

@@ -8,7 +8,7 @@ hundred calls for a connection that brings one message, these are some fifty.
 from __future__ import annotations
 
 from contextlib import suppress
-from ssl import MemoryBIO, SSLContext, SSLError, SSLObject, SSLWantReadError
+from ssl import MemoryBIO, SSLContext, SSLError, SSLObject, SSLWantReadError, SSLZeroReturnError
 
 from attrs import define, field
 
@@ -28,12 +28,14 @@ connection lives, and thousands are idle.
 class Tls:
     """
     One connection's. C{is_up}: the handshake is done. C{is_over}: the client has said goodbye, or
-    nonsense, and says no more.
+    nonsense, and says no more. C{fault}: why the handshake failed, in OpenSSL's words, which are those of the client's
+    alert if it sent one; empty for a goodbye.
     """
 
     _context: SSLContext
     is_up: bool = field(default=False, init=False)
     is_over: bool = field(default=False, init=False)
+    fault: str = field(default="", init=False)
     _incoming: MemoryBIO = field(factory=MemoryBIO, init=False)
     _outgoing: MemoryBIO = field(factory=MemoryBIO, init=False)
     _channel: SSLObject = field(init=False)
@@ -88,8 +90,13 @@ class Tls:
                 said.append(octets)
         except SSLWantReadError:
             pass
-        except SSLError:
+        except SSLZeroReturnError:
             self.is_over = True
+        except SSLError as error:
+            self.is_over = True
+            if not self.is_up:
+                # The reason is one of OpenSSL's own names, or none: nothing in it is the client's.
+                self.fault = (error.reason or "unknown error").replace("_", " ").lower()
 
     def seal(self, octets: bytes) -> bytes:
         """

@@ -298,7 +298,10 @@ class Acceptance:
             self._hand_over(submission, body, rest, rows, reserved, withheld)
         except Exception:  # noqa: BLE001 - a fault of ours must not strand the mail
             log.failure("fresh mail could not be handed to delivery", message=submission.id)
-            self._release([(submission.id, number) for number in range(len(submission.envelope.recipients))])
+            keys = [(submission.id, number) for number in range(len(submission.envelope.recipients))]
+            # What it knows already it would not take again.
+            self._dispatch.withdraw(keys)
+            self._release(keys)
         return submission.id
 
     async def _commit(self, rows: Accept) -> Verdict:

@@ -39,6 +39,7 @@ from lmrelay.queue.ahead import Ahead
 from lmrelay.queue.ballast import FILE as BALLAST
 from lmrelay.queue.ballast import SIZE, Ballast
 from lmrelay.queue.bounces import Bounces
+from lmrelay.queue.checkpoints import TURN, Checkpoints
 from lmrelay.queue.clocks import Clocks
 from lmrelay.queue.commands import Obedience
 from lmrelay.queue.contents import Cache, Content, IReader, make_reader
@@ -62,13 +63,12 @@ from lmrelay.queue.suppressions import Suppressions
 from lmrelay.queue.taker import Taker
 from lmrelay.queue.tls_counts import TlsCounts
 from lmrelay.queue.token_use import TokenUse
-from lmrelay.queue.upkeep import BREATH, Checkpoints, Upkeep, unless_out_of_order
+from lmrelay.queue.upkeep import BREATH, Upkeep, unless_out_of_order
 from lmrelay.queue.writer import InlineWriter, IWriter, ThreadedWriter, ignore
 from lmrelay.tasks import Tasks
 
 POLL = 1.0
 TOUCH = 15.0
-CHECKPOINT = 0.25
 UPKEEP = 60.0
 TOKEN_USE = 10.0
 TLS_COUNTS = 10.0
@@ -167,7 +167,7 @@ class QueueService:
             (POLL, lambda: self._try(self._site_watch.look())),
             (POLL, lambda: self._try(self._suppression_watch.look())),
             (TOUCH, self._touch),
-            (CHECKPOINT, lambda: self._try(self._checkpoints.run())),
+            (TURN, lambda: self._try(self._checkpoints.run())),
             (UPKEEP, lambda: self._try(self._keep_up())),
             (TOKEN_USE, lambda: self._try(self._token_use.write())),
             (TLS_COUNTS, lambda: self._try(self.tls_counts.write())),
@@ -204,7 +204,10 @@ class QueueService:
         outbox = Outbox(self._settings, self.hooks.note)
         suppressions, fresh = Suppressions(self._entropy, outbox.write), Fresh()
         timing, ahead = (self._reactor, self._wall, self._tasks, self._lives), Ahead(self._reader, self._cache)
-        self._taker = Taker(self._writer, self._dispatch, self.worker, *timing, suppressions, ahead)
+        self._releases = Releases(
+            self._writer, self.worker, self._wall, lambda: self._taker.wake(), lambda keys: self._obedience.strand(keys)
+        )
+        self._taker = Taker(self._writer, self._dispatch, self.worker, *timing, suppressions, ahead, self._releases)
         settler = Settler(self.worker, self._settings, self._wall, self._entropy, self._random, outbox.write, fresh)
         self._recorder = Recorder(
             self._writer, settler, self._dispatch, self._reactor, self._tasks, self._recorded, self._ballast.drop
@@ -222,9 +225,6 @@ class QueueService:
             self.release,
             suppressions,
             fresh,
-        )
-        self._releases = Releases(
-            self._writer, self.worker, self._wall, self._taker.wake, lambda keys: self._obedience.strand(keys)
         )
         watched = self._writer, self._reader, self._dispatch, self.worker, self._wall, self._taker.wake
         self._obedience = Obedience(*watched, self._releases.free)

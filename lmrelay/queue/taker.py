@@ -11,25 +11,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
 
 from attrs import define, evolve, field, frozen
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from lmrelay.errors import StoreError
-from lmrelay.interfaces import IDispatch, Lane, Leased, LeasedRecipient, RecipientKey
+from lmrelay.interfaces import IDispatch, Lane, Leased, RecipientKey
 from lmrelay.queue.ahead import Ahead
-from lmrelay.queue.rows import read_kind, read_leased, read_recipient
-from lmrelay.queue.schema import HELD, message, recipient
-from lmrelay.queue.statements import update_rows
+from lmrelay.queue.claims import Claim, LaneKey, claim_lane, find_keys, in_lane, unless_unreadable
+from lmrelay.queue.releases import Releases
+from lmrelay.queue.rows import read_kind
+from lmrelay.queue.schema import HELD, recipient
 from lmrelay.queue.suppressions import Suppressions
-from lmrelay.queue.withholding import withhold
 from lmrelay.queue.writer import IWriter
 from lmrelay.tasks import Tasks
-
-T = TypeVar("T")
 
 LANES = 64
 """
@@ -44,16 +41,15 @@ Recipients taken from one lane in one pass.
 INTERVAL = 5.0
 SOON = 0.05
 
-log = Logger()
+AGAIN = 60.0
+"""
+Seconds after which mail is taken again over which delivery broke: at once, it would most likely break again, at once.
+"""
 
-_LEASED = tuple(column for column in message.c if column is not message.c.head)
-"""
-A message without its head, which may be long and is for those who send it.
-"""
+log = Logger()
 
 _lane = (recipient.c.project, recipient.c.kind, recipient.c.domain)
 _party = tuple[str, str]
-_key = tuple[str, str, str]
 
 
 @frozen
@@ -173,20 +169,16 @@ def _find_domains(connection: Connection, party: _party, after: str) -> Iterator
         yield after, row.due
 
 
-def _count_due(connection: Connection, key: _key, now: float) -> list[tuple[Lane, int]]:
-    due = select(recipient.c.number).where(*_in_lane(key), recipient.c.due <= now).limit(SHARE).subquery()
+def _count_due(connection: Connection, key: LaneKey, now: float) -> list[tuple[Lane, int]]:
+    due = select(recipient.c.number).where(*in_lane(key), recipient.c.due <= now).limit(SHARE).subquery()
     number = connection.execute(select(func.count()).select_from(due)).scalar_one()
-    kind = _unless_unreadable(partial(read_kind, key[1]))
+    kind = unless_unreadable(partial(read_kind, key[1]))
     if kind is not None:
         return [(Lane(key[0], kind, key[2]), number)]
     log.error("a lane that cannot be read is held", project=key[0], domain=key[2])
-    lane = update(recipient).where(*_in_lane(key), recipient.c.due.is_not(None))
+    lane = update(recipient).where(*in_lane(key), recipient.c.due.is_not(None))
     connection.execute(lane.values(state=HELD, held_at=now, due=None))
     return []
-
-
-def _in_lane(key: _key) -> list[ColumnElement[bool]]:
-    return [column == value for column, value in zip(_lane, key, strict=True)]
 
 
 @define(eq=False)
@@ -204,7 +196,10 @@ class Taker:
     _lives: Callable[[], bool]
     _suppressions: Suppressions
     _ahead: Ahead
+    _releases: Releases
     _round: Round = field(factory=Round, init=False)
+    # Taken by a commit that was said to have failed. If it has not, they are this worker's, and nobody knows.
+    _doubted: set[RecipientKey] = field(factory=set, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
     _running: bool = field(default=False, init=False)
     _asked: float = field(default=INTERVAL, init=False)
@@ -276,6 +271,10 @@ class Taker:
         """
         if not self._lives():
             return INTERVAL
+        if self._doubted:
+            # Before anything is leased: given back only later, what was taken meanwhile might be under way.
+            await self._writer.submit(self._releases.free, tuple(self._doubted))
+            self._doubted.clear()
         now, before = self._wall(), self._round
         seen = await self._writer.submit(find_lanes, (before, now))
         is_over = seen.round.is_over
@@ -299,83 +298,52 @@ class Taker:
         return False
 
     async def _take(self, reserved: list[tuple[Lane, int]]) -> None:
+        taken: list[Leased] = []
+        claim = Claim(reserved)
         try:
-            taken = await self._writer.submit(self._claim, reserved)
+            taken = await self._writer.submit(self._claim, claim)
         except BaseException:
             for lane, number in reserved:
                 self._dispatch.cancel(lane, number)
             raise
-        numbers: dict[Lane, int] = {}
+        finally:
+            self._doubted |= claim.tried.difference(find_keys(taken))
+        # Leased: nobody else tries these, and this worker no more if they do not get to delivery, whatever breaks.
+        try:
+            self._cancel_rest(reserved, taken)
+            await self._ahead.read(taken)
+        except Exception:  # noqa: BLE001 - it can be sent without
+            log.failure("what was taken could not be made ready")
         by_message: dict[str, list[Leased]] = {}
         for one in taken:
-            numbers[one.lane] = numbers.get(one.lane, 0) + len(one.recipients)
             by_message.setdefault(one.message_id, []).append(one)
+        for leased in by_message.values():
+            self._hand_over(leased)
+
+    def _cancel_rest(self, reserved: list[tuple[Lane, int]], taken: list[Leased]) -> None:
+        numbers: dict[Lane, int] = {}
+        for one in taken:
+            numbers[one.lane] = numbers.get(one.lane, 0) + len(one.recipients)
         for lane, number in reserved:
             if number > numbers.get(lane, 0):
                 self._dispatch.cancel(lane, number - numbers.get(lane, 0))
-        await self._ahead.read(taken)
-        for leased in by_message.values():
+
+    def _hand_over(self, leased: list[Leased]) -> None:
+        """
+        Let delivery have these, which are of one message.
+        """
+        try:
             self._dispatch.take(leased)
+        except Exception:  # noqa: BLE001 - a fault of ours must not strand the mail
+            log.failure("mail could not be handed to delivery", message=leased[0].message_id)
+            keys = find_keys(leased)
+            # What it knows already it would not take again.
+            self._dispatch.withdraw(keys)
+            self._tasks.run(self._releases.postpone(keys, AGAIN))
 
-    def _claim(self, connection: Connection, items: Sequence[list[tuple[Lane, int]]]) -> list[list[Leased]]:
-        now = self._wall()
-        return [
-            [one for lane, number in lanes for one in self._claim_lane(connection, lane, number, now)]
-            for lanes in items
-        ]
-
-    def _claim_lane(self, connection: Connection, lane: Lane, number: int, now: float) -> list[Leased]:
-        rows = connection.execute(
-            select(recipient)
-            .where(*_in_lane((lane.project, lane.kind.value, lane.domain)), recipient.c.due <= now)
-            .order_by(recipient.c.due)
-            .limit(number)
-            .with_for_update(skip_locked=True)
-        ).all()
-        if not rows:
-            return []
-        found, unreadable = _read(connection, lane, rows)
-        found = withhold(connection, self._suppressions, found, now)
-        _set_each(connection, [(one.message_id, of.number) for one in found for of in one.recipients], self._worker)
-        if unreadable:
-            log.error("recipients that cannot be read are held", recipients=unreadable)
-            _set_each(connection, unreadable, None, state=HELD, held_at=now)
+    def _claim(self, connection: Connection, items: Sequence[Claim]) -> list[list[Leased]]:
+        now, claim = self._wall(), partial(claim_lane, connection, self._suppressions, self._worker)
+        found = [[one for lane, number in item.lanes for one in claim(lane, number, now)] for item in items]
+        for item, taken in zip(items, found, strict=True):
+            item.tried.update(find_keys(taken))
         return found
-
-
-def _read(connection: Connection, lane: Lane, rows: Sequence[Row[Any]]) -> tuple[list[Leased], list[RecipientKey]]:
-    """
-    What is to be handed to delivery, and what cannot be read: that must not keep back what can.
-    """
-    members: dict[str, list[LeasedRecipient]] = {}
-    for row in rows:
-        one = _unless_unreadable(partial(_read_member, row))
-        if one is not None:
-            members.setdefault(row.message, []).append(one)
-    found = []
-    for row in connection.execute(select(*_LEASED).where(message.c.id.in_(list(members)))):
-        leased = _unless_unreadable(partial(read_leased, row, lane, members[row.id]))
-        if leased is not None:
-            found.append(leased)
-    read = {(one.message_id, of.number) for one in found for of in one.recipients}
-    return found, [key for row in rows if (key := (row.message, row.number)) not in read]
-
-
-def _read_member(row: Row[Any]) -> LeasedRecipient:
-    return LeasedRecipient(row.number, read_recipient(row), row.attempts)
-
-
-def _unless_unreadable(read: Callable[[], T]) -> T | None:
-    try:
-        return read()
-    except Exception:  # noqa: BLE001 - whatever is wrong with a row, it is the only one
-        log.failure("a row cannot be read")
-        return None
-
-
-def _set_each(connection: Connection, keys: Sequence[RecipientKey], owner: str | None, **more: Any) -> None:
-    update_rows(
-        connection,
-        recipient,
-        [{"message": id_, "number": number, "owner": owner, "due": None, **more} for id_, number in keys],
-    )

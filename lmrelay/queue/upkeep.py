@@ -9,12 +9,9 @@ from functools import partial
 from typing import Any, TypeVar
 
 from attrs import define, field
-from sqlalchemy import Connection, Engine, delete, func, or_, select, tuple_, update
+from sqlalchemy import Connection, delete, func, or_, select, tuple_, update
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorFromThreads
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.python.threadpool import ThreadPool
 
 from lmrelay.errors import StoreError
 from lmrelay.interfaces import ISettings
@@ -35,7 +32,6 @@ from lmrelay.queue.schema import (
     webhook_delivery,
 )
 from lmrelay.queue.sites import forget_sites
-from lmrelay.queue.store import explain
 from lmrelay.queue.suppressions import Suppressions
 from lmrelay.queue.tellings import bring_hooks_near, cap_hooks, forget_events, forget_told
 from lmrelay.queue.tls_counts import forget_days
@@ -77,22 +73,6 @@ Pages.
 ANSWERED_FOR = 3600.0
 """
 Seconds for which an order that was carried out is kept, should anybody still want to know.
-"""
-
-LOG_LIMIT = 8192
-"""
-Pages in SQLite's log above which a checkpoint starts it afresh, though writers wait for that.
-"""
-
-MUCH = 2048
-"""
-Pages moved by a checkpoint after which the next follows at once: hundreds of messages of 100 KiB a second fill the log
-so fast that a commit would have to empty it, and all who wait for that commit with it.
-"""
-
-PAUSE = 3
-"""
-Turns that are let pass otherwise, for each checkpoint is two syncs.
 """
 
 Place = tuple[float, str]
@@ -303,84 +283,6 @@ class Upkeep:
             log.info("old messages forgotten", messages=forgotten)
         while self._may_forget() and await self._writer.submit(forget_events_before, before):
             await self._sleep(BREATH)
-
-
-@define(eq=False)
-class Checkpoints:
-    """
-    Moves what is in SQLite's log into the database, on a connection and a thread of its own,
-    so that no commit has to. Without C{reactor}: on the caller's thread. C{move} does it.
-    """
-
-    _engine: Engine
-    _reactor: IReactorFromThreads | None
-    _move: Callable[[Engine], tuple[int, int]] = field(default=lambda engine: checkpoint(engine))
-    _pause: int = field(default=0, init=False)
-    _moved: int = field(default=0, init=False)
-    _pool: ThreadPool = field(factory=lambda: ThreadPool(0, 1, "lmrelay-checkpoint"), init=False)
-
-    async def run(self) -> None:
-        """
-        Its turn: move it if there is much, or every few turns.
-
-        @raise StoreError: not now
-        """
-        if self._engine.dialect.name != "sqlite":
-            return
-        if self._pause:
-            self._pause -= 1
-            return
-        self._pause = PAUSE
-        _, moved = await self._run()
-        # Counted from where the log began; if it is less than before, it has begun afresh.
-        before, self._moved = self._moved, moved
-        if moved - (before if moved >= before else 0) > MUCH:
-            self._pause = 0
-
-    async def _run(self) -> tuple[int, int]:
-        if self._reactor is None:
-            return self._move(self._engine)
-        if not self._pool.started:
-            self._pool.start()
-        return await deferToThreadPool(self._reactor, self._pool, self._move, self._engine)
-
-    def stop(self) -> None:
-        """
-        End the thread, when what it does is done.
-        """
-        if self._pool.started:
-            self._pool.stop()
-        self._engine.dispose()
-
-
-def checkpoint(engine: Engine) -> tuple[int, int]:
-    """
-    Checkpoint without making anybody wait, unless the log has grown beyond all measure; the
-    answer is the pages in the log, and those of them that are in the database now.
-
-    @raise StoreError: not now
-    """
-    try:
-        in_log, moved = _checkpoint(engine, "PASSIVE")
-        if in_log > LOG_LIMIT:
-            # Its room on the disk stays its own: to write over it is quicker than to ask for more.
-            in_log, moved = _checkpoint(engine, "RESTART")
-    except Exception as error:
-        raise explain(error) from error
-    return in_log, moved
-
-
-def _checkpoint(engine: Engine, mode: str) -> tuple[int, int]:
-    # Past SQLAlchemy's connection, which would begin a transaction, in which there is no checkpoint.
-    connection = engine.raw_connection()
-    try:
-        cursor = connection.cursor()
-        cursor.execute(f"PRAGMA wal_checkpoint({mode})")
-        _, in_log, moved = cursor.fetchall()[0]
-        cursor.close()
-    finally:
-        connection.close()
-    return in_log, moved
 
 
 async def unless_out_of_order(work: Coroutine[Deferred[Any], Any, None]) -> None:

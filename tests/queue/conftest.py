@@ -107,6 +107,15 @@ def config(request: pytest.FixtureRequest, tmp_path: Path) -> Config:
 
 
 @pytest.fixture
+def on_sqlite(sqlite: Path, tmp_path: Path) -> Config:
+    """
+    The same, on SQLite alone.
+    """
+    shutil.copy(sqlite, tmp_path)
+    return make_config(tmp_path)
+
+
+@pytest.fixture
 def world(config: Config) -> Iterator[World]:
     """
     A queue that has started.

@@ -17,6 +17,7 @@ from lmrelay.config.words import Kind
 from lmrelay.interfaces import Lane
 from lmrelay.queue.ahead import read_whole
 from lmrelay.queue.changes import SLICE, Order, Slice, find_slice, write_order, write_slices
+from lmrelay.queue.claims import claim_lane
 from lmrelay.queue.orders import Selector, Verb
 from lmrelay.queue.schema import HELD, OPEN, recipient
 from lmrelay.queue.store import FILE
@@ -76,7 +77,7 @@ def test_claim(config: Config) -> None:
     world.dispatch.room = 0
     worker = world.start().worker
     with writing(config) as connection, counted(connection) as run:
-        taken = world.queue._taker._claim_lane(connection, lane, SHARE, NOW)
+        taken = claim_lane(connection, world.queue._taker._suppressions, worker, lane, SHARE, NOW)
     assert SHARE == len(taken)
     assert SHARE == len([row for row in rows(config) if row.owner == worker and row.due is None])
     assert len(run) <= 7

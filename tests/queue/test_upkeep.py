@@ -5,18 +5,16 @@ Upkeep: what goes, what stays, and in how small steps.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 from attrs import define, evolve, field
-from sqlalchemy import Connection, Engine, insert, select, text, update
+from sqlalchemy import Connection, insert, select, text, update
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from lmrelay.config.values import DAY, Config
-from lmrelay.errors import StoreError
 from lmrelay.queue.contents import InlineReader
 from lmrelay.queue.orders import Verb
 from lmrelay.queue.outbox import write_untold
@@ -38,21 +36,16 @@ from lmrelay.queue.schema import (
     webhook_attempt,
     webhook_delivery,
 )
-from lmrelay.queue.store import find_url, make_engine, make_reading_engine, migrate
+from lmrelay.queue.store import find_url, make_engine, make_reading_engine
 from lmrelay.queue.suppressions import Suppressions
 from lmrelay.queue.upkeep import (
     ANSWERED_FOR,
-    MUCH,
-    PAUSE,
     STEP,
     STEP_RECIPIENTS,
     VACUUM_SLACK,
-    Checkpoints,
     Upkeep,
-    checkpoint,
 )
 from lmrelay.queue.writer import InlineWriter
-from tests.queue.conftest import make_config
 from tests.queue.filling import NOW, alter, fill, make_rows, rows, writing
 
 OLD = NOW - 40 * DAY
@@ -266,13 +259,6 @@ def test_orders_go(config: Config) -> None:
     assert ["new", "waits"] == left(config, command.c.id)
 
 
-@pytest.fixture
-def on_sqlite(tmp_path: Path) -> Config:
-    config = make_config(tmp_path)
-    migrate(find_url(config))
-    return config
-
-
 def _pages(config: Config) -> tuple[int, int]:
     with writing(config) as connection:
         return (
@@ -300,92 +286,6 @@ def test_space_goes_back(on_sqlite: Config) -> None:
     assert VACUUM_SLACK - 256 <= free <= VACUUM_SLACK
     assert 0 <= before - after - 256 * len(steps) < len(steps)  # the map of pages shrinks too
     assert [] == [one for one in keep_up(on_sqlite) if one is None]
-
-
-def test_checkpoint(on_sqlite: Config) -> None:
-    """
-    What is in the log comes into the database while connections are open, and a log beyond measure starts afresh.
-    """
-    engine = make_engine(find_url(on_sqlite))
-    with engine.begin() as connection:
-        connection.execute(insert(chunk), [{"body": "x", "number": 0, "size": 1, "octets": bytes(1 << 20)}])
-    other = make_engine(find_url(on_sqlite))
-    in_log, moved = checkpoint(other)
-    assert in_log == moved > 256
-    log = Path(f"{on_sqlite.server.state_dir}/queue.sqlite-wal")
-    with engine.begin() as connection:
-        connection.execute(text("DELETE FROM chunk"))
-        connection.execute(insert(chunk), [{"body": "x", "number": 0, "size": 1, "octets": bytes(40 << 20)}])
-    size = log.stat().st_size
-    assert size > 40 << 20
-    checkpoint(other)
-    with engine.begin() as connection:
-        connection.execute(insert(chunk), [{"body": "y", "number": 0, "size": 1, "octets": bytes(1 << 20)}])
-    assert size == log.stat().st_size
-    in_log, moved = checkpoint(other)
-    assert 256 < in_log == moved < 512
-    other.dispose()
-    engine.dispose()
-
-
-def test_what_goes_is_not_written_again(on_sqlite: Config) -> None:
-    """
-    To delete a body costs the disk a small part of what it cost to store it, however SQLite was built.
-    """
-    engine = make_engine(find_url(on_sqlite))
-    with engine.begin() as connection:
-        connection.execute(insert(chunk), [{"body": "x", "number": 0, "size": 1 << 20, "octets": bytes(1 << 20)}])
-    log = Path(f"{on_sqlite.server.state_dir}/queue.sqlite-wal")
-    before = log.stat().st_size
-    with engine.begin() as connection:
-        connection.execute(text("DELETE FROM chunk"))
-    assert 64 << 10 > log.stat().st_size - before > 0
-    engine.dispose()
-
-
-def test_checkpoints_follow_each_other_while_there_is_much(on_sqlite: Config) -> None:
-    """
-    A log that fills fast is emptied at every turn, so that no commit has to; any other at every fourth.
-    """
-    # Much at first and again; little more; then the log has begun afresh, and much is in it; and nothing more.
-    moved = [MUCH + 1, 2 * MUCH + 2, 2 * MUCH + 3, MUCH + 1, MUCH + 1]
-    left = list(moved)
-    checkpoints = Checkpoints(make_engine(find_url(on_sqlite)), None, lambda engine: (9 * MUCH, left.pop(0)))
-    done = []
-    for _ in range(3 + PAUSE + 2 + PAUSE):
-        Deferred.fromCoroutine(checkpoints.run())
-        done.append(len(moved) - len(left))
-    checkpoints.stop()
-    assert [1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 5] == done
-
-
-def test_a_checkpoint_that_fails_is_not_tried_at_every_turn(on_sqlite: Config) -> None:
-    """
-    It has its turn again when any other had.
-    """
-    tried: list[Engine] = []
-
-    def fail(engine: Engine) -> tuple[int, int]:
-        tried.append(engine)
-        raise StoreError("the disk is gone")
-
-    checkpoints = Checkpoints(make_engine(find_url(on_sqlite)), None, fail)
-    failures: list[object] = []
-    for _ in range(PAUSE + 2):
-        Deferred.fromCoroutine(checkpoints.run()).addErrback(failures.append)
-    checkpoints.stop()
-    assert (2, 2) == (len(tried), len(failures))
-
-
-def test_checkpoints_without_a_log(config: Config) -> None:
-    """
-    On the caller's thread where there is no reactor, and nothing to do where the database sees to it itself.
-    """
-    checkpoints = Checkpoints(make_engine(find_url(config)), None)
-    results: list[object] = []
-    Deferred.fromCoroutine(checkpoints.run()).addBoth(results.append)
-    checkpoints.stop()
-    assert [None] == results
 
 
 def test_retention_is_as_configured(config: Config) -> None:

@@ -19,8 +19,9 @@ from lmrelay.config.values import MIB
 from lmrelay.errors import StoreError
 from lmrelay.queue.backlog import Backlog, Waiting
 from lmrelay.queue.ballast import FILE as BALLAST
+from lmrelay.queue.checkpoints import TURN
 from lmrelay.queue.contents import InlineReader
-from lmrelay.queue.service import CHECKPOINT, POLL, QueueService
+from lmrelay.queue.service import POLL, QueueService
 from lmrelay.queue.writer import Kept, Transactions, Write, _fire, run_batch
 from tests.simulation.network import Machine
 
@@ -281,4 +282,4 @@ class Queue(QueueService):
             seen = self.disk.changes
             return work()
 
-        super()._loop(interval, look if interval in (POLL, CHECKPOINT) else work)
+        super()._loop(interval, look if interval in (POLL, TURN) else work)
