@@ -85,7 +85,8 @@ class Lmrelay:
         """
         if self.relay is not None:
             relay, self.relay = self.relay, None
-            if relay.process is not None:
+            # If it has ended by itself, that has been told.
+            if relay.process is not None and relay.process.poll() is None:
                 relay.stop()
 
     def version(self) -> str:
