@@ -36,7 +36,8 @@ class Tasks:
 
     def start(self, coroutine: Coroutine[Deferred[Any], Any, None]) -> Deferred[None]:
         """
-        As L{run}; fires when it is over, and never fails. To cancel it is to cancel what it waits for.
+        As L{run}; fires when it is over, and never fails. To cancel it is to cancel what it waits for; who did hears at
+        once, also of one that goes on all the same, for which L{wait} waits.
         """
         task = _Task(coroutine, self)
         ended = task.ended = Deferred(task.cancel)
@@ -138,6 +139,10 @@ class _Task(_Driven):
         """
         if self._awaited is not None:
             self._awaited.cancel()
+        if not ended.called:
+            # It goes on. Left without a result the Deferred would fail now, and could not be told of the end any more.
+            self.ended = None
+            ended.callback(None)
 
 
 def carry_out(
