@@ -12,7 +12,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectingCancelledError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -143,6 +144,15 @@ class _Task(_Driven):
             # It goes on. Left without a result the Deferred would fail now, and could not be told of the end any more.
             self.ended = None
             ended.callback(None)
+
+
+def is_cancelled(error: object) -> bool:
+    """
+    Was it we who gave up? Connecting has an error of its own for that, and a request fails with the C{reasons} it had.
+    """
+    if isinstance(error, (CancelledError, ConnectingCancelledError)):
+        return True
+    return any(is_cancelled(getattr(reason, "value", reason)) for reason in getattr(error, "reasons", ()))
 
 
 def carry_out(
