@@ -15,9 +15,9 @@ from lmrelay.config.project import Project, Route
 from lmrelay.config.values import DAY, HOUR, Config
 from lmrelay.errors import Refused
 from lmrelay.mail.outcome import Failed, Fault
-from lmrelay.queue.acceptance import Accept, write_messages
 from lmrelay.queue.quotas import Over, find_limits
 from lmrelay.queue.schema import idempotency, usage
+from lmrelay.queue.storing import Accept, write_messages
 from lmrelay.queue.upkeep import STEP_EXPIRED, forget_expired
 from lmrelay.smtp.replies import over_quota
 from tests.queue.filling import NOW, make_rows, writing
