@@ -23,7 +23,7 @@ from lmrelay.queue.keys import Key, Use
 from lmrelay.queue.quotas import KnownOver, Over, find_limits
 from lmrelay.queue.rows import Entropy, event_row, make_leased, message_row, recipient_rows
 from lmrelay.queue.schema import CHUNK
-from lmrelay.queue.storing import Accept, Verdict, find_stored, write_messages
+from lmrelay.queue.storing import Accept, Storing, Verdict, find_stored, store
 from lmrelay.queue.suppressions import Suppressions
 from lmrelay.queue.writer import IWriter
 from lmrelay.smtp import replies
@@ -48,8 +48,8 @@ def find_promise(config: Config, project: str, route: str) -> TlsPolicy | None:
 @define(eq=False)
 class Acceptance:
     """
-    See L{IAcceptance}. C{free} gives the free octets of the disk; C{left_over} is told
-    of mail that delivery had no room for, C{fresh} what is known of the rest.
+    See L{IAcceptance}. C{free} gives the free octets of the disk; C{left_over} is told of mail that delivery had no
+    room for, C{doubt} of what is this worker's if a commit did not fail as it said, C{fresh} what is known of the rest.
     """
 
     _writer: IWriter
@@ -62,6 +62,7 @@ class Acceptance:
     _cache: Cache
     _left_over: Callable[[], None]
     _release: Callable[[list[RecipientKey]], object]
+    _doubt: Callable[[list[RecipientKey]], None]
     _suppressions: Suppressions
     _fresh: Fresh = field(factory=Fresh)
     _budget: Budget = field(factory=Budget)
@@ -165,20 +166,28 @@ class Acceptance:
         Write it. What is in the store though its commit was said to have failed is stored: told otherwise, the client
         would send it again.
         """
+        storing = Storing(rows)
         try:
-            return await self._writer.submit(self._write, rows, urgent=True)
+            return await self._writer.submit(self._write, storing, urgent=True)
         except StoreError:
-            try:
-                stored = await self._writer.submit(find_stored, rows.message, urgent=True)
-            except StoreError:
-                stored = None
+            stored = await self._find(storing) if storing.tried else None
             if stored is None:
                 raise
             return stored
 
-    def _write(self, connection: Connection, items: Sequence[Accept]) -> list[Verdict]:
+    async def _find(self, storing: Storing) -> Verdict:
+        try:
+            return await self._writer.submit(find_stored, storing.rows.message, urgent=True)
+        except StoreError:
+            # If it is there it goes out, though the client is told to send it again (RFC 5321 §6.1: what was accepted
+            # must not be lost). It could not be undone: lanes that delivery had no room for are anybody's, its event
+            # may have been told, and a client that comes again with its key hears that it has been accepted.
+            self._doubt(storing.leased)
+            return None
+
+    def _write(self, connection: Connection, items: Sequence[Storing]) -> list[Verdict]:
         suppressions = self._suppressions
-        return write_messages(connection, items, self._wall(), suppressions.write_events, suppressions)
+        return store(connection, items, self._wall(), suppressions.write_events, suppressions)
 
     def _turn_away(self, submission: Submission, body: Body, reserved: Mapping[Lane, int]) -> None:
         for lane, number in reserved.items():

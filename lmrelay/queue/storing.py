@@ -7,11 +7,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Union
 
-from attrs import evolve, frozen
+from attrs import define, evolve, field, frozen
 from sqlalchemy import Connection, delete, func, select
 
 from lmrelay.config.words import TlsPolicy
 from lmrelay.errors import StoreError
+from lmrelay.interfaces import RecipientKey
 from lmrelay.queue.keys import Keys, Use
 from lmrelay.queue.outbox import WriteEvents, write_untold
 from lmrelay.queue.quotas import Count, Limit, Over
@@ -42,6 +43,24 @@ class Accept:
     tls: TlsPolicy | None = None
 
 
+@define(eq=False)
+class Storing:
+    """
+    A message on its way to the store. C{tried}: a transaction was through with storing it, and may be on the disk even
+    where its commit was said to have failed.
+    """
+
+    rows: Accept
+    tried: bool = field(default=False, init=False)
+
+    @property
+    def leased(self) -> list[RecipientKey]:
+        """
+        Its recipients that are the accepting worker's from the first.
+        """
+        return [(row["message"], row["number"]) for row in self.rows.recipients if row["owner"] is not None]
+
+
 @frozen
 class Stored:
     """
@@ -55,6 +74,22 @@ Verdict = Union[Use, Over, Stored, None]
 """
 Why a message is not stored: its key is that of another, or a limit is reached. None: it is, for all.
 """
+
+
+def store(
+    connection: Connection,
+    items: Sequence[Storing],
+    now: float,
+    write_events: WriteEvents,
+    suppressions: Suppressions,
+) -> list[Verdict]:
+    """
+    As L{write_messages}.
+    """
+    verdicts = write_messages(connection, [one.rows for one in items], now, write_events, suppressions)
+    for one, verdict in zip(items, verdicts, strict=True):
+        one.tried = one.tried or not isinstance(verdict, (Use, Over))
+    return verdicts
 
 
 def write_messages(
