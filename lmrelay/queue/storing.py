@@ -84,10 +84,16 @@ def store(
     suppressions: Suppressions,
 ) -> list[Verdict]:
     """
-    As L{write_messages}.
+    As L{write_messages}; and what is over its limit by its own count alone is stored: a commit that was said to have
+    failed had reached the disk, and is tried again.
     """
     verdicts = write_messages(connection, [one.rows for one in items], now, write_events, suppressions)
-    for one, verdict in zip(items, verdicts, strict=True):
+    for number, one in enumerate(items):
+        verdict = verdicts[number]
+        if one.tried and isinstance(verdict, Over):
+            # Here and not before: the lock of the count has waited for the end of that commit. And of what was refused
+            # the first time nobody looks it up, however often its project tries.
+            verdicts[number] = find_stored(connection, [one.rows.message])[0] or verdict
         one.tried = one.tried or not isinstance(verdict, (Use, Over))
     return verdicts
 
