@@ -24,7 +24,7 @@ PARTS_LIMIT = 50
 
 _VALUE_LIMIT = 2048
 _TYPE = re.compile(r"[ \t]*([!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+)")
-_PARAMETER = re.compile(r';\s*([!#$%&*+.^_`|~0-9A-Za-z-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*+)"|([^\s;"]++))')
+_PARAMETER = re.compile(r';\s*([!#$%&*+.^_`|~0-9A-Za-z-]+)\s*=\s*(?:"([^"\\]*+(?:\\.[^"\\]*+)*)"|([^\s;"]++))')
 _PAIR = re.compile(r"\\(.)")
 _NOT_BASE64 = re.sub(rb"[A-Za-z0-9+/]", b"", bytes(range(256)))
 _END_OF_MARKER = re.compile(rb"(--)?[ \t]*+(?:\r\n|\Z)")

@@ -16,6 +16,7 @@ from attrs import define, field
 from sqlalchemy import Connection, Select, and_, bindparam, select
 from twisted.logger import Logger
 
+from lmrelay.errors import StoreError
 from lmrelay.interfaces import IDispatch, RecipientKey
 from lmrelay.mail.address import Address
 from lmrelay.mail.suppression import key_of
@@ -178,12 +179,17 @@ class SuppressionWatch:
         # is through it does, and what is leased later was looked up with these in the store.
         try:
             await self._writer.submit(pass_by, None)
-        finally:
+        except StoreError:
             # A store that takes nothing, such as on a full disk, keeps nobody from asking back what delivery has.
-            leased = await self._reader.run(partial(find_leased, worker=self._worker, news=news))
-            self._late.update(leased)
-            await self._ask_back(leased)
+            await self._ask_back_those(news)
+            raise
+        await self._ask_back_those(news)
         await self._writer.submit(note_seen, news)
+
+    async def _ask_back_those(self, news: Sequence[News]) -> None:
+        leased = await self._reader.run(partial(find_leased, worker=self._worker, news=news))
+        self._late.update(leased)
+        await self._ask_back(leased)
 
     async def _ask_back(self, leased: Collection[RecipientKey]) -> None:
         withdrawn = self._dispatch.withdraw(leased)

@@ -27,7 +27,7 @@ _MAIL_PARAMETERS = frozenset({"SIZE", "BODY", "SMTPUTF8", "RET", "ENVID", "AUTH"
 _RCPT_PARAMETERS = frozenset({"NOTIFY", "ORCPT"})
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_PATH = re.compile(r' *<((?:[^"<>\\ ]++|"(?:[^"\\]++|\\.)*+")*+)>')
+_PATH = re.compile(r' *<([^"<>\\ ]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*"[^"<>\\ ]*+)*)>')
 _SOURCE_ROUTE = re.compile(r"@[^@,:]+(?:,@[^@,:]+)*:")
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^\s=]+))?")
 _SIZE = re.compile(r"[0-9]{1,20}")

@@ -346,6 +346,44 @@ def test_nothing_can_be_written(world: World) -> None:
     assert 0 == count_news(world.config)
 
 
+def test_given_up_while_it_waits(world: World) -> None:
+    """
+    A look that is dropped while it waits for a commit, as with its process, begins nothing more.
+    """
+
+    @define(eq=False)
+    class Silent:
+        """
+        A store that gives the news, and no answer to anything else.
+        """
+
+        asked: list[str]
+
+        def start(self) -> None:
+            pass
+
+        def submit(self, write: Callable[..., Any], item: Any, *, urgent: bool = False) -> Deferred[Any]:
+            self.asked.append("write")
+            return Deferred()
+
+        def run(self, read: Callable[..., Any]) -> Deferred[Any]:
+            self.asked.append("read")
+            return world.queue._reader.run(read) if self.asked == ["read"] else Deferred()
+
+        def stop(self) -> Any:
+            pass
+
+    async def release(keys: tuple[RecipientKey, ...]) -> None:
+        raise AssertionError(keys)
+
+    add(world.config, one())
+    store = Silent([])
+    looking = SuppressionWatch(store, store, Dispatch(), world.queue.worker, release).look()
+    looking.send(None)
+    looking.close()
+    assert ["read", "write"] == store.asked
+
+
 def test_leased_and_not_yet_handed_over(world: World) -> None:
     """
     What was leased before the list changed may reach delivery after it: nobody is asked for it before that.
