@@ -317,16 +317,21 @@ class Taker:
         finally:
             self._doubted |= claim.tried.difference(find_keys(taken))
         # Leased: nobody else tries these, and this worker no more if they do not get to delivery, whatever breaks.
+        reading = self._ahead.read(taken)
         try:
             self._cancel_rest(reserved, taken)
-            await self._ahead.read(taken)
         except Exception:  # noqa: BLE001 - it can be sent without
-            log.failure("what was taken could not be made ready")
+            log.failure("room for what was not taken could not be given back")
         by_message: dict[str, list[Leased]] = {}
         for one in taken:
             by_message.setdefault(one.message_id, []).append(one)
+        # While it is read, not after: what is nowhere in memory nobody could ask back.
         for leased in by_message.values():
             self._hand_over(leased)
+        try:
+            await reading
+        except Exception:  # noqa: BLE001 - it can be sent without
+            log.failure("what was taken could not be read ahead")
 
     def _cancel_rest(self, reserved: list[tuple[Lane, int]], taken: list[Leased]) -> None:
         numbers: dict[Lane, int] = {}
