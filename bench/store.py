@@ -18,13 +18,13 @@ from lmrelay.interfaces import Submission
 from lmrelay.mail.address import Address
 from lmrelay.mail.envelope import Envelope, Recipient
 from lmrelay.mail.outcome import Attempt, Delivered
-from lmrelay.queue.acceptance import Accept, write_messages
 from lmrelay.queue.keys import Use
 from lmrelay.queue.outbox import write_untold
 from lmrelay.queue.quotas import WHOLE, Limit
 from lmrelay.queue.rows import event_row, message_row, recipient_rows
 from lmrelay.queue.settle import Settle, Settler
 from lmrelay.queue.store import find_url, make_engine, migrate
+from lmrelay.queue.storing import Accept, write_messages
 from lmrelay.queue.suppressions import Suppressions
 from lmrelay.smtp.reply import reply
 

@@ -10,9 +10,9 @@ from ipaddress import ip_address
 from typing import Any
 
 from attrs import define, field
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
-from twisted.internet.error import ConnectingCancelledError, ConnectionAborted
+from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -141,15 +141,6 @@ class Plain:
 
 
 _WRAPPING = (ResponseFailed, ResponseNeverReceived)
-
-
-def is_cancelled(error: BaseException) -> bool:
-    """
-    Was it we who gave up?
-    """
-    if isinstance(error, _WRAPPING):
-        return any(reason.check(CancelledError, ConnectingCancelledError) for reason in error.reasons)
-    return isinstance(error, (CancelledError, ConnectingCancelledError))
 
 
 def tell_trouble(error: BaseException) -> str:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectingCancelledError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -36,7 +37,8 @@ class Tasks:
 
     def start(self, coroutine: Coroutine[Deferred[Any], Any, None]) -> Deferred[None]:
         """
-        As L{run}; fires when it is over, and never fails. To cancel it is to cancel what it waits for.
+        As L{run}; fires when it is over, and never fails. To cancel it is to cancel what it waits for; who did hears at
+        once, also of one that goes on all the same, for which L{wait} waits.
         """
         task = _Task(coroutine, self)
         ended = task.ended = Deferred(task.cancel)
@@ -138,6 +140,19 @@ class _Task(_Driven):
         """
         if self._awaited is not None:
             self._awaited.cancel()
+        if not ended.called:
+            # It goes on. Left without a result the Deferred would fail now, and could not be told of the end any more.
+            self.ended = None
+            ended.callback(None)
+
+
+def is_cancelled(error: object) -> bool:
+    """
+    Was it we who gave up? Connecting has an error of its own for that, and a request fails with the C{reasons} it had.
+    """
+    if isinstance(error, (CancelledError, ConnectingCancelledError)):
+        return True
+    return any(is_cancelled(getattr(reason, "value", reason)) for reason in getattr(error, "reasons", ()))
 
 
 def carry_out(

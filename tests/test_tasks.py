@@ -116,6 +116,28 @@ class TestTasks(SynchronousTestCase):
         self.assertEqual(["cancelled"], self.said)
         self.assertIsNone(self.successResultOf(ended))
 
+    def test_takes_time_to_end(self) -> None:
+        """
+        Who cancels one that goes on all the same is told at once, and hears of no failure; the shutdown waits for its
+        end.
+        """
+
+        async def linger(awaited: Deferred[None], rest: Deferred[None]) -> None:
+            try:
+                await awaited
+            except CancelledError:
+                await rest
+
+        rest: Deferred[None] = Deferred()
+        ended = self.tasks.start(linger(Deferred(), rest))
+        ended.cancel()
+        self.assertIsNone(self.successResultOf(ended))
+        waited = self.tasks.wait()
+        self.assertNoResult(waited)
+        rest.callback(None)
+        self.successResultOf(waited)
+        self.assertIsNone(self.successResultOf(rest))
+
 
 class TestCarryOut(SynchronousTestCase):
     def setUp(self) -> None:

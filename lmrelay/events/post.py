@@ -31,10 +31,11 @@ from twisted.web.http_headers import Headers
 from lmrelay.config import values
 from lmrelay.errors import FetchError
 from lmrelay.events.wire import MAX_BODY, Beginning, Octets, Taken
-from lmrelay.https import Destination, Plain, Way, is_cancelled, tell_trouble
+from lmrelay.https import Destination, Plain, Way, tell_trouble
 from lmrelay.interfaces import IResolver, ISettings, Told
 from lmrelay.mail.outcome import Delayed
 from lmrelay.reach import find_addresses, is_allowed
+from lmrelay.tasks import is_cancelled
 from lmrelay.trust import Contexts, StrictHandshake, is_address
 
 MAX_RESPONSE = 64 * 1024

@@ -59,6 +59,7 @@ class Holding:
     project: str
     _held: int = 0
     _head: int = 0
+    _over: bool = False
 
     def has_room_for_recipient(self, number: int) -> bool:
         """
@@ -80,13 +81,17 @@ class Holding:
 
     def release(self) -> None:
         """
-        The transaction is over. May be said twice.
+        The transaction is over, and nothing is counted for it any more. May be said twice.
         """
+        # What closes the content comes after this, and nobody would give that back.
+        self._over = True
         held, self._held = self._held, 0
         if held:
             self.holdings.give(self.project, held)
 
     def _take(self, octets: int) -> bool:
+        if self._over:
+            return True
         if not self.holdings.take(self.project, octets):
             return False
         self._held += octets

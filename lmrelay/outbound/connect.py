@@ -35,6 +35,7 @@ from lmrelay.outbound.rules import find_words
 from lmrelay.outbound.terms import REQUIRETLS
 from lmrelay.outbound.tls import Demand, Level, configured
 from lmrelay.outbound.trace import step
+from lmrelay.tasks import is_cancelled
 from lmrelay.trust import Contexts
 
 log = Logger()
@@ -130,9 +131,10 @@ class Connector:
         try:
             await self._endpoint(target).connect(_Once(connection))
             self._missing.discard(target.source)
-        except CancelledError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever kept us from connecting, this address is not to be had now
+        except Exception as error:
+            # Whatever kept us from connecting, this address is not to be had now; giving up says nothing of it.
+            if is_cancelled(error):
+                raise CancelledError from error
             steps.append(step("connect", self.clock.seconds() - began, f"{_tell(target)}: {_reason(error)}"))
             if _is_ours(error):
                 return self._short(target, error, tls_failure)

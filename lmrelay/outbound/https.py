@@ -18,10 +18,11 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.client import Agent
 
 from lmrelay.errors import FetchError, UnprovedError
-from lmrelay.https import Plain, Way, is_cancelled, tell_trouble
+from lmrelay.https import Plain, Way, tell_trouble
 from lmrelay.interfaces import ISettings
 from lmrelay.mail.outcome import Delayed
 from lmrelay.outbound.route import Router
+from lmrelay.tasks import is_cancelled
 from lmrelay.trust import Contexts, StrictHandshake
 
 TIMEOUT = 60.0

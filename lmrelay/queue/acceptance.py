@@ -5,10 +5,9 @@ The queue's door: message, recipients and event in one commit, and from there st
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Union
 
-from attrs import define, evolve, field, frozen
-from sqlalchemy import Connection, delete, func, select
+from attrs import define, field
+from sqlalchemy import Connection
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -20,14 +19,12 @@ from lmrelay.interfaces import IAcceptance, IBody, IDispatch, ISettings, Lane, R
 from lmrelay.queue.bodies import Body, Budget, delete_bodies
 from lmrelay.queue.contents import Cache
 from lmrelay.queue.fresh import Fresh
-from lmrelay.queue.keys import Key, Keys, Use
-from lmrelay.queue.outbox import WriteEvents, write_untold
-from lmrelay.queue.quotas import Count, KnownOver, Limit, Over, find_limits
-from lmrelay.queue.rows import Entropy, Row, event_row, make_leased, message_row, recipient_rows
-from lmrelay.queue.schema import CHUNK, chunk, message, recipient, upload
-from lmrelay.queue.statements import delete_rows, insert_rows
+from lmrelay.queue.keys import Key, Use
+from lmrelay.queue.quotas import KnownOver, Over, find_limits
+from lmrelay.queue.rows import Entropy, event_row, make_leased, message_row, recipient_rows
+from lmrelay.queue.schema import CHUNK
+from lmrelay.queue.storing import Accept, Storing, Verdict, find_stored, store
 from lmrelay.queue.suppressions import Suppressions
-from lmrelay.queue.withholding import Withheld, end_row, find_withheld, read_withheld, tell_withheld
 from lmrelay.queue.writer import IWriter
 from lmrelay.smtp import replies
 
@@ -37,147 +34,6 @@ Octets of disk that stay free for recording deliveries.
 """
 
 log = Logger()
-
-
-@frozen
-class Accept:
-    """
-    The rows of one message; C{uploaded} is number and size of the chunks that went ahead. C{use} is its idempotency
-    key, if it has one, C{limits} are those that it counts for. C{more} are events after the first; C{is_over}: nobody
-    gets it. C{tls} is what its sender was promised.
-    """
-
-    message: Row
-    recipients: list[Row]
-    event: Row
-    chunks: list[Row]
-    uploaded: tuple[int, int] | None = None
-    use: Use | None = None
-    limits: Sequence[Limit] = ()
-    more: Sequence[Row] = ()
-    is_over: bool = False
-    tls: TlsPolicy | None = None
-
-
-@frozen
-class Stored:
-    """
-    A message is stored, but these of its recipients are suppressed.
-    """
-
-    withheld: frozenset[int]
-
-
-Verdict = Union[Use, Over, Stored, None]
-"""
-Why a message is not stored: its key is that of another, or a limit is reached. None: it is, for all.
-"""
-
-
-def write_messages(
-    connection: Connection,
-    items: Sequence[Accept],
-    now: float,
-    write_events: WriteEvents = write_untold,
-    suppressions: Suppressions | None = None,
-) -> list[Verdict]:
-    """
-    Store those messages that may be, with none sent to whom C{suppressions} tells of; None: nobody is suppressed.
-    """
-    verdicts = _judge(connection, items, now)
-    stored = [one for one, verdict in zip(items, verdicts, strict=True) if verdict is None]
-    if suppressions is not None:
-        found = find_withheld(connection, [(one.message, one.recipients) for one in stored], now)
-        stored = [_withhold(suppressions, one, found.get(one.message["id"]), now) for one in stored]
-        verdicts = [
-            _tell(connection, one.message["id"], verdict, found) for one, verdict in zip(items, verdicts, strict=True)
-        ]
-    _insert(connection, stored, write_events)
-    return verdicts
-
-
-def find_stored(connection: Connection, items: Sequence[Row]) -> list[Stored | None]:
-    """
-    Of these messages those that are in the store. One's head has its id in it: nobody else's is taken for it.
-    """
-    wanted = message.c.id.in_([row["id"] for row in items])
-    heads = {row.id: row.head for row in connection.execute(select(message.c.id, message.c.head).where(wanted))}
-    return [
-        Stored(read_withheld(connection, row["id"])) if heads.get(row["id"]) == row["head"] else None for row in items
-    ]
-
-
-def _tell(connection: Connection, id_: str, verdict: Verdict, found: Mapping[str, Withheld]) -> Verdict:
-    """
-    What holds for a message, with who of its recipients is suppressed.
-    """
-    if isinstance(verdict, Use) and verdict.message == id_:
-        # Its own: a commit that seemed to fail had reached the disk, and the key tells so when it is tried again.
-        return Stored(read_withheld(connection, id_))
-    return Stored(frozenset(found[id_])) if verdict is None and id_ in found else verdict
-
-
-def _withhold(suppressions: Suppressions, one: Accept, withheld: Withheld | None, now: float) -> Accept:
-    """
-    The same with the end of those recipients, and without a body if that is all of them. A batch may be written
-    again, with other ones suppressed, so the rows stay as they are.
-    """
-    if withheld is None:
-        return one
-    over = len(withheld) == len(one.recipients)
-    rows = [end_row(row, withheld[row["number"]], now) if row["number"] in withheld else row for row in one.recipients]
-    events = tell_withheld(suppressions, one.message, rows, withheld, now)
-    return evolve(one, recipients=rows, more=events, chunks=[] if over else one.chunks, is_over=over)
-
-
-def _judge(connection: Connection, items: Sequence[Accept], now: float) -> list[Verdict]:
-    """
-    What holds for each, in their order; keys and counts are written.
-    """
-    if not any(one.use or one.limits for one in items):
-        return [None] * len(items)
-    keys, count = Keys(connection, now), Count(connection, now)
-    keys.look_up(one.use.key for one in items if one.use)
-    count.lock(one.limits for one in items)
-    verdicts: list[Verdict] = []
-    for one in items:
-        verdict: Verdict = (one.use and keys.find(one.use.key)) or count.find_over(one.limits)
-        if isinstance(verdict, Over):
-            verdict = evolve(verdict, has_keys=keys.are_known_of(verdict.limit.party[0]))
-        if verdict is None:
-            count.add(one.limits)
-            if one.use:
-                keys.take(one.use)
-        verdicts.append(verdict)
-    lost = {use.key for use in keys.write()}
-    for number, one in enumerate(items):
-        if one.use is None or one.use.key not in lost or isinstance(verdicts[number], Over):
-            continue
-        if verdicts[number] is None:
-            count.take_back(one.limits)
-        verdicts[number] = keys.find(one.use.key)
-    count.write()
-    return verdicts
-
-
-def _insert(connection: Connection, items: Sequence[Accept], write_events: WriteEvents) -> None:
-    for one in items:
-        if one.uploaded is not None:
-            _take_over(connection, one.message["body"], one.uploaded)
-    insert_rows(connection, message, [one.message for one in items])
-    insert_rows(connection, chunk, [row for one in items for row in one.chunks])
-    insert_rows(connection, recipient, [row for one in items for row in one.recipients])
-    write_events(connection, [row for one in items for row in (one.event, *one.more)])
-    delete_rows(connection, chunk.c.body, [one.message["body"] for one in items if one.is_over and one.uploaded])
-
-
-def _take_over(connection: Connection, body: str, expected: tuple[int, int]) -> None:
-    found = connection.execute(
-        select(func.count(), func.coalesce(func.sum(chunk.c.size), 0)).where(chunk.c.body == body)
-    ).one()
-    gone = connection.execute(delete(upload).where(upload.c.body == body)).rowcount
-    if gone != 1 or tuple(found) != expected:
-        raise StoreError("a part of the body is missing in the store")
 
 
 def find_promise(config: Config, project: str, route: str) -> TlsPolicy | None:
@@ -192,8 +48,8 @@ def find_promise(config: Config, project: str, route: str) -> TlsPolicy | None:
 @define(eq=False)
 class Acceptance:
     """
-    See L{IAcceptance}. C{free} gives the free octets of the disk; C{left_over} is told
-    of mail that delivery had no room for, C{fresh} what is known of the rest.
+    See L{IAcceptance}. C{free} gives the free octets of the disk; C{left_over} is told of mail that delivery had no
+    room for, C{doubt} of what is this worker's if a commit did not fail as it said, C{fresh} what is known of the rest.
     """
 
     _writer: IWriter
@@ -206,6 +62,7 @@ class Acceptance:
     _cache: Cache
     _left_over: Callable[[], None]
     _release: Callable[[list[RecipientKey]], object]
+    _doubt: Callable[[list[RecipientKey]], None]
     _suppressions: Suppressions
     _fresh: Fresh = field(factory=Fresh)
     _budget: Budget = field(factory=Budget)
@@ -309,20 +166,28 @@ class Acceptance:
         Write it. What is in the store though its commit was said to have failed is stored: told otherwise, the client
         would send it again.
         """
+        storing = Storing(rows)
         try:
-            return await self._writer.submit(self._write, rows, urgent=True)
+            return await self._writer.submit(self._write, storing, urgent=True)
         except StoreError:
-            try:
-                stored = await self._writer.submit(find_stored, rows.message, urgent=True)
-            except StoreError:
-                stored = None
+            stored = await self._find(storing) if storing.tried else None
             if stored is None:
                 raise
             return stored
 
-    def _write(self, connection: Connection, items: Sequence[Accept]) -> list[Verdict]:
+    async def _find(self, storing: Storing) -> Verdict:
+        try:
+            return await self._writer.submit(find_stored, storing.rows.message, urgent=True)
+        except StoreError:
+            # If it is there it goes out, though the client is told to send it again (RFC 5321 §6.1: what was accepted
+            # must not be lost). It could not be undone: lanes that delivery had no room for are anybody's, its event
+            # may have been told, and a client that comes again with its key hears that it has been accepted.
+            self._doubt(storing.leased)
+            return None
+
+    def _write(self, connection: Connection, items: Sequence[Storing]) -> list[Verdict]:
         suppressions = self._suppressions
-        return write_messages(connection, items, self._wall(), suppressions.write_events, suppressions)
+        return store(connection, items, self._wall(), suppressions.write_events, suppressions)
 
     def _turn_away(self, submission: Submission, body: Body, reserved: Mapping[Lane, int]) -> None:
         for lane, number in reserved.items():

@@ -11,6 +11,7 @@ from typing import Any
 
 from attrs import define
 from sqlalchemy import Connection, Select, and_, literal_column, select
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from lmrelay.config.values import MIB
@@ -64,21 +65,34 @@ class Ahead:
     _reader: IReader
     _cache: Cache
 
-    async def read(self, leased: Iterable[Leased]) -> None:
+    def read(self, leased: Iterable[Leased]) -> Deferred[None]:
         """
-        Have in memory what is small of these, and not there yet.
+        Have in memory what is small of these, and not there yet. It has begun when this returns: from then on who wants
+        one of them waits for that.
         """
-        wanted, octets = [], 0
-        for one in leased:
-            if one.size <= SMALL and self._cache.get(one.message_id) is None:
-                octets += one.size
-                if octets > AHEAD:
-                    break
-                wanted.append(one.message_id)
+        return Deferred.fromCoroutine(self._read(leased))
+
+    async def _read(self, leased: Iterable[Leased]) -> None:
+        wanted = self._choose(leased)
         if not wanted:
             return
+        self._cache.expect(wanted)
         try:
             for id_, head, body in await self._reader.run(partial(read_whole, ids=wanted)):
                 self._cache.put(id_, head, body)
         except StoreError as error:
             log.warn("nothing could be read ahead", messages=len(wanted), reason=str(error))
+        finally:
+            self._cache.expect_no_more(wanted)
+
+    def _choose(self, leased: Iterable[Leased]) -> list[str]:
+        wanted: dict[str, None] = {}
+        octets = 0
+        for one in leased:
+            # A message to several lanes is here several times.
+            if one.size <= SMALL and one.message_id not in wanted and self._cache.get(one.message_id) is None:
+                octets += one.size
+                if octets > AHEAD:
+                    break
+                wanted[one.message_id] = None
+        return list(wanted)

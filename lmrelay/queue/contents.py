@@ -5,7 +5,7 @@ Reading content back, block by block, each in a short transaction of its own; an
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, Protocol, TypeVar
 
@@ -129,12 +129,14 @@ class ThreadedReader:
 @define(eq=False)
 class Cache:
     """
-    Fresh small contents, so that most messages are delivered without a read; the oldest goes first.
+    Fresh small contents, so that most messages are delivered without a read; the oldest goes first. And who waits for
+    those that are being read, many at once.
     """
 
     limit: int = 32 * MIB
     _kept: OrderedDict[str, tuple[bytes, bytes]] = field(factory=OrderedDict, init=False)
     _size: int = field(default=0, init=False)
+    _coming: dict[str, list[Deferred[None]]] = field(factory=dict, init=False)
 
     def put(self, message_id: str, head: bytes, body: bytes) -> None:
         """
@@ -160,6 +162,32 @@ class Cache:
         found = self._kept.pop(message_id, None)
         if found is not None:
             self._size -= len(found[0]) + len(found[1])
+
+    def expect(self, message_ids: Iterable[str]) -> None:
+        """
+        These are being read. Each is to be followed by L{expect_no_more}.
+        """
+        for one in message_ids:
+            self._coming.setdefault(one, [])
+
+    def expect_no_more(self, message_ids: Iterable[str]) -> None:
+        """
+        They are here, or could not be read.
+        """
+        for one in message_ids:
+            for waiting in self._coming.pop(one, ()):
+                waiting.callback(None)
+
+    async def wait(self, message_id: str) -> tuple[bytes, bytes] | None:
+        """
+        As L{get}, but what is being read is waited for.
+        """
+        if (coming := self._coming.get(message_id)) is not None:
+            # Each has one of its own, and may cancel it.
+            waiting: Deferred[None] = Deferred()
+            coming.append(waiting)
+            await waiting
+        return self.get(message_id)
 
 
 @implementer(IContent)
@@ -204,7 +232,7 @@ class Content:
         return Deferred.fromCoroutine(self._head())
 
     async def _head(self) -> bytes:
-        kept = self._cache.get(self._message)
+        kept = await self._cache.wait(self._message)
         if kept is not None:
             return kept[0]
         head, _, _ = await self._reader.run(self._open)
@@ -212,8 +240,12 @@ class Content:
 
     async def _next(self) -> bytes:
         if self._left is None:
-            head, self._body, size = await self._reader.run(self._open)
-            self._left, self._missing = _split(self._above + head + self._fields), size - len(head)
+            kept = await self._cache.wait(self._message)
+            if kept is None:
+                head, self._body, size = await self._reader.run(self._open)
+                self._left, self._missing = _split(self._above + head + self._fields), size - len(head)
+            else:
+                self._left = _split(self._above + self._fields.join(kept))
             if self._left:
                 return self._left.pop(0)
             if not self._missing:

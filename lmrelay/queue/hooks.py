@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from itertools import groupby
 
 from attrs import define, field
 from sqlalchemy import Connection
@@ -20,9 +21,11 @@ from lmrelay.queue.contents import IReader
 from lmrelay.queue.endpoints import disable, find_waiting, is_disabled
 from lmrelay.queue.tellings import (
     Claim,
+    Key,
     Record,
     claim,
     find_due,
+    find_keys,
     give_up,
     is_due,
     release,
@@ -47,6 +50,8 @@ class Hooks:
     _lives: Callable[[], bool]
     have_parted: Callable[[], bool]
     _hint: Callable[[Collection[Endpoint]], None] = field(default=lambda _: None, init=False)
+    # Taken by a commit that was said to have failed. If it has not, they are this worker's, and nobody knows.
+    _doubted: set[Key] = field(factory=set, init=False)
 
     def listen(self, hint: Callable[[Collection[Endpoint]], None]) -> None:
         """
@@ -67,7 +72,11 @@ class Hooks:
         """
         See L{IHooks}.
         """
-        return self._reader.run(partial(find_waiting, after=after))
+        return Deferred.fromCoroutine(self._find_waiting(after))
+
+    async def _find_waiting(self, after: Endpoint | None) -> Due:
+        await self._free_doubted()
+        return await self._reader.run(partial(find_waiting, after=after))
 
     def take(self, wants: Mapping[Endpoint, Want]) -> Deferred[Mapping[Endpoint, Sequence[Telling]]]:
         """
@@ -78,14 +87,39 @@ class Hooks:
     async def _take(self, wants: Mapping[Endpoint, Want]) -> Mapping[Endpoint, Sequence[Telling]]:
         if not self._lives():
             return {}
+        await self._free_doubted()
         now = self._wall()
         found, unreadable = await self._reader.run(partial(find_due, wants=wants, now=now))
         if not found and not unreadable:
             return {}
-        return await self._writer.submit(self._claim, Claim(found, unreadable, now))
+        wanted = Claim(found, unreadable, now)
+        taken: Mapping[Endpoint, Sequence[Telling]] = {}
+        try:
+            taken = await self._writer.submit(self._claim, wanted)
+        finally:
+            self._doubted |= wanted.tried.difference(find_keys(taken))
+        return taken
 
     def _claim(self, connection: Connection, items: Sequence[Claim]) -> list[Mapping[Endpoint, Sequence[Telling]]]:
-        return [claim(connection, one, self._worker) for one in items]
+        found = [claim(connection, one, self._worker) for one in items]
+        for one, taken in zip(items, found, strict=True):
+            one.tried.update(find_keys(taken))
+        return found
+
+    async def _free_doubted(self) -> None:
+        """
+        Let what is in doubt be due: before anything is taken, for given back later it might be under way by then.
+        """
+        if self._doubted:
+            doubted = sorted(self._doubted)
+            await self._writer.submit(self._free, doubted)
+            self._doubted.difference_update(doubted)
+
+    def _free(self, connection: Connection, items: Sequence[Sequence[Key]]) -> list[None]:
+        for keys in items:
+            for endpoint, some in groupby(keys, key=lambda key: key[0]):
+                self._release(connection, [(endpoint, [sequence for _, sequence in some])])
+        return [None] * len(items)
 
     def record(
         self,

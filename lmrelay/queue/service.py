@@ -212,19 +212,9 @@ class QueueService:
         self._recorder = Recorder(
             self._writer, settler, self._dispatch, self._reactor, self._tasks, self._recorded, self._ballast.drop
         )
+        door = self._writer, self._settings, self._dispatch, self.worker, self._wall, self._entropy, self._free_octets
         self._acceptance = Acceptance(
-            self._writer,
-            self._settings,
-            self._dispatch,
-            self.worker,
-            self._wall,
-            self._entropy,
-            self._free_octets,
-            self._cache,
-            self._taker.wake,
-            self.release,
-            suppressions,
-            fresh,
+            *door, self._cache, self._taker.wake, self.release, self._taker.doubt, suppressions, fresh
         )
         watched = self._writer, self._reader, self._dispatch, self.worker, self._wall, self._taker.wake
         self._obedience = Obedience(*watched, self._releases.free)

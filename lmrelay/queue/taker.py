@@ -8,7 +8,7 @@ many lanes the others have; so a dead site or a newsletter costs the others noth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 
@@ -229,6 +229,13 @@ class Taker:
         self._backlog = True
         self._schedule(after)
 
+    def doubt(self, keys: Iterable[RecipientKey]) -> None:
+        """
+        Give these back, which delivery has not got, if they are this worker's by a commit that was said to have failed.
+        """
+        self._doubted.update(keys)
+        self._schedule(SOON)
+
     def room_was_made(self) -> None:
         """
         An attempt is over: take what delivery had no room for.
@@ -273,8 +280,9 @@ class Taker:
             return INTERVAL
         if self._doubted:
             # Before anything is leased: given back only later, what was taken meanwhile might be under way.
-            await self._writer.submit(self._releases.free, tuple(self._doubted))
-            self._doubted.clear()
+            doubted = tuple(self._doubted)
+            await self._writer.submit(self._releases.free, doubted)
+            self._doubted.difference_update(doubted)
         now, before = self._wall(), self._round
         seen = await self._writer.submit(find_lanes, (before, now))
         is_over = seen.round.is_over
@@ -309,16 +317,21 @@ class Taker:
         finally:
             self._doubted |= claim.tried.difference(find_keys(taken))
         # Leased: nobody else tries these, and this worker no more if they do not get to delivery, whatever breaks.
+        reading = self._ahead.read(taken)
         try:
             self._cancel_rest(reserved, taken)
-            await self._ahead.read(taken)
         except Exception:  # noqa: BLE001 - it can be sent without
-            log.failure("what was taken could not be made ready")
+            log.failure("room for what was not taken could not be given back")
         by_message: dict[str, list[Leased]] = {}
         for one in taken:
             by_message.setdefault(one.message_id, []).append(one)
+        # While it is read, not after: what is nowhere in memory nobody could ask back.
         for leased in by_message.values():
             self._hand_over(leased)
+        try:
+            await reading
+        except Exception:  # noqa: BLE001 - it can be sent without
+            log.failure("what was taken could not be read ahead")
 
     def _cancel_rest(self, reserved: list[tuple[Lane, int]], taken: list[Leased]) -> None:
         numbers: dict[Lane, int] = {}

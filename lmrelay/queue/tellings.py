@@ -4,11 +4,11 @@ What an endpoint is to be told: how rows say it, and how they change.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from attrs import evolve, frozen
+from attrs import define, evolve, field, frozen
 from sqlalchemy import ColumnElement, Connection, Delete, Select, and_, bindparam, case, delete, select, update
 
 from lmrelay.interfaces import Endpoint, Telling, Told, Want
@@ -32,15 +32,23 @@ What is said of an attempt of which nothing else can be written.
 _table = webhook_delivery.c
 
 
-@frozen
+Key = tuple[Endpoint, int]
+"""
+To whom, and the sequence of the event.
+"""
+
+
+@define(eq=False)
 class Claim:
     """
-    What was found to be due at that time, and what of it cannot be told.
+    What was found to be due at that time, and what of it cannot be told. C{tried}: what was taken, by a transaction
+    that may have failed since; it is only added to, for one whose commit was said to have failed may be on the disk.
     """
 
     found: Mapping[Endpoint, Sequence[Telling]]
     unreadable: Mapping[Endpoint, Sequence[int]]
     now: float
+    tried: set[Key] = field(factory=set, init=False)
 
 
 @frozen
@@ -144,6 +152,13 @@ def claim(connection: Connection, wanted: Claim, worker: str) -> Mapping[Endpoin
     for one, events in wanted.unreadable.items():
         give_up(connection, one, and_(*_waiting(one, events)), "the event cannot be read", wanted.now)
     return taken
+
+
+def find_keys(taken: Mapping[Endpoint, Sequence[Telling]]) -> Iterator[Key]:
+    """
+    What of whom that is.
+    """
+    return ((one, telling.sequence) for one, tellings in taken.items() for telling in tellings)
 
 
 def _renew(telling: Telling, row: Any) -> Telling:

@@ -101,6 +101,18 @@ class InSessions(SynchronousTestCase):
         peer.say(*CONTENT)
         self.assertEqual(0, self.holdings.total)
 
+    def test_a_line_that_the_relay_ends(self) -> None:
+        """
+        What closes a content is counted for nobody: a message whose large head is all of it, without the end of its
+        last line, leaves nothing behind.
+        """
+        peer = self.log_in()
+        peer.say(MAIL, *recipients(1))
+        content = b"From: a@acme.example\r\nX: " + b" y" * USUAL_HEAD
+        peer.send(b"BDAT %d LAST\r\n" % len(content) + content)
+        self.assertEqual(1, len(self.relay.acceptance.accepted))
+        self.assertEqual((0, {}), (self.holdings.total, self.holdings._of))
+
     def test_heads(self) -> None:
         """
         Heads that do not end hold as little: one too many is refused at its end, and the session goes on.

@@ -134,6 +134,17 @@ class OpeningTests(ConnectTests):
         relay.network.settle()
         self.assertTrue(mx.sessions[0].is_lost)
 
+    def test_cancelled_before_the_host_answers(self) -> None:
+        """
+        Who gives up while an address is silent hears just that, and not that the address is in trouble.
+        """
+        relay = Relay(Network())
+        relay.network.servers[TARGET.address] = None
+        deferred = relay.begin(relay.connector.connect(TARGET, configured(TlsPolicy.NONE)))
+        self.assertNoResult(deferred)
+        deferred.cancel()
+        self.failureResultOf(deferred, CancelledError)
+
 
 class TlsTests(ConnectTests):
     def test_good_certificate(self) -> None:

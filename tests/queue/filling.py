@@ -17,10 +17,10 @@ from lmrelay.ids import make_id
 from lmrelay.interfaces import RecipientKey, Submission
 from lmrelay.mail.address import parse_address
 from lmrelay.mail.envelope import Envelope, Recipient
-from lmrelay.queue.acceptance import Accept, write_messages
 from lmrelay.queue.rows import event_row, message_row, recipient_rows
 from lmrelay.queue.schema import recipient
 from lmrelay.queue.store import find_url, make_engine
+from lmrelay.queue.storing import Accept, write_messages
 
 NOW = 1_700_000_000.0
 _random = Random(1)

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import define
-from sqlalchemy import delete
-from twisted.internet.defer import Deferred, fail
+from attrs import define, field
+from sqlalchemy import Connection, delete
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.task import Clock
 
 from lmrelay.config.values import Config
 from lmrelay.errors import StoreError
-from lmrelay.queue.ahead import AHEAD, SMALL
+from lmrelay.queue.ahead import AHEAD, SMALL, read_whole
 from lmrelay.queue.contents import IReader
 from lmrelay.queue.schema import chunk
 from lmrelay.queue.store import FILE
@@ -167,4 +167,79 @@ def test_trouble_holds_up_nothing(config: Config) -> None:
     world.run(6)
     assert [(name(0), 0)] == world.dispatch.handed()
     assert HEAD + b"\r\nhello\r\n" == world.read(name(0))
+    world.stop()
+
+
+@define(eq=False)
+class Slow:
+    """
+    A reader that is long about reading ahead.
+    """
+
+    reader: Any
+    begun: list[tuple[Callable[[Connection], Any], Deferred[Any]]] = field(factory=list)
+    reads: int = 0
+
+    def run(self, read: Callable[[Connection], Any]) -> Deferred[Any]:
+        if getattr(read, "func", None) is read_whole:
+            self.begun.append((read, Deferred()))
+            return self.begun[-1][1]
+        self.reads += 1
+        return self.reader.run(read)
+
+    def stop(self) -> None:
+        self.reader.stop()
+
+    def go_on(self) -> None:
+        for read, done in self.begun:
+            self.reader.run(read).chainDeferred(done)
+        self.begun.clear()
+
+
+def begin_slowly(config: Config, *bodies: bytes) -> tuple[World, Slow]:
+    """
+    A relay that has just taken what waits, while it is still being read ahead.
+    """
+    world, counting = begin_again(config, *bodies)
+    reader = Slow(counting.reader)
+    world.queue._reader = world.queue._taker._ahead._reader = reader
+    world.clock.advance(6)
+    assert 1 == len(reader.begun)
+    return world, reader
+
+
+def test_delivery_has_it_while_it_is_read(config: Config) -> None:
+    """
+    Delivery has what was taken at once, so that it can be asked back; who wants a content meanwhile waits for the one
+    read that brings all of them, and whoever gives up is nobody's hindrance.
+    """
+    world, reader = begin_slowly(config, b"\r\n0", b"\r\n1", b"\r\n2")
+    assert [(name(number), 0) for number in range(3)] == sorted(world.dispatch.handed())
+    contents = [world.queue.open_content(name(number)) for number in range(3)]
+    assert [None] * 3 == [content.read_now() for content in contents]
+    reader.reads = 0
+    first, given_up, head = contents[0].read(), contents[1].read(), contents[2].read_head()
+    given_up.cancel()
+    failure_of(given_up, CancelledError)
+    assert [False, False] == [first.called, head.called]
+    reader.go_on()
+    assert [HEAD + b"\r\n0", HEAD] == [result_of(first), result_of(head)]
+    assert [b"", HEAD + b"\r\n2"] == [result_of(contents[0].read()), contents[2].read_now()]
+    assert 0 == reader.reads
+    world.stop()
+
+
+def test_what_cannot_be_read_ahead(config: Config) -> None:
+    """
+    Who waited for a content that could not be read ahead reads it then.
+    """
+    world, reader = begin_slowly(config, b"\r\nhello")
+    content = world.queue.open_content(name(0))
+    waiting = content.read()
+    assert not waiting.called
+    [(_, done)] = reader.begun
+    done.errback(StoreError("the disk is gone"))
+    assert HEAD == result_of(waiting)[: len(HEAD)]
+    assert HEAD + b"\r\nhello" == world.read(name(0))
+    reader.begun.clear()
     world.stop()

@@ -4,7 +4,6 @@ What was leased gets to delivery or goes back to the queue, whatever breaks in b
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -145,11 +144,12 @@ def do_nothing(connection: Connection, items: Sequence[None]) -> list[None]:
 @define(eq=False)
 class Losing:
     """
-    A writer that loses the database's answer to the commit of the first claim, which so many others share.
+    A writer that loses the database's answer to the first commit with this write, which so many others share.
     """
 
     writer: InlineWriter
     others: int
+    of: str = "_claim"
     lost: int = 0
 
     def start(self) -> None:
@@ -158,7 +158,7 @@ class Losing:
     def submit(
         self, write: Callable[[Connection, Sequence[Any]], Sequence[Any]], item: Any, *, urgent: bool = False
     ) -> Deferred[Any]:
-        if self.lost or write.__name__ != "_claim":
+        if self.lost or write.__name__ != self.of:
             return self.writer.submit(write, item, urgent=urgent)
         dialect: Any = self.writer._engine.dialect
         commit = dialect.do_commit
@@ -167,7 +167,7 @@ class Losing:
             commit(connection)
             dialect.do_commit = commit
             self.lost += 1
-            raise sqlite3.OperationalError("disk I/O error")
+            raise dialect.loaded_dbapi.OperationalError("disk I/O error")
 
         dialect.do_commit = lose_answer
         one = Waiting(write, item)

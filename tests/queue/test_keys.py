@@ -16,11 +16,11 @@ from twisted.internet.defer import Deferred
 from lmrelay.config.values import Config
 from lmrelay.errors import Refused, StoreError
 from lmrelay.mail.suppression import Suppression, Why
-from lmrelay.queue.acceptance import Accept, Verdict, write_messages
 from lmrelay.queue.keys import LIFETIME, Keys, Use
 from lmrelay.queue.outbox import write_untold
 from lmrelay.queue.schedule import SETTLED_AFTER
 from lmrelay.queue.schema import idempotency
+from lmrelay.queue.storing import Accept, Verdict, write_messages
 from lmrelay.queue.suppressions import Suppressions
 from lmrelay.queue.upkeep import STEP_EXPIRED, forget_expired
 from lmrelay.smtp import replies

@@ -19,7 +19,6 @@ from lmrelay.interfaces import Telling, Told, Want
 from lmrelay.mail.reports import Kind, Report
 from lmrelay.mail.suppression import Listed, Suppression, Why
 from lmrelay.queue import bounces, endpoints, stories, tellings, upkeep
-from lmrelay.queue.acceptance import write_messages
 from lmrelay.queue.ahead import read_whole
 from lmrelay.queue.changes import (
     Order,
@@ -41,6 +40,7 @@ from lmrelay.queue.search import end_of, find_messages, find_window
 from lmrelay.queue.sites import find_suspended, find_suspensions, forget_sites, list_domains
 from lmrelay.queue.statements import find_open, update_first, update_rows
 from lmrelay.queue.store import find_url, make_engine, migrate
+from lmrelay.queue.storing import write_messages
 from lmrelay.queue.suppression_list import read_page
 from lmrelay.queue.suppression_watch import News, find_leased, find_news, find_still_leased, note_seen
 from lmrelay.queue.suppressions import Suppressions, find_having, find_suppressed

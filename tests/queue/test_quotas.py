@@ -15,12 +15,13 @@ from lmrelay.config.project import Project, Route
 from lmrelay.config.values import DAY, HOUR, Config
 from lmrelay.errors import Refused
 from lmrelay.mail.outcome import Failed, Fault
-from lmrelay.queue.acceptance import Accept, write_messages
 from lmrelay.queue.quotas import Over, find_limits
 from lmrelay.queue.schema import idempotency, usage
+from lmrelay.queue.storing import Accept, write_messages
 from lmrelay.queue.upkeep import STEP_EXPIRED, forget_expired
 from lmrelay.smtp.replies import over_quota
 from tests.queue.filling import NOW, make_rows, writing
+from tests.queue.test_claims import Losing
 from tests.queue.world import World, failure_of, name, result_of
 
 PATIENCE = 30.0
@@ -327,3 +328,20 @@ def test_sweep(config: Config) -> None:
         until = NOW + STEP_EXPIRED + DAY + 65
         assert [[True], [False]] == [forget_expired(connection, [until]) for _ in range(2)]
     assert 5 == usages(config)
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_commit_that_only_seemed_to_fail(world: World, others: int) -> None:
+    """
+    A message is not refused for the limit that it reached itself: stored by a commit whose answer was lost it is
+    accepted, also where others shared that commit, so that it was tried again on its own. The next one is refused.
+    """
+    configure(world, max_messages_per_hour=1)
+    writer = Losing(world.queue._writer, others, "_write")  # type: ignore[arg-type]
+    world.queue._acceptance._writer = writer
+    assert (name(1), 1) == (result_of(world.accept(1)), writer.lost)
+    assert [(name(1), 0)] == world.dispatch.handed()
+    assert not passes(world, 2)
+    assert 1 == world.count()["message"]
+    world.run(3700)
+    assert passes(world, 3)

@@ -15,9 +15,9 @@ from sqlalchemy import Connection, insert, literal, select
 from twisted.internet.defer import Deferred
 
 from lmrelay.config.values import Config
-from lmrelay.queue.acceptance import Accept
 from lmrelay.queue.schema import recipient
 from lmrelay.queue.store import FILE
+from lmrelay.queue.storing import Accept
 from lmrelay.queue.taker import LANES, SHARE, SOON, find_lanes
 from lmrelay.queue.writer import IWriter
 from tests.queue.conftest import make_config

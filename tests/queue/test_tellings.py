@@ -14,6 +14,7 @@ from sqlalchemy import func, insert, select, update
 from zope.interface.verify import verifyObject
 
 from lmrelay.config.values import Config
+from lmrelay.errors import StoreError
 from lmrelay.interfaces import Endpoint, IHooks, Telling, Told, Want
 from lmrelay.queue import endpoints, tellings
 from lmrelay.queue.leases import DOUBTED_AFTER
@@ -24,7 +25,8 @@ from lmrelay.queue.upkeep import cap_due
 from tests.queue.doubles import Settings
 from tests.queue.filling import NOW, writing
 from tests.queue.hooks import deliveries, hook, with_hooks
-from tests.queue.world import OK, World, result_of
+from tests.queue.test_claims import Losing
+from tests.queue.world import OK, World, failure_of, result_of
 
 SHOP: Endpoint = ("acme", "shop")
 MUCH = Want(100, 1 << 20)
@@ -377,3 +379,42 @@ def test_brought_near_again(world: World, config: Config) -> None:
         assert 0 == tellings.bring_hooks_near(connection, NOW, (10.0, 60.0), 3)
     assert [NOW, NOW + 10, NOW + 60, NOW + 60, NOW + 7, NOW, None] == [row.due for row in rows(world)]
     assert [NOW - 3, NOW - 2, NOW - 1, NOW, NOW + 1, NOW + 2, NOW + 3] == [row.begun_at for row in rows(world)]
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_claim_that_seemed_to_fail(world: World, others: int) -> None:
+    """
+    What was taken though the commit was said to have failed is found to be waiting again, and taken once; also where
+    others shared that commit, so that the claim was run again and found nothing that was due.
+    """
+    world.accept()
+    hooks = world.queue.hooks
+    writer = Losing(hooks._writer, others)  # type: ignore[arg-type]
+    hooks._writer = writer
+    lost = hooks.take({SHOP: MUCH})
+    if others:
+        assert {} == result_of(lost)
+    else:
+        failure_of(lost, StoreError)
+    assert (1, {(None, world.queue.worker)}) == (writer.lost, {(row.due, row.owner) for row in rows(world)})
+    assert [SHOP] == list(result_of(hooks.find_waiting(None)).soonest)
+    assert ["message.created"] == [one.type for one in take(world)]
+    assert [] == list(result_of(hooks.find_waiting(None)).soonest)
+    assert [] == take(world)
+    assert {(None, world.queue.worker)} == {(row.due, row.owner) for row in rows(world)}
+
+
+def test_a_claim_in_doubt_keeps_the_rest_back(world: World) -> None:
+    """
+    As long as it is not known whose something is nothing else is taken: what is given back later might be told by then.
+    """
+    world.accept()
+    hooks = world.queue.hooks
+    writer: Any = hooks._writer
+    hooks._writer = Losing(writer, 0)
+    failure_of(hooks.take({SHOP: MUCH}), StoreError)
+    hooks._writer = Losing(writer, 0, "_free")
+    failure_of(hooks.take({SHOP: MUCH}), StoreError)
+    assert ["message.created"] == [one.type for one in take(world)]
+    assert [] == list(result_of(hooks.find_waiting(None)).soonest)
+    assert {(None, world.queue.worker)} == {(row.due, row.owner) for row in rows(world)}

@@ -14,8 +14,8 @@ from lmrelay.ids import make_id
 from lmrelay.interfaces import Submission
 from lmrelay.mail.address import parse_address
 from lmrelay.mail.envelope import Envelope, Recipient
-from lmrelay.queue.acceptance import Accept, write_messages
 from lmrelay.queue.rows import event_row, message_row, recipient_rows
+from lmrelay.queue.storing import Accept, write_messages
 
 BODY = b"\r\nHello.\r\n"
 BATCH = 500
