@@ -13,7 +13,7 @@ from typing import Any, Union
 
 from attrs import define, field
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionRefusedError
 from twisted.internet.interfaces import (
     IConsumer,
     IProducer,

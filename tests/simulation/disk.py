@@ -59,7 +59,7 @@ class DeathError(BaseException):
 class Disk:
     """
     The disk below C{folder}: C{free} octets of it are free, and a commit takes C{seconds}. C{is_full}: whatever is
-    written finds no room, until the relay gives up what it kept.
+    written finds no room, until the relay gives up what it kept. C{slowest}: the longest that a commit has taken.
 
     C{changes} counts what may have changed the store: a look at it finds what the last one found, if it has not grown.
     """
@@ -69,7 +69,7 @@ class Disk:
     seconds: float = COMMIT
     is_full: bool = False
     was_full: bool = False
-    was_slow: bool = False
+    slowest: float = COMMIT
     changes: int = 0
     _spare: int = field(default=SPARE, init=False)
 
@@ -77,7 +77,14 @@ class Disk:
         """
         From now on a commit takes so long.
         """
-        self.seconds, self.was_slow = seconds, True
+        self.seconds, self.slowest = seconds, max(seconds, self.slowest)
+
+    @property
+    def was_slow(self) -> bool:
+        """
+        Was it ever slower than a good one?
+        """
+        return self.slowest > COMMIT
 
     def fill(self, spare: int = SPARE) -> None:
         """

@@ -155,7 +155,8 @@ class Tellings:
 
     @property
     def _slack(self) -> float:
-        return SLACK + self.world.jumped
+        # What happened while a commit was on its way to the disk is written by the next one.
+        return SLACK + self.world.jumped + 2 * self.world.disk.slowest
 
     def _check_states(self, store: _Store, endpoint: Endpoint) -> Iterator[str]:
         """

@@ -8,13 +8,14 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
 from lmrelay.config.values import Config, Server
 from lmrelay.errors import DnsError
 from lmrelay.interfaces import Answer, MxRecord
 from lmrelay.testing.name_server import MX, Said, Zone
-from tests.simulation.name_hosts import Mood, NameHost, make_resolver, with_servers
+from tests.simulation.name_hosts import PORT, Mood, NameHost, make_resolver, with_servers
 from tests.simulation.network import Machine, Network
 from tests.simulation.zones import WRONGS, Wrong
 
@@ -82,3 +83,12 @@ def test_truncated() -> None:
     """
     zone = Zone().say("d.example", MX, Said((MxRecord(10, "mx.d.example"),), truncated=True))
     assert [(MxRecord(10, "mx.d.example"),)] == [one.records for one in ask([Mood.WELL], zone, "d.example")]  # type: ignore[union-attr]
+
+
+def test_closed() -> None:
+    """
+    A server that was closed since it cut an answer short takes no connection for the rest of it.
+    """
+    network = Network(Random(1))
+    host = NameHost(network, Zone(), "9.9.9.9", Random(1), Mood.CLOSED)
+    assert network.connect(PORT, host.address, Protocol(), "192.0.2.1") is None

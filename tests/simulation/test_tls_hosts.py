@@ -121,6 +121,19 @@ def test_published_policy(story: Story, is_careless: bool) -> None:
     story.world.end()
 
 
+@pytest.mark.parametrize(("start", "is_known"), [(100.0, False), (100.0 + 2 * KNOWN_BY, True)])
+def test_policy_that_went_out_before_a_death(story: Story, start: float, is_known: bool) -> None:
+    """
+    A process that ended may not have written the policy it had asked for: nobody is blamed for not knowing it.
+    """
+    security = begin(story, Security)
+    story.world.network.run(500)
+    security._policy_host.served.append(99.0)
+    security._starts.append(start)
+    assert is_known is security._must_be_secured(PUBLISHING_DOMAIN)
+    story.world.end()
+
+
 @pytest.mark.parametrize("words", ["leads inside", "leads inside as well"])
 @pytest.mark.parametrize("is_careless", [False, True])
 def test_led_inside(story: Story, words: str, is_careless: bool) -> None:

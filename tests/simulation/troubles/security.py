@@ -50,6 +50,10 @@ class Security(Trouble):
     broken: list[str] = field(factory=list, init=False)
     _hosts: list[TlsHost] = field(factory=list, init=False)
     _policy_host: PolicyHost = field(init=False)
+    _starts: list[float] = field(factory=list, init=False)
+
+    def started(self) -> None:
+        self._starts.append(self.story.world.network.seconds())
 
     def begin(self) -> None:
         world = self.story.world
@@ -125,9 +129,15 @@ class Security(Trouble):
 
     def _must_be_secured(self, domain: str) -> bool:
         if domain == PUBLISHING_DOMAIN:
-            now = self.story.world.network.seconds()
-            return any(at + KNOWN_BY < now for at in self._policy_host.served[:1])
+            return any(self._is_known(at) for at in self._policy_host.served)
         return domain == ENFORCED_DOMAIN
+
+    def _is_known(self, at: float) -> bool:
+        """
+        Is the policy known that went out then? Not if the process ended before it had written it.
+        """
+        lived = not any(at < start < at + 2 * KNOWN_BY for start in self._starts)
+        return lived and at + KNOWN_BY < self.story.world.network.seconds()
 
     def find_broken(self) -> Iterable[str]:
         yield from self.broken
