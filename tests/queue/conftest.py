@@ -89,14 +89,23 @@ def reactor() -> Iterator[Reactor]:
     reactor.pool.stop()
 
 
+@pytest.fixture
+def sqlite_config(sqlite: Path, tmp_path: Path) -> Config:
+    """
+    A configuration whose store is empty, on SQLite: for what does not depend on the database.
+    """
+    shutil.copy(sqlite, tmp_path)
+    return make_config(tmp_path)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def config(request: pytest.FixtureRequest, tmp_path: Path) -> Config:
     """
     A configuration whose store is empty.
     """
     if request.param == "sqlite":
-        shutil.copy(request.getfixturevalue("sqlite"), tmp_path)
-        return make_config(tmp_path)
+        sqlite_config: Config = request.getfixturevalue("sqlite_config")
+        return sqlite_config
     config = make_config(tmp_path, request.getfixturevalue("postgresql"))
     engine = make_engine(find_url(config))
     with engine.begin() as connection:

@@ -5,7 +5,6 @@ What is taken out of the store is read together, not message by message.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +18,6 @@ from lmrelay.errors import StoreError
 from lmrelay.queue.ahead import AHEAD, SMALL, read_whole
 from lmrelay.queue.contents import IReader
 from lmrelay.queue.schema import chunk
-from lmrelay.queue.store import FILE
-from tests.queue.conftest import make_config
 from tests.queue.doubles import Dispatch
 from tests.queue.filling import writing
 from tests.queue.world import World, failure_of, name, result_of
@@ -29,12 +26,11 @@ HEAD = b"Subject: Hi\r\n"
 
 
 @pytest.fixture
-def config(sqlite: Path, tmp_path: Path) -> Config:
+def config(sqlite_config: Config) -> Config:
     """
     A configuration whose store is empty.
     """
-    (tmp_path / FILE).write_bytes(sqlite.read_bytes())
-    return make_config(tmp_path)
+    return sqlite_config
 
 
 @define(eq=False)

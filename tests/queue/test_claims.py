@@ -5,7 +5,6 @@ What was leased gets to delivery or goes back to the queue, whatever breaks in b
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,22 +17,19 @@ from lmrelay.errors import StoreError
 from lmrelay.interfaces import Leased
 from lmrelay.queue.backlog import Waiting
 from lmrelay.queue.schema import recipient
-from lmrelay.queue.store import FILE
 from lmrelay.queue.taker import AGAIN
 from lmrelay.queue.writer import InlineWriter, run_batch
-from tests.queue.conftest import make_config
 from tests.queue.doubles import Dispatch
 from tests.queue.filling import writing
 from tests.queue.world import World, name, result_of
 
 
 @pytest.fixture
-def config(sqlite: Path, tmp_path: Path) -> Config:
+def config(sqlite_config: Config) -> Config:
     """
     A configuration whose store is empty.
     """
-    (tmp_path / FILE).write_bytes(sqlite.read_bytes())
-    return make_config(tmp_path)
+    return sqlite_config
 
 
 @define(eq=False)

@@ -27,7 +27,6 @@ from lmrelay.queue.contents import Cache
 from lmrelay.queue.service import UPKEEP
 from lmrelay.queue.store import FILE, find_url, make_engine
 from lmrelay.queue.writer import ThreadedWriter, ignore, run_batch
-from tests.queue.conftest import make_config
 from tests.queue.filling import writing
 from tests.queue.world import LATER, NEVER, OK, World, failure_of, name, result_of
 
@@ -39,12 +38,11 @@ class Killed(BaseException):
 
 
 @pytest.fixture
-def config(sqlite: Path, tmp_path: Path) -> Config:
+def config(sqlite_config: Config) -> Config:
     """
     A configuration whose store is empty.
     """
-    (tmp_path / FILE).write_bytes(sqlite.read_bytes())
-    return make_config(tmp_path)
+    return sqlite_config
 
 
 def test_a_fault_of_the_upkeep(world: World) -> None:

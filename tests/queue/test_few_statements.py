@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,22 +19,18 @@ from lmrelay.queue.changes import SLICE, Order, Slice, find_slice, write_order, 
 from lmrelay.queue.claims import claim_lane
 from lmrelay.queue.orders import Selector, Verb
 from lmrelay.queue.schema import HELD, OPEN, recipient
-from lmrelay.queue.store import FILE
 from lmrelay.queue.taker import SHARE
-from tests.queue.conftest import make_config
 from tests.queue.filling import NOW, fill, make_rows, rows, writing
 from tests.queue.world import World
 
 
 @pytest.fixture
-def config(sqlite: Path, tmp_path: Path) -> Config:
+def config(sqlite_config: Config) -> Config:
     """
     A store in which as many wait as an order changes in one transaction.
     """
-    (tmp_path / FILE).write_bytes(sqlite.read_bytes())
-    config = make_config(tmp_path)
-    fill(config, *(make_rows([f"u{number}@b.example"]) for number in range(SLICE)))
-    return config
+    fill(sqlite_config, *(make_rows([f"u{number}@b.example"]) for number in range(SLICE)))
+    return sqlite_config
 
 
 @contextmanager

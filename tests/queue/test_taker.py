@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,11 +15,9 @@ from twisted.internet.defer import Deferred
 
 from lmrelay.config.values import Config
 from lmrelay.queue.schema import recipient
-from lmrelay.queue.store import FILE
 from lmrelay.queue.storing import Accept
 from lmrelay.queue.taker import LANES, SHARE, SOON, find_lanes
 from lmrelay.queue.writer import IWriter
-from tests.queue.conftest import make_config
 from tests.queue.filling import fill, make_rows, writing
 from tests.queue.world import NOW, World, name, result_of
 
@@ -28,12 +25,11 @@ BACKLOG = 100_000
 
 
 @pytest.fixture
-def config(sqlite: Path, tmp_path: Path) -> Config:
+def config(sqlite_config: Config) -> Config:
     """
     A configuration whose store is empty.
     """
-    (tmp_path / FILE).write_bytes(sqlite.read_bytes())
-    return make_config(tmp_path)
+    return sqlite_config
 
 
 def multiply(config: Config) -> None:
