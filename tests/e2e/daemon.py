@@ -50,13 +50,30 @@ LISTENERS = tuple(
 def environment() -> Mapping[str, str]:
     """
     What child processes get: the source tree on their path only where nothing is installed.
+
+    @raise RuntimeError: what is installed is other code than that of the tree, and would be tested, or measured, in its
+        place
     """
     inherited = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "NOTIFY_SOCKET"}}
-    probe = [sys.executable, "-c", "import lmrelay"]
-    found = subprocess.run(probe, cwd="/", env=inherited, capture_output=True, check=False)
+    probe = [sys.executable, "-c", "import lmrelay; print(*lmrelay.__path__)"]
+    found = subprocess.run(probe, cwd="/", env=inherited, capture_output=True, text=True, check=False)
     if found.returncode != 0:
         inherited["PYTHONPATH"] = str(ROOT)
+    elif odd := find_odd(Path(found.stdout.strip()), ROOT / "lmrelay"):
+        raise RuntimeError(
+            f"the lmrelay that is installed for {sys.executable} is not the one in {ROOT} ({odd[0]} differs): "
+            f"install that one (pip install {ROOT}), or none"
+        )
     return inherited | {"PYTHONUNBUFFERED": "1"}
+
+
+def find_odd(installed: Path, tree: Path) -> list[str]:
+    """
+    The modules that two packages do not have alike.
+    """
+    one, other = ({path.relative_to(top): path for path in top.rglob("*.py")} for top in (installed, tree))
+    alike = {name for name in one.keys() & other.keys() if one[name].read_bytes() == other[name].read_bytes()}
+    return sorted(str(name) for name in (one.keys() | other.keys()) - alike)
 
 
 @functools.cache
