@@ -19,6 +19,7 @@ from lmrelay.interfaces import IDispatch, RecipientKey
 from lmrelay.queue.changes import Order, Slice, claim_orders, drop_orders, find_slice, find_undone, write_slices
 from lmrelay.queue.contents import IReader
 from lmrelay.queue.orders import SiteVerb, Verb
+from lmrelay.queue.owed import Owed
 from lmrelay.queue.writer import IWriter
 
 STALE = 300.0
@@ -43,8 +44,12 @@ class Obedience:
     _wall: Callable[[], float]
     _wake: Callable[[], None]
     _free: Callable[[Connection, Sequence[tuple[RecipientKey, ...]]], list[None]]
-    _stranded: set[RecipientKey] = field(factory=set, init=False)
+    _stranded: Owed[RecipientKey] = field(init=False)
     _stopped: bool = field(default=False, init=False)
+
+    @_stranded.default
+    def _make_stranded(self) -> Owed[RecipientKey]:
+        return Owed(self._writer, self._free)
 
     def stop(self) -> None:
         """
@@ -58,7 +63,9 @@ class Obedience:
 
         @raise StoreError: not now; what is done is recorded, the rest is for the next time
         """
-        await self._free_stranded()
+        # Until that is through nobody would ever try it.
+        if await self._stranded.give_back():
+            self._wake()
         for order in await self._reader.run(find_undone):
             if isinstance(order.verb, SiteVerb):
                 # Of those there is another who carries them out, so that none of them waits for a long one of these.
@@ -104,14 +111,4 @@ class Obedience:
         """
         Delivery has forgotten these, and that could not be written: free them as soon as it can.
         """
-        self._stranded.update(keys)
-
-    async def _free_stranded(self) -> None:
-        """
-        Give back what is stranded: until this is through nobody would ever try it.
-        """
-        if self._stranded:
-            stranded = tuple(self._stranded)
-            await self._writer.submit(self._free, stranded)
-            self._stranded.difference_update(stranded)
-            self._wake()
+        self._stranded.add(keys)

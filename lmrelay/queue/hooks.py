@@ -19,6 +19,7 @@ from zope.interface import implementer
 from lmrelay.interfaces import Due, Endpoint, IHooks, Telling, Told, Want
 from lmrelay.queue.contents import IReader
 from lmrelay.queue.endpoints import disable, find_waiting, is_disabled
+from lmrelay.queue.owed import Owed
 from lmrelay.queue.tellings import (
     Claim,
     Key,
@@ -50,8 +51,11 @@ class Hooks:
     _lives: Callable[[], bool]
     have_parted: Callable[[], bool]
     _hint: Callable[[Collection[Endpoint]], None] = field(default=lambda _: None, init=False)
-    # Taken by a commit that was said to have failed. If it has not, they are this worker's, and nobody knows.
-    _doubted: set[Key] = field(factory=set, init=False)
+    _doubted: Owed[Key] = field(init=False)
+
+    @_doubted.default
+    def _make_doubted(self) -> Owed[Key]:
+        return Owed(self._writer, self._free)
 
     def listen(self, hint: Callable[[Collection[Endpoint]], None]) -> None:
         """
@@ -75,7 +79,7 @@ class Hooks:
         return Deferred.fromCoroutine(self._find_waiting(after))
 
     async def _find_waiting(self, after: Endpoint | None) -> Due:
-        await self._free_doubted()
+        await self._doubted.give_back()
         return await self._reader.run(partial(find_waiting, after=after))
 
     def take(self, wants: Mapping[Endpoint, Want]) -> Deferred[Mapping[Endpoint, Sequence[Telling]]]:
@@ -87,7 +91,8 @@ class Hooks:
     async def _take(self, wants: Mapping[Endpoint, Want]) -> Mapping[Endpoint, Sequence[Telling]]:
         if not self._lives():
             return {}
-        await self._free_doubted()
+        # Before anything is taken: given back later, it might be under way by then.
+        await self._doubted.give_back()
         now = self._wall()
         found, unreadable = await self._reader.run(partial(find_due, wants=wants, now=now))
         if not found and not unreadable:
@@ -97,7 +102,7 @@ class Hooks:
         try:
             taken = await self._writer.submit(self._claim, wanted)
         finally:
-            self._doubted |= wanted.tried.difference(find_keys(taken))
+            self._doubted.add(wanted.tried.difference(find_keys(taken)))
         return taken
 
     def _claim(self, connection: Connection, items: Sequence[Claim]) -> list[Mapping[Endpoint, Sequence[Telling]]]:
@@ -105,15 +110,6 @@ class Hooks:
         for one, taken in zip(items, found, strict=True):
             one.tried.update(find_keys(taken))
         return found
-
-    async def _free_doubted(self) -> None:
-        """
-        Let what is in doubt be due: before anything is taken, for given back later it might be under way by then.
-        """
-        if self._doubted:
-            doubted = sorted(self._doubted)
-            await self._writer.submit(self._free, doubted)
-            self._doubted.difference_update(doubted)
 
     def _free(self, connection: Connection, items: Sequence[Sequence[Key]]) -> list[None]:
         for keys in items:

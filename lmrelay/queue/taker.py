@@ -21,6 +21,7 @@ from lmrelay.errors import StoreError
 from lmrelay.interfaces import IDispatch, Lane, Leased, RecipientKey
 from lmrelay.queue.ahead import Ahead
 from lmrelay.queue.claims import Claim, LaneKey, claim_lane, find_keys, in_lane, unless_unreadable
+from lmrelay.queue.owed import Owed
 from lmrelay.queue.releases import Releases
 from lmrelay.queue.rows import read_kind
 from lmrelay.queue.schema import HELD, recipient
@@ -197,14 +198,17 @@ class Taker:
     _suppressions: Suppressions
     _ahead: Ahead
     _releases: Releases
+    _doubted: Owed[RecipientKey] = field(init=False)
     _round: Round = field(factory=Round, init=False)
-    # Taken by a commit that was said to have failed. If it has not, they are this worker's, and nobody knows.
-    _doubted: set[RecipientKey] = field(factory=set, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
     _running: bool = field(default=False, init=False)
     _asked: float = field(default=INTERVAL, init=False)
     _backlog: bool = field(default=False, init=False)
     _stopped: bool = field(default=True, init=False)
+
+    @_doubted.default
+    def _make_doubted(self) -> Owed[RecipientKey]:
+        return Owed(self._writer, self._releases.free)
 
     def start(self) -> None:
         """
@@ -233,7 +237,7 @@ class Taker:
         """
         Give these back, which delivery has not got, if they are this worker's by a commit that was said to have failed.
         """
-        self._doubted.update(keys)
+        self._doubted.add(keys)
         self._schedule(SOON)
 
     def room_was_made(self) -> None:
@@ -278,11 +282,8 @@ class Taker:
         """
         if not self._lives():
             return INTERVAL
-        if self._doubted:
-            # Before anything is leased: given back only later, what was taken meanwhile might be under way.
-            doubted = tuple(self._doubted)
-            await self._writer.submit(self._releases.free, doubted)
-            self._doubted.difference_update(doubted)
+        # Before anything is leased: given back only later, what was taken meanwhile might be under way.
+        await self._doubted.give_back()
         now, before = self._wall(), self._round
         seen = await self._writer.submit(find_lanes, (before, now))
         is_over = seen.round.is_over
@@ -315,7 +316,7 @@ class Taker:
                 self._dispatch.cancel(lane, number)
             raise
         finally:
-            self._doubted |= claim.tried.difference(find_keys(taken))
+            self._doubted.add(claim.tried.difference(find_keys(taken)))
         # Leased: nobody else tries these, and this worker no more if they do not get to delivery, whatever breaks.
         reading = self._ahead.read(taken)
         try:

@@ -212,10 +212,11 @@ def test_a_claim_in_doubt_keeps_the_rest_back(config: Config) -> None:
             refused.append(write.__name__)
             return fail(StoreError("the disk is gone"))
 
-    world.queue._taker._writer = Refusing()  # type: ignore[assignment]
+    taker = world.queue._taker
+    taker._writer = taker._doubted._writer = Refusing()  # type: ignore[assignment]
     world.run(12)
     assert {"free"} == set(refused)
-    world.queue._taker._writer = inner
+    taker._writer = taker._doubted._writer = inner
     world.run(6)
     assert 6 == len(set(world.dispatch.handed())) == len(world.dispatch.handed())
     world.stop()

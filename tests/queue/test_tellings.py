@@ -413,7 +413,7 @@ def test_a_claim_in_doubt_keeps_the_rest_back(world: World) -> None:
     writer: Any = hooks._writer
     hooks._writer = Losing(writer, 0)
     failure_of(hooks.take({SHOP: MUCH}), StoreError)
-    hooks._writer = Losing(writer, 0, "_free")
+    hooks._writer, hooks._doubted._writer = writer, Losing(writer, 0, "_free")
     failure_of(hooks.take({SHOP: MUCH}), StoreError)
     assert ["message.created"] == [one.type for one in take(world)]
     assert [] == list(result_of(hooks.find_waiting(None)).soonest)

@@ -30,6 +30,7 @@ def find_left(relay: Relay) -> Iterator[str]:
         "outcomes that are not sent": len(courier._unsent),
         "outcomes that are not recorded": queue._recorder._unwritten,
         "recipients that are stranded": len(queue._obedience._stranded),
+        "recipients in doubt": len(queue._taker._doubted),
         "octets of bodies": queue._acceptance._budget.used + queue._acceptance._budget.leaving,
         "bodies": len(queue._acceptance._budget.holders) + len(queue._acceptance._budget.abandoned),
         "keys in use": len(queue._acceptance._storing),
