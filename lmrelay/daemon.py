@@ -155,14 +155,16 @@ def build(path: Path, reactor: Any, *, logfile: str | None, daemon: bool, syslog
     def adopted(config: Config) -> None:
         observer.change(config.log)
 
+    connections = GatheredWrites(reactor)
     return Daemon(
         Relay(
             config,
-            GatheredWrites(reactor),
+            connections,
             entropy=Entropy(os.urandom),
             descriptors=raise_limit(),
             adopted=adopted,
             publisher=globalLogPublisher,
+            moves=lambda: connections.sent,
         ),
         reactor,
         Supervisor.from_environment(os.environ, os.getpid()),

@@ -22,10 +22,12 @@ log = Logger()
 @define(eq=False, slots=False)
 class GatheredWrites:
     """
-    All that C{reactor} is, but for the writing of the TCP connections made through this.
+    All that C{reactor} is, but for the writing of the TCP connections made through this. C{sent}: at the end of so many
+    turns something was.
     """
 
     reactor: Any
+    sent: int = field(default=0, init=False)
     _written: dict[Any, None] = field(factory=dict, init=False)
     _asking: set[Any] = field(factory=set, init=False)
     _flush: IDelayedCall | None = field(default=None, init=False)
@@ -91,6 +93,7 @@ class GatheredWrites:
         What cannot be sent now waits for the kernel, and so does what has broken: the reactor knows what to do then.
         """
         self._flush = None
+        self.sent += 1
         for writer in list(self._written):
             if writer not in self._written:
                 continue

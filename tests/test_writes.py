@@ -76,9 +76,12 @@ def test_sent_at_the_end_of_the_turn(reactor: GatheredWrites) -> None:
     peer.transport.write(b"250 ")
     peer.transport.write(b"ok\r\n")
     assert [] == reactor.getWriters()
+    before = reactor.sent
     reactor.iterate(0)
     assert b"250 ok\r\n" == client.recv(100)
     assert [] == reactor.getWriters()
+    reactor.iterate(0)
+    assert before + 1 == reactor.sent
     client.close()
 
 

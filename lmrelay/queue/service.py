@@ -54,6 +54,7 @@ from lmrelay.queue.privacy import make_folder
 from lmrelay.queue.recorder import Recorder
 from lmrelay.queue.releases import Releases
 from lmrelay.queue.rows import Entropy
+from lmrelay.queue.rush import stand_still
 from lmrelay.queue.settle import Settle, Settled, Settler
 from lmrelay.queue.site_watch import SiteWatch
 from lmrelay.queue.sites import SiteMemory, read_states
@@ -88,7 +89,8 @@ class QueueService:
     """
     The queue. Nothing is opened before L{start}, C{returns} is there from then on, C{oversight} once it has started.
     C{inline}, for tests and simulations, does all on the caller's thread; C{make_writer} then makes what writes,
-    C{make_reader} what reads. C{note_commit} is told of each commit: its writes, and the seconds it took.
+    C{make_reader} what reads. C{note_commit} is told of each commit: its writes, and the seconds it took. C{moves}: see
+    L{Rush}.
     """
 
     _settings: ISettings
@@ -102,6 +104,7 @@ class QueueService:
     _make_writer: Callable[[Engine, Callable[[], bool]], IWriter] = InlineWriter
     _make_reader: Callable[[Engine, IReactorFromThreads | None], IReader] = make_reader
     note_commit: Callable[[int, float], None] = ignore
+    moves: Callable[[], int] = stand_still
     worker: str = field(default="", init=False)
     returns: Bounces = field(init=False)
     _writer: IWriter = field(init=False)
@@ -190,7 +193,7 @@ class QueueService:
         if threads is None:
             self._writer = self._make_writer(make_engine(url), self._has_room)
         else:
-            self._writer = ThreadedWriter(make_engine(url), self._reactor, self._has_room, self.note_commit)
+            self._writer = ThreadedWriter(make_engine(url), self._reactor, self._has_room, self.note_commit, self.moves)
         # Nobody's mail waits for people who look.
         self._reader, looking = (self._make_reader(make_reading_engine(url), threads) for _ in range(2))
         self._checkpoints = Checkpoints(make_engine(url), threads)

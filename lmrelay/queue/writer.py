@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 
 from lmrelay.errors import StoreChanged, StoreError, StoreFault
 from lmrelay.queue.backlog import Backlog, Waiting
+from lmrelay.queue.rush import Rush, stand_still
 from lmrelay.queue.statements import PLAIN
 from lmrelay.queue.store import explain, is_busy
 
@@ -31,12 +32,6 @@ R = TypeVar("R")
 Write = Callable[[Connection, Sequence[T]], Sequence[R]]
 """
 Writes a batch of items; one result an item. It may be run again after a failure, so it changes nothing but rows.
-"""
-
-SIBLINGS, PATIENCE = 4, 0.006
-"""
-Where so many writes shared the last commit, the next waits until there are as many again, but no more than so many
-seconds: whoever heard of the last one is about to send more. A commit costs as much as the writes of several messages.
 """
 
 TOGETHER = 0.005
@@ -255,8 +250,8 @@ class ThreadedWriter:
     """
     Writes on a thread of its own. While one commit reaches the disk the next batch gathers.
 
-    What one turn of the reactor submits is handed over together at its end: else the first of it would wake the
-    thread and be a commit of its own, with the rest waiting for that to reach the disk.
+    What is submitted is handed over together at the end of its rush (see L{Rush}, for C{moves} too): else the first of
+    it would wake the thread and be a commit of its own, with the rest waiting for that to reach the disk.
 
     C{reactor} is an L{IReactorTime} that takes calls from threads. C{has_room}: is there room on the disk of the
     database? C{note} is told of each batch, on the reactor thread: its writes, and how many seconds of C{clock} they
@@ -267,12 +262,20 @@ class ThreadedWriter:
     _reactor: Any
     _has_room: Callable[[], bool] = _always
     _note: Callable[[int, float], None] = ignore
+    _moves: Callable[[], int] = stand_still
     _clock: Callable[[], float] = monotonic
+    _rush: Rush = field(init=False)
     _submitted: list[Waiting] = field(factory=list, init=False)
     _waiting: Backlog = field(factory=Backlog, init=False)
     _wake: Condition = field(factory=Condition, init=False)
     _ended: Deferred[None] | None = field(default=None, init=False)
     _last: int = field(default=0, init=False)
+    # What the thread waits for.
+    _until: Callable[[], bool] = field(default=_always, init=False)
+
+    @_rush.default
+    def _make_rush(self) -> Rush:
+        return Rush(self._reactor, self._moves, self._hand_over)
 
     def start(self) -> None:
         """
@@ -289,9 +292,7 @@ class ThreadedWriter:
             one.result.errback(StoreError("the store is closed"))
             return one.result
         self._submitted.append(one)
-        if len(self._submitted) == 1:
-            # It is this thread's own call: the way for other threads' would wake a reactor that is awake.
-            self._reactor.callLater(0, self._hand_over)
+        self._rush.note()
         return one.result
 
     def _hand_over(self) -> None:
@@ -299,7 +300,9 @@ class ThreadedWriter:
             for one in self._submitted:
                 self._waiting.add(one)
             self._submitted.clear()
-            self._wake.notify()
+            # Woken for nothing the thread would still take a turn at the interpreter.
+            if self._until():
+                self._wake.notify()
 
     def stop(self) -> Deferred[None]:
         """
@@ -323,23 +326,25 @@ class ThreadedWriter:
             self._reactor.callFromThread(self._ended.callback, None)
 
     def _end(self, batch: list[Waiting], seconds: float) -> None:
+        self._rush.learn(len(batch))
         self._note(len(batch), seconds)
         _fire(batch)
 
     def _gather(self) -> list[Waiting]:
         with self._wake:
-            while not self._waiting and self._ended is None:
-                self._wake.wait()
+            self._wait(self._has_work)
             if not self._waiting.is_urgent:
-                self._wake.wait_for(self._may_begin, TOGETHER)
-            if self._last >= SIBLINGS:
-                self._wake.wait_for(self._is_enough, PATIENCE)
+                self._wait(self._may_begin, TOGETHER)
             batch = self._waiting.take()
             self._last = len(batch)
             return batch
 
-    def _may_begin(self) -> bool:
-        return self._waiting.is_urgent or self._is_enough()
+    def _wait(self, until: Callable[[], bool], seconds: float | None = None) -> None:
+        self._until = until
+        self._wake.wait_for(until, seconds)
 
-    def _is_enough(self) -> bool:
-        return len(self._waiting) >= self._last or self._ended is not None
+    def _has_work(self) -> bool:
+        return bool(self._waiting) or self._ended is not None
+
+    def _may_begin(self) -> bool:
+        return self._waiting.is_urgent or len(self._waiting) >= self._last or self._ended is not None

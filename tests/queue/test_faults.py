@@ -437,6 +437,9 @@ class Reactor:
     def callLater(self, _: float, f: Any, *args: Any, **kw: Any) -> None:
         f(*args, **kw)
 
+    def seconds(self) -> float:
+        return 0.0
+
 
 @pytest.fixture
 def written(config: Config) -> tuple[ThreadedWriter, Any, list[list[int]]]:
@@ -491,9 +494,28 @@ def test_what_somebody_waits_for_overtakes(written: tuple[ThreadedWriter, Any, l
 
 
 @define
+class Bell:
+    """
+    What wakes a writer: how much waited each time that it did.
+    """
+
+    woken: list[int]
+    writer: ThreadedWriter
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def notify(self) -> None:
+        self.woken.append(len(self.writer._waiting))
+
+
+@define
 class Siblings:
     """
-    What wakes a writer: of those who make it wait for others, each lets so many come.
+    What wakes a writer: whenever it waits for others, so many come.
     """
 
     writer: ThreadedWriter
@@ -506,26 +528,15 @@ class Siblings:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def wait_for(self, is_enough: Callable[[], bool], timeout: float) -> bool:
+    def wait_for(self, is_enough: Callable[[], bool], timeout: float | None) -> bool:
+        assert is_enough == self.writer._until
+        if timeout is None:
+            return is_enough()
         assert not is_enough()
         assert timeout < 0.01
         for _ in range(self.coming.pop(0)):
             self.writer._waiting.add(Waiting(ignore, None, self.urgent))
         return is_enough()
-
-
-def test_as_many_as_last_time(written: tuple[ThreadedWriter, Any, list[list[int]]]) -> None:
-    """
-    After a commit of many writes the next waits a moment for as many; after one of few it waits for nobody.
-    """
-    writer, _, _ = written
-    writer._wake = Siblings(writer, coming=[4, 0])  # type: ignore[assignment]
-    gathered = []
-    for number in (6, 2, 3, 1):
-        for _ in range(number):
-            writer._waiting.add(Waiting(ignore, None, urgent=True))
-        gathered.append(len(writer._gather()))
-    assert ([6, 6, 3, 1], []) == (gathered, writer._wake.coming)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -544,6 +555,22 @@ def test_outcomes_wait_for_company(
     writer._waiting.add(Waiting(ignore, None))
     assert expected == len(writer._gather())
     assert [] == coming
+
+
+def test_woken_for_what_it_waits_for(written: tuple[ThreadedWriter, Any, list[list[int]]]) -> None:
+    """
+    The thread is woken when what it waits for has come, and not before; and when it is to end.
+    """
+    writer, write, _ = written
+    woken: list[int] = []
+    writer._wake = Bell(woken, writer)  # type: ignore[assignment]
+    writer._until = lambda: len(writer._waiting) > 2
+    for number in range(4):
+        writer.submit(write, number)
+    assert [3, 4] == woken
+    writer._until = lambda: False
+    writer.stop()
+    assert [3, 4, 4] == woken
 
 
 def test_outcomes_that_take_long() -> None:
