@@ -18,6 +18,8 @@ from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from twisted.logger import globalLogBeginner
+
 from tests.arguments import at_least_one, make_parser, over_zero, whole
 from tests.simulation.fairness import play as play_fairness
 from tests.simulation.profiles import PROFILES
@@ -67,12 +69,19 @@ def main() -> int:
     playing = partial(_play, letters=chosen.letters, storm=chosen.storm, profile=chosen.profile)
     began = time.monotonic()
     ended = []
-    with ProcessPoolExecutor(chosen.jobs) as pool:
+    with ProcessPoolExecutor(chosen.jobs, initializer=_mute) as pool:
         for ending in pool.map(playing, seeds):
             ended.append(ending)
             if ending.broken:
                 print(_describe(ending, chosen.letters, chosen.storm), flush=True)
     return _sum_up(ended, time.monotonic() - began)
+
+
+def _mute() -> None:
+    """
+    What a relay logs its story hears. What Python closes of relays that were killed complains too, and to nobody.
+    """
+    globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
 
 
 def _play(seed: int, **more: Any) -> Ending:
