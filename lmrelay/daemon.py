@@ -156,16 +156,17 @@ def build(path: Path, reactor: Any, *, logfile: str | None, daemon: bool, syslog
         observer.change(config.log)
 
     connections = GatheredWrites(reactor)
+    relay = Relay(
+        config,
+        connections,
+        entropy=Entropy(os.urandom),
+        descriptors=raise_limit(),
+        adopted=adopted,
+        publisher=globalLogPublisher,
+    )
+    relay.queue.moves = lambda: connections.sent
     return Daemon(
-        Relay(
-            config,
-            connections,
-            entropy=Entropy(os.urandom),
-            descriptors=raise_limit(),
-            adopted=adopted,
-            publisher=globalLogPublisher,
-            moves=lambda: connections.sent,
-        ),
+        relay,
         reactor,
         Supervisor.from_environment(os.environ, os.getpid()),
         observer,

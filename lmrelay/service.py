@@ -49,7 +49,6 @@ from lmrelay.outbound.tls_sessions import judge_fetch
 from lmrelay.projects.checkers import cram_is_offered
 from lmrelay.projects.directory import Directories
 from lmrelay.projects.portal import make_portal
-from lmrelay.queue.rush import stand_still
 from lmrelay.queue.service import QueueService
 from lmrelay.reload import Reload, Settings
 from lmrelay.server_tls import make_context
@@ -82,7 +81,6 @@ class Relay(Service):
     the relay (the log). C{policy_port} is where the policy hosts of MTA-STS listen.
     C{publisher} tells what is logged, for the metrics to count (None: nothing is counted).
     C{fit} makes of each that is read again what is to hold, where not the files alone say it (quickstart).
-    C{moves} counts the turns in which the reactor wrote to connections, for the store to tell a rush.
     """
 
     def __init__(
@@ -100,7 +98,6 @@ class Relay(Service):
         fit: Callable[[Config], Config] = lambda config: config,
         make_queue: Callable[..., QueueService] = QueueService,
         publisher: LogPublisher | None = None,
-        moves: Callable[[], int] = stand_still,
     ) -> None:
         self.settings = settings = Settings(config)
         self.reactor, self._adopted, self._fit, self._wall = reactor, adopted, fit, wall
@@ -138,7 +135,6 @@ class Relay(Service):
         directories = Directories(settings)
         self.queue = make_queue(settings, reactor, wall, entropy, random, self.courier)
         self.courier.queue = self.queue
-        self.queue.moves = moves
         post = Post(reactor, reactor, settings, resolver, random, wall)
         self.teller = Teller(reactor, settings, post, wall, Shares(self._room.requests, 1))
         self.listeners = Listeners(

@@ -51,8 +51,7 @@ class Rush:
     _over: Callable[[], None]
     _crowded: bool = field(default=False, init=False)
     _submitted: int = field(default=0, init=False)
-    # None: nothing waits.
-    _began: float | None = field(default=None, init=False)
+    _waits: bool = field(default=False, init=False)
     _seen: int = field(default=0, init=False)
     _still: int = field(default=0, init=False)
 
@@ -61,7 +60,7 @@ class Rush:
         Something was submitted.
         """
         self._submitted += 1
-        if self._began is None:
+        if not self._waits:
             self._wait(self._reactor.seconds())
 
     def learn(self, writes: int) -> None:
@@ -71,13 +70,13 @@ class Rush:
         self._crowded = writes >= CROWD
 
     def _wait(self, began: float) -> None:
-        self._began = began
+        self._waits = True
         # It is the reactor's thread: the way for other threads' calls would wake a reactor that is awake.
         self._reactor.callLater(0, self._look, began)
 
     def _look(self, began: float) -> None:
         # Whatever breaks here, the next to be noted is waited for anew.
-        self._began = None
+        self._waits = False
         seen = self._moves() + self._submitted
         self._still = self._still + 1 if seen == self._seen else 0
         self._seen = seen

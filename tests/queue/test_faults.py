@@ -494,12 +494,11 @@ def test_what_somebody_waits_for_overtakes(written: tuple[ThreadedWriter, Any, l
 
 
 @define
-class Bell:
+class Alone:
     """
-    What wakes a writer: how much waited each time that it did.
+    What wakes a writer, where all happens on one thread.
     """
 
-    woken: list[int]
     writer: ThreadedWriter
 
     def __enter__(self) -> None:
@@ -507,26 +506,28 @@ class Bell:
 
     def __exit__(self, *_: object) -> None:
         pass
+
+
+@define
+class Bell(Alone):
+    """
+    How much waited each time that it woke the writer.
+    """
+
+    woken: list[int]
 
     def notify(self) -> None:
         self.woken.append(len(self.writer._waiting))
 
 
 @define
-class Siblings:
+class Siblings(Alone):
     """
-    What wakes a writer: whenever it waits for others, so many come.
+    Whenever the writer waits for others, so many come.
     """
 
-    writer: ThreadedWriter
     coming: list[int]
     urgent: bool = False
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
     def wait_for(self, is_enough: Callable[[], bool], timeout: float | None) -> bool:
         assert is_enough == self.writer._until
@@ -563,7 +564,7 @@ def test_woken_for_what_it_waits_for(written: tuple[ThreadedWriter, Any, list[li
     """
     writer, write, _ = written
     woken: list[int] = []
-    writer._wake = Bell(woken, writer)  # type: ignore[assignment]
+    writer._wake = Bell(writer, woken)  # type: ignore[assignment]
     writer._until = lambda: len(writer._waiting) > 2
     for number in range(4):
         writer.submit(write, number)
